@@ -1,0 +1,1 @@
+"""Multiple-sclerosis lesions on FLAIR and MPRAGE: the plugin `ms_lesion` of segxai."""

@@ -1,0 +1,120 @@
+"""Training cases: a brain, real lesion shapes, a scanner; and patches cut from them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Integer
+from scipy.ndimage import label
+
+from segxai_ms_lesion.preprocessing import normalise
+from segxai_ms_lesion.recipe.anatomies import (
+    Anatomy,
+    open_patient,
+    open_phantom,
+    patient_anatomy,
+    phantom_anatomy,
+)
+from segxai_ms_lesion.recipe.appearance import scanned
+from segxai_ms_lesion.recipe.lesions import NEIGHBOURS_18, placed, random_look, with_lesions
+from segxai_ms_lesion.recipe.sources import open_masks
+from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, sample
+
+PATIENT_SHARE = 0.7
+LESION_PATCH_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Everything that cases are made from, in memory."""
+
+    patient: Volume
+    phantom: Volume
+    masks: list[Volume]
+
+
+@dataclass(frozen=True)
+class TrainingCase:
+    """Normalised images (flair, mprage) in float16 and lesion labels, 0 for none."""
+
+    image: Float[np.ndarray, "channel x y z"]
+    lesions: Integer[np.ndarray, "x y z"]
+
+
+def open_sources(data: Path, mask_numbers: tuple[int, ...]) -> Sources:
+    """The two brains and the lesion masks of the given patients."""
+    return Sources(open_patient(data), open_phantom(), open_masks(data, mask_numbers))
+
+
+def random_case(
+    sources: Sources, random: np.random.Generator, *, patient: bool | None = None
+) -> TrainingCase:
+    """A new case; on the training patient or the phantom, drawn if not said."""
+    on_patient = random.random() < PATIENT_SHARE if patient is None else patient
+    strength = random.uniform(0, 1)
+    anatomy = _random_anatomy(sources, on_patient, random)
+    if not on_patient or random.random() < 0.85:
+        anatomy = _with_random_lesions(anatomy, sources.masks, random)
+    images = [scanned(image, strength, random) for image in (anatomy.flair, anatomy.mprage)]
+    return finished(images, anatomy)
+
+
+def finished(images: list[Float[np.ndarray, "x y z"]], anatomy: Anatomy) -> TrainingCase:
+    """Whole images normalised as at inference, lesions as labelled components."""
+    normalised = np.stack([normalise(image) for image in images]).astype(np.float16)
+    labels, _ = label(anatomy.lesions, NEIGHBOURS_18)
+    return TrainingCase(normalised, labels.astype(np.int16))
+
+
+def _random_anatomy(sources: Sources, on_patient: bool, random: np.random.Generator) -> Anatomy:
+    """One of the two brains, deformed; the template is larger than a head and shrinks more."""
+    scale = (0.88, 1.12) if on_patient else (0.78, 0.98)
+    points = deformed_points(
+        random, scale=scale, degrees=10.0, shift_mm=5.0, displacement_mm=4.0, flip=True
+    )
+    if on_patient:
+        return patient_anatomy(sources.patient, points)
+    return phantom_anatomy(sources.phantom, points, random)
+
+
+def _with_random_lesions(
+    anatomy: Anatomy, masks: list[Volume], random: np.random.Generator
+) -> Anatomy:
+    """The brain with a random share of one patient's lesions, moved and deformed."""
+    mask = masks[int(random.integers(len(masks)))]
+    points = deformed_points(
+        random, scale=(0.85, 1.15), degrees=8.0, shift_mm=6.0, displacement_mm=3.0, flip=True
+    )
+    shape = sample(mask, points)[0] > random.uniform(0.35, 0.6)
+    labels = placed(shape, anatomy, random.uniform(0.3, 1.0), random)
+    return with_lesions(anatomy, labels, random_look(random), random)
+
+
+def random_patch(case: TrainingCase, size: int, random: np.random.Generator) -> TrainingCase:
+    """A cube of the case, around a lesion more often than around any brain voxel.
+
+    Left and right are swapped half of the time.
+    """
+    centre = _random_centre(case, random)
+    jitter = random.integers(-size // 4, size // 4 + 1, 3)
+    starts = [
+        int(np.clip(middle + move - size // 2, 0, extent - size))
+        for middle, move, extent in zip(centre, jitter, case.lesions.shape, strict=True)
+    ]
+    where = tuple(slice(start, start + size) for start in starts)
+    step = -1 if random.random() < 0.5 else 1
+    return TrainingCase(case.image[(slice(None), *where)][:, ::step], case.lesions[where][::step])
+
+
+def _random_centre(case: TrainingCase, random: np.random.Generator) -> tuple[int, ...]:
+    """A lesion voxel, or any brain voxel, by the constant's odds."""
+    shape = case.lesions.shape
+    if random.random() < LESION_PATCH_SHARE:
+        flat = np.flatnonzero(case.lesions)
+        if len(flat):
+            drawn = np.unravel_index(flat[random.integers(len(flat))], shape)
+            return tuple(int(index) for index in drawn)
+    while True:  # about one voxel in three is brain; quicker than listing them
+        voxel = tuple(int(index) for index in random.integers(shape))
+        if case.image[0][voxel] != 0:
+            return voxel

@@ -1,0 +1,107 @@
+"""What every choice is made on: phantoms and the training patient, with lesions held out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import nn
+
+from segxai_ms_lesion.recipe.anatomies import patient_anatomy
+from segxai_ms_lesion.recipe.cases import Sources, TrainingCase, finished, open_sources, random_case
+from segxai_ms_lesion.recipe.scores import Scores, score
+from segxai_ms_lesion.recipe.sources import HELD_OUT_MASKS
+from segxai_ms_lesion.recipe.volumes import grid_points
+
+SEED = 1_000_003  # apart from every training seed
+CASES_EACH = 5
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A threshold and how good the network is with it."""
+
+    threshold: float
+    quality: float
+    groups: dict[str, tuple[float, float, float, float]]  # Dice, nDSC, lesion TPR, lesion FDR
+
+
+def held_out_cases(data: Path) -> dict[str, list[TrainingCase]]:
+    """Cases by group: new phantoms, the deformed patient with new lesions, the patient itself."""
+    sources = open_sources(data, HELD_OUT_MASKS)
+    return {
+        "phantom": [_drawn(sources, number, patient=False) for number in range(CASES_EACH)],
+        "pasted": [_drawn(sources, number, patient=True) for number in range(CASES_EACH)],
+        "patient07": [_plain_patient(sources)],
+    }
+
+
+def _drawn(sources: Sources, number: int, *, patient: bool) -> TrainingCase:
+    """A random case whose lesions come from the held-out mask of that number."""
+    masks = [sources.masks[number % len(sources.masks)]]
+    chosen = Sources(sources.patient, sources.phantom, masks)
+    random = np.random.default_rng([SEED, number, int(patient)])
+    return random_case(chosen, random, patient=patient)
+
+
+def _plain_patient(sources: Sources) -> TrainingCase:
+    """The training patient as it is."""
+    anatomy = patient_anatomy(sources.patient, grid_points())
+    return finished([anatomy.flair, anatomy.mprage], anatomy)
+
+
+def lesion_probability(model: nn.Module, case: TrainingCase) -> Float[np.ndarray, "x y z"]:
+    """Softmax probability of lesion, the whole grid in one pass."""
+    image = torch.from_numpy(case.image.astype(np.float32))
+    with torch.no_grad():
+        logits = model(image[None])
+    return torch.softmax(logits, dim=1)[0, 1].numpy()
+
+
+def best_threshold(model: nn.Module, cases: dict[str, list[TrainingCase]]) -> Choice:
+    """The threshold of the highest quality, and the scores it gives.
+
+    Quality is the mean over the groups of the mean of Dice and lesion-wise F1.
+    """
+    probabilities = {
+        group: [lesion_probability(model, case) for case in members]
+        for group, members in cases.items()
+    }
+    choices = [_choice(threshold, probabilities, cases) for threshold in THRESHOLDS]
+    return max(choices, key=lambda choice: choice.quality)
+
+
+def _choice(
+    threshold: float,
+    probabilities: dict[str, list[Float[np.ndarray, "x y z"]]],
+    cases: dict[str, list[TrainingCase]],
+) -> Choice:
+    """Scores of one threshold."""
+    scores = {
+        group: [
+            score(probability > threshold, case.lesions > 0)
+            for probability, case in zip(probabilities[group], members, strict=True)
+        ]
+        for group, members in cases.items()
+    }
+    quality = np.mean([_quality(members) for members in scores.values()])
+    means = {group: _means(members) for group, members in scores.items()}
+    return Choice(threshold, float(quality), means)
+
+
+def _quality(scores: list[Scores]) -> float:
+    """Mean of Dice and lesion-wise F1 over cases; a score that is undefined counts 0."""
+    values = [(np.nan_to_num(one.dice), np.nan_to_num(one.lesion_f1)) for one in scores]
+    return float(np.mean(values))
+
+
+def _means(scores: list[Scores]) -> tuple[float, float, float, float]:
+    """Mean Dice, normalised Dice, lesion-wise true positive and false discovery rates."""
+    rows = [
+        (one.dice, one.normalised_dice, one.true_positive_rate, one.false_discovery_rate)
+        for one in scores
+    ]
+    dice, normalised, true_positives, false_discoveries = np.nanmean(rows, axis=0).tolist()
+    return dice, normalised, true_positives, false_discoveries

@@ -1,0 +1,61 @@
+"""Crop: cut a map down to the box that holds its values."""
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from segxai.types import Attribution, Instance
+
+
+def crop_to_support(attribution: Attribution, instance: Instance) -> Attribution:
+    """The map on the smallest box that holds its non-zero values and the instance's domain."""
+    used = np.zeros(attribution.box.size, dtype=bool)
+    for values in (attribution.values, attribution.standard_error):
+        if values is not None:
+            used |= _any_channel(values != 0, used.ndim)
+    used |= instance.seen_from(attribution.box).mask(used.shape)
+    return _cut(attribution, used)
+
+
+def crop_at_distance(
+    attribution: Attribution, instance: Instance, spacing: tuple[float, ...], distance_mm: float
+) -> Attribution:
+    """The map set to 0 beyond a distance from the domain; the energy left out is a fact of it.
+
+    Energy is the sum of squares; `facts["energy_left_out"]` is its share, from 0 to 1.
+    """
+    domain = instance.seen_from(attribution.box).mask(attribution.box.size)
+    near = ndimage.distance_transform_edt(~domain, sampling=spacing) <= distance_mm
+    values = attribution.values * near
+    energy = float(np.square(attribution.values, dtype=np.float64).sum())
+    kept = float(np.square(values, dtype=np.float64).sum())
+    error = attribution.standard_error
+    facts = {
+        **attribution.facts,
+        "crop_mm": distance_mm,
+        "energy_left_out": 1 - kept / energy if energy else 0.0,
+    }
+    kept_error = None if error is None else error * near
+    return _cut(replace(attribution, values=values, standard_error=kept_error, facts=facts), near)
+
+
+def _any_channel(used: Bool[np.ndarray, "*shape"], axes: int) -> Bool[np.ndarray, "*box"]:
+    return np.any(used.reshape(-1, *used.shape[used.ndim - axes :]), axis=0, keepdims=False)
+
+
+def _cut(attribution: Attribution, used: Bool[np.ndarray, "*box"]) -> Attribution:
+    """The attribution on the bounding box of `used`."""
+    box = ndimage.find_objects(used.astype(np.int8))[0]
+
+    def cut(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*cut"]:
+        return np.ascontiguousarray(values[(..., *box)])
+
+    error = attribution.standard_error
+    return replace(
+        attribution,
+        values=cut(attribution.values),
+        offset=tuple(o + b.start for o, b in zip(attribution.offset, box, strict=True)),
+        standard_error=None if error is None else cut(error),
+    )

@@ -1,0 +1,155 @@
+"""The Python door: explain one instance of any segmentation model, in one call."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from segxai.errors import SegxaiError
+from segxai.method import Settings
+from segxai.request import Request
+from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.task import choose, settings_for
+from segxai.types import AXES, Attribution, Instance
+
+
+def explain(
+    model: nn.Module,
+    image: Float[Tensor, "channel *grid"] | Float[np.ndarray, "channel *grid"],
+    mask: Bool[Tensor, "*grid"] | Bool[np.ndarray, "*grid"],
+    *,
+    class_index: int = 1,
+    method: str = "smoothgrad",
+    aggregator: str | None = None,
+    samples: int = 50,
+    noise: float = 0.05,
+    noise_unit: str = "range",
+    seed: int = 0,
+    score: str = "logit",
+    layer: str | None = None,
+    window: Sequence[int] | None = None,
+    overlap: float = 0.25,
+    device: str | None = None,
+    batch: int = 1,
+) -> xr.DataArray:
+    """Map of what made the model give these output voxels their class.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (1, channel, *grid) to logits (1, class, *grid); 1D, 2D or 3D. Left as it came.
+    image : Tensor or ndarray of shape (channel, *grid)
+        As the model takes it, normalised.
+    mask : Tensor or ndarray of bool, of shape (*grid)
+        The instance: the output voxels to explain.
+    class_index : int
+        Which logit; 0 for a model with a single one.
+    method, aggregator
+        As `segxai methods` lists them; the aggregator defaults to the method's own (signed_max).
+    samples, noise, noise_unit, seed
+        Noisy copies, and the level of their noise relative to each channel's range over the
+        whole image (see `segxai.methods.smoothgrad.noise_levels`).
+    layer : str, optional
+        Of CAM methods; by default the last convolution that is wider than the logits.
+    window, overlap
+        Predict with a Gaussian-blended sliding window of this size, and explain that prediction;
+        without it, the image goes through the model at once.
+    device : str, optional
+        Where to compute; where the model's parameters are, if not given.
+    batch : int
+        Rows computed at once: changes no value beyond float noise.
+
+    Returns
+    -------
+    DataArray of dims (channel, *grid); CAM methods: (*grid)
+        Signed, in score per unit of the image. `attrs` hold the settings and what is known of the
+        map; the coordinate `standard_error`, where there are noisy copies, its standard error.
+
+    Raises
+    ------
+    SegxaiError
+        If shapes do not fit, the mask is empty, or a name is not known.
+
+    Examples
+    --------
+    >>> import torch, segxai
+    >>> model = torch.nn.Conv2d(1, 2, kernel_size=3, padding=1)
+    >>> image, mask = torch.rand(1, 16, 16), torch.zeros(16, 16, dtype=torch.bool)
+    >>> mask[4:8, 4:8] = True
+    >>> segxai.explain(model, image, mask, samples=2).dims
+    ('channel', 'y', 'x')
+    """
+    request = Request(
+        method=method,
+        aggregator=aggregator,
+        samples=samples,
+        noise=noise,
+        noise_unit=noise_unit,
+        seed=seed,
+        layer=layer,
+        score=score,
+        device=device or str(next(model.parameters(), torch.empty(0)).device),
+        batch=batch,
+    )
+    choice = choose(request)
+    pixels, domain = _as_array(image).astype(np.float32, copy=False), _as_array(mask)
+    _check(pixels, domain)
+    shape = pixels.shape[1:]
+    layout = whole_image(shape) if window is None else sliding_window(shape, window, overlap)
+    settings = settings_for(request, choice, pixels, np.ones(shape, dtype=bool), layer)
+    attribution = choice.method.attribute(
+        Predictor(model.to(choice.device), layout),
+        torch.from_numpy(pixels)[None].to(choice.device),
+        Instance.from_mask(domain, class_index=class_index),
+        settings,
+    )
+    return _as_data_array(attribution, shape, request, settings)
+
+
+def _as_array(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, Tensor) else np.asarray(values)
+
+
+def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
+    """Shapes and values that can be explained."""
+    axes = pixels.ndim - 1
+    if axes not in AXES:
+        raise SegxaiError(
+            f"an image of shape {pixels.shape}: give (channel, *spatial) with 1 to 3 spatial axes, "
+            "without a batch axis"
+        )
+    if domain.shape != pixels.shape[1:] or domain.dtype != bool:
+        raise SegxaiError(
+            f"a mask of shape {domain.shape} and type {domain.dtype} for an image of shape "
+            f"{pixels.shape}: give booleans of shape {pixels.shape[1:]}"
+        )
+    if not domain.any():
+        raise SegxaiError("the mask is empty: there is no voxel to explain")
+    if not np.isfinite(pixels).all():
+        raise SegxaiError("the image has NaN or infinite values: mend them first")
+
+
+def _as_data_array(
+    attribution: Attribution, shape: tuple[int, ...], request: Request, settings: Settings
+) -> xr.DataArray:
+    axes = AXES[len(shape)]
+    values = attribution.on_grid(shape)
+    dims = axes if values.ndim == len(shape) else ("channel", *axes)
+    coords = {}
+    if attribution.standard_error is not None:
+        error = replace(attribution, values=attribution.standard_error).on_grid(shape)
+        coords["standard_error"] = (dims, error)
+    attrs: dict[str, Any] = {
+        "method": request.method,
+        "aggregator": settings.aggregator.name if settings.aggregator else "none",
+        "score": request.score,
+        "seed": request.seed,
+        "noise_levels": list(settings.noise_levels),
+        **attribution.facts,
+    }
+    return xr.DataArray(values, dims=dims, coords=coords, attrs=attrs, name="map")

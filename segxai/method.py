@@ -1,0 +1,81 @@
+"""The record of an attribution method, and what it is told."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from segxai.protocols import Aggregator
+from segxai.segmentation import Predictor
+from segxai.types import Attribution, Instance
+
+
+def ignore(share: float) -> None:
+    """Nothing: nobody watches."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a method is told.
+
+    Parameters
+    ----------
+    aggregator : Aggregator, optional
+        None for methods without rows.
+    samples : int
+        Number N of noisy copies.
+    noise_levels : tuple of float
+        Standard deviation of the noise in each channel, in units of the network's input.
+    seed : int
+        Copy n of channel c is drawn from (seed, n, c).
+    score : str
+        "logit", "margin" or "probability".
+    layer : str, optional
+        Name of the layer of a CAM method, as in `network.named_modules()`.
+    batch : int
+        Rows computed at once: a matter of memory, never of values.
+    tick : callable
+        Called with the share of the instance's work that was done since the last call.
+    """
+
+    aggregator: Aggregator | None = None
+    samples: int = 1
+    noise_levels: tuple[float, ...] = ()
+    seed: int = 0
+    score: str = "logit"
+    layer: str | None = None
+    batch: int = 1
+    tick: Callable[[float], None] = ignore
+
+
+@dataclass(frozen=True)
+class Method:
+    """An attribution method, as `segxai methods` lists it and the pipeline calls it.
+
+    Parameters
+    ----------
+    name, summary : str
+        What the command line takes, and one line on what comes out.
+    attribute : callable
+        Maps (predictor, image (1, channel, *grid), instance, settings) to an Attribution.
+    scope : {"instance", "class"}
+        A "class" method is called once, with the instance of label 0: all voxels of the class.
+    aggregator : str, optional
+        The default aggregator; None where the method has no rows to aggregate.
+    smooths : bool
+        Whether `samples`, `noise` and `seed` matter.
+    needs_layer : bool
+        Whether `layer` matters.
+    reference : str
+        Where it comes from.
+    """
+
+    name: str
+    summary: str
+    attribute: Callable[[Predictor, Tensor, Instance, Settings], Attribution]
+    scope: Literal["instance", "class"] = "instance"
+    aggregator: str | None = None
+    smooths: bool = False
+    needs_layer: bool = False
+    reference: str = ""

@@ -1,0 +1,1 @@
+"""The built-in methods: Captum attributions that put rows and aggregators together."""

@@ -1,0 +1,232 @@
+"""Grad-CAM++ of an instance, and of a class: heat maps of a layer's features."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from captum._utils.gradient import compute_layer_gradients_and_eval
+from captum.attr import GradientAttribution, LayerAttribution
+from captum.log import log_usage
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segxai.cropping import crop_to_support
+from segxai.hookspecs import hookimpl
+from segxai.jacobian import Voxels, logits_at
+from segxai.layers import default_layer, find_layer
+from segxai.method import Method, Settings
+from segxai.methods.gradient import as_predictor
+from segxai.scores import cotangents
+from segxai.segmentation import Predictor, exact_arithmetic, frozen
+from segxai.types import Attribution, Box, Instance
+
+SMALLEST_DENOMINATOR = 1e-6
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The coefficients alpha^k[v] of Eq. 7, and how often their denominator is not positive.
+
+    `suspect` is the share of the voxels with a positive gradient whose denominator is 0 or below.
+    """
+
+    alpha: Float[Tensor, "1 map *layer"]
+    suspect: float
+
+
+def grad_cam_weights(
+    activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
+) -> Weights:
+    """The coefficients of Eq. 7 with an exponential link.
+
+    With d2y' = g^2 and d3y' = g^3 they are 1 / (2 + sum(A^k) g^k[v]) where g > 0; elsewhere
+    ReLU(g) makes them irrelevant, and they are 0. Where the denominator's magnitude is below 1e-6
+    they are 0; where it is negative they are kept as they are.
+    """
+    axes = tuple(range(2, activations.ndim))
+    denominator = 2 + activations.sum(dim=axes, keepdim=True) * gradients
+    used = gradients > 0
+    finite = used & (denominator.abs() >= SMALLEST_DENOMINATOR)
+    alpha = torch.where(finite, 1 / torch.where(finite, denominator, 1), 0)
+    suspect = float((used & (denominator <= 0)).sum() / used.sum().clamp(min=1))
+    return Weights(alpha, suspect)
+
+
+class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
+    """Grad-CAM++ heat map of one instance at one layer.
+
+    A Captum layer attribution. Each window that covers the instance makes its own heat map, with
+    the logits weighted by the window's share in the blend; the heat maps are resampled to the
+    window and blended by the same shares. Not negative, no channel axis; in arbitrary units, so
+    not to be compared between instances.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its windows.
+    layer : nn.Module
+        Whose output are the feature maps A^k, of shape (1, map, *layer).
+    localised : bool
+        True keeps the weights of Eq. 10 at their voxel (instance level, Eq. 8); False sums them to
+        one for each feature map (class level, Eqs. 4 and 6).
+    score : {"logit", "margin", "probability"}
+        Which number of an output voxel is summed over the domain to y' (Eqs. 5 and 9).
+
+    References
+    ----------
+    Spagnolo et al., "Instance-level quantitative saliency in multiple sclerosis lesion
+    segmentation", Eqs. 4 to 10.
+    """
+
+    def __init__(
+        self, model: nn.Module, layer: nn.Module, *, localised: bool = True, score: str = "logit"
+    ) -> None:
+        LayerAttribution.__init__(self, model, layer)
+        GradientAttribution.__init__(self, model)
+        self.model = model
+        self.localised = localised
+        self.score = score
+        self.suspect: list[float] = []
+
+    @log_usage()
+    def attribute(
+        self, inputs: Float[Tensor, "batch channel *grid"], instance: Instance
+    ) -> Float[Tensor, "batch 1 *grid"]:
+        """The heat map on the image's grid, for each image of a batch.
+
+        Warns
+        -----
+        UserWarning
+            If more than 1 % of the coefficients of a window have a denominator of 0 or below.
+        """
+        self.suspect = []
+        with frozen(self.model), exact_arithmetic():
+            maps = torch.stack([self._map(image[None], instance) for image in inputs.detach()])
+        if max(self.suspect, default=0) > 0.01:
+            warnings.warn(
+                f"Grad-CAM++: {max(self.suspect):.1%} of the coefficients have a denominator of 0 "
+                "or below; the heat map is not to be trusted there",
+                stacklevel=2,
+            )
+        return maps
+
+    def _map(
+        self, image: Float[Tensor, "1 channel *grid"], instance: Instance
+    ) -> Float[Tensor, "1 *grid"]:
+        predictor, box = as_predictor(self.model, image).around(instance.row_voxels)
+        crop, voxels = image[box.index], box.local(instance.row_voxels)
+        blended = logits_at(predictor, crop, voxels)
+        weights = cotangents(self.score, blended, instance.class_index)
+        full = torch.zeros_like(image[0, :1])
+        for window in predictor.layout.windows:
+            covered = window.contains(voxels)
+            inside = window.inside(predictor.layout.shape)
+            full[box.index][inside.index] += self._window_map(
+                predictor, crop, window, voxels[covered], weights[torch.from_numpy(covered)]
+            )
+        return full
+
+    def _window_map(
+        self,
+        predictor: Predictor,
+        image: Float[Tensor, "1 channel *crop"],
+        window: Box,
+        voxels: Voxels,
+        weights: Float[Tensor, "voxel class"],
+    ) -> Float[Tensor, "1 *inside"]:
+        """One window's heat map, weighted by its share in the blend."""
+        inside = window.inside(predictor.layout.shape)
+        share = predictor.layout.share(window)
+        local = tuple(inside.local(voxels).T)
+        index = torch.from_numpy(np.ravel_multi_index(local, inside.size))
+        shared = weights * share.flatten()[index, None]
+
+        def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:
+            logits = predictor.window_logits(window_image, window)[0].flatten(1)
+            return (logits[:, index].T * shared.to(logits)).sum()[None]
+
+        leaf = image[inside.index].clone().requires_grad_()
+        with torch.enable_grad():
+            gradients, activations = compute_layer_gradients_and_eval(summed, self.layer, leaf)
+        heat = self._heat(activations[0].detach(), gradients[0].detach())
+        return (_resampled(heat, window, predictor.layout.shape) * share.to(heat))[0].to(image)
+
+    def _heat(
+        self, activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
+    ) -> Float[Tensor, "1 1 *layer"]:
+        """ReLU of the weighted sum of the feature maps (Eq. 4 or 8)."""
+        coefficients = grad_cam_weights(activations, gradients)
+        self.suspect.append(coefficients.suspect)
+        weights = coefficients.alpha * gradients.relu()
+        if not self.localised:
+            weights = weights.sum(dim=tuple(range(2, weights.ndim)), keepdim=True)
+        return (weights * activations).sum(dim=1, keepdim=True).relu()
+
+
+def _resampled(
+    heat: Float[Tensor, "1 1 *layer"], window: Box, shape: tuple[int, ...]
+) -> Float[Tensor, "1 1 *inside"]:
+    """The heat map on the window's own voxels, linearly, where they lie on the grid."""
+    resampled = LayerAttribution.interpolate(
+        heat, window.size, interpolate_mode=LINEAR[len(window.size)]
+    )
+    part: Tensor = resampled[window.inside(shape).seen_from(window).index]
+    return part
+
+
+def _grad_cam(
+    predictor: Predictor, image: Tensor, instance: Instance, settings: Settings, *, localised: bool
+) -> Attribution:
+    size = predictor.layout.windows[0].size
+    name = settings.layer or default_layer(
+        predictor.network, image.new_zeros(1, image.shape[1], *size)
+    )
+    layer = find_layer(predictor.network, name)
+    method = InstanceGradCamPlusPlus(predictor, layer, localised=localised, score=settings.score)
+    values = method.attribute(image, instance=instance)[0, 0]
+    settings.tick(1.0)
+    facts = {"layer": name, "suspect_weights": max(method.suspect)}
+    whole = Attribution(instance.label, values.cpu().numpy(), (0,) * values.ndim, facts=facts)
+    return crop_to_support(whole, instance)
+
+
+def grad_cam(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    instance: Instance,
+    settings: Settings,
+) -> Attribution:
+    """The heat map of one instance (Eqs. 8 to 10)."""
+    return _grad_cam(predictor, image, instance, settings, localised=True)
+
+
+def class_grad_cam(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    instance: Instance,
+    settings: Settings,
+) -> Attribution:
+    """The heat map of all voxels of a class (Eqs. 4 to 7)."""
+    return _grad_cam(predictor, image, instance, settings, localised=False)
+
+
+@hookimpl
+def segxai_method(name: str) -> Method | None:
+    """Grad-CAM++ of an instance, and its class-level baseline."""
+    if name == "gradcam++":
+        return Method(
+            name=name,
+            summary="Grad-CAM++ heat map of the instance at a layer: one map, not negative",
+            attribute=grad_cam,
+            needs_layer=True,
+            reference="Spagnolo et al., Eqs. 8 to 10",
+        )
+    return Method(
+        name="class_gradcam++",
+        summary="baseline: Grad-CAM++ of all voxels of the class at once, not of an instance",
+        attribute=class_grad_cam,
+        scope="class",
+        needs_layer=True,
+        reference="Spagnolo et al., Eqs. 4 to 7",
+    )

@@ -1,0 +1,177 @@
+"""Explain every instance of a case: the whole story on one screen."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+import torch
+
+from segxai import storage
+from segxai.cropping import crop_at_distance
+from segxai.errors import SegxaiError
+from segxai.instances import chosen, find_instances, from_labels, sample_rows, whole_class
+from segxai.planning import Plan, in_words, plan
+from segxai.resuming import run_name
+from segxai.segmentation import segment
+from segxai.task import Task
+from segxai.types import Attribution, Instance, Segmentation
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the network sees in a case, which of it is explained, and at which cost.
+
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The prediction.
+    instances : list of Instance
+        All that were found.
+    explained : list of Instance
+        Those that are explained: chosen, perhaps with their rows sampled; the whole class as
+        label 0 for a class-level method.
+    cost : Plan
+        Of explaining them.
+    """
+
+    segmentation: Segmentation
+    instances: list[Instance]
+    explained: list[Instance]
+    cost: Plan
+
+
+def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
+    """Segment a case, find its instances, attribute each, and store the maps as they come.
+
+    A task that was interrupted goes on where it stopped, and ends with the same values.
+
+    Parameters
+    ----------
+    out : Path
+        The result file.
+    append, overwrite : bool
+        Whether another run may be added to an existing file, or the file be replaced.
+
+    Returns
+    -------
+    str
+        The name of the run in the file.
+
+    Raises
+    ------
+    SegxaiError
+        If there is nothing to explain, or `out` belongs to another task.
+    """
+    run = choose_run(task, out, append=append, overwrite=overwrite)
+    findings = find(task)
+    if overwrite or not out.exists():
+        created = {**task.case_provenance, "created": _now()}
+        storage.create(out, task.case, findings.segmentation, findings.instances, created)
+    storage.start_run(out, run, {**task.run_provenance, "started": _now()})
+    attribute_all(task, findings, out, run)
+    return run
+
+
+def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
+    """The name of the run that the task makes or goes on with in a result file.
+
+    Raises
+    ------
+    SegxaiError
+        If the file cannot be written, or belongs to another task.
+    """
+    storage.check_writable(out)
+    target = None if overwrite else out
+    return run_name(target, task.case_provenance, task.run_provenance, append=append)
+
+
+def find(task: Task) -> Findings:
+    """The prediction, its instances, and what it will cost to explain them."""
+    for text in (*task.case.notes, *(f"warning: {text}" for text in task.case.warnings)):
+        task.progress.say(text)
+    segmentation = segment(task.predictor, task.case, task.adapter.classes, task.progress)
+    instances = _instances(task, segmentation)
+    explained = _explained(task, segmentation, instances)
+    for text in task.adapter.check_objects(task.case, _objects(task, instances)):
+        task.progress.say(f"warning: {text}")
+    image = torch.from_numpy(task.case.image)[None].to(task.device)
+    cost = plan(task.predictor, image, explained, task.method, task.settings)
+    task.progress.say(f"{len(explained)} of {len(instances)} instances; {in_words(cost)}")
+    return Findings(segmentation, instances, explained, cost)
+
+
+def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
+    """Attribute every instance that the run does not have yet, and store each at once."""
+    done = storage.finished(out, run)
+    remaining = [one for one in findings.explained if one.label not in done]
+    if len(remaining) < len(findings.explained):
+        task.progress.say(f"going on: {len(findings.explained) - len(remaining)} are in {out.name}")
+    task.progress.begin("explain", sum(findings.cost.work[one.label] for one in remaining))
+    for instance in remaining:
+        attribution = attribute(task, instance, findings.cost.work[instance.label])
+        storage.add(out, run, attribution, instance, task.case)
+
+
+def attribute(task: Task, instance: Instance, work: float = 1.0) -> Attribution:
+    """The map of one instance."""
+    started = perf_counter()
+    image = torch.from_numpy(task.case.image)[None].to(task.device)
+    settings = replace(task.settings, tick=lambda share: task.progress.advance(share * work))
+    attribution = task.method.attribute(task.predictor, image, instance, settings)
+    if task.request.crop_mm is not None:
+        spacing = task.case.grid.spacing
+        attribution = crop_at_distance(attribution, instance, spacing, task.request.crop_mm)
+    facts = {
+        **attribution.facts,
+        "domain_voxels": len(instance.voxels),
+        "estimate": instance.sampled is not None,
+        "seconds": round(perf_counter() - started, 3),
+    }
+    return replace(attribution, facts=facts)
+
+
+def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
+    """All instances of the case: from the user's mask, or from the prediction."""
+    if task.labels is not None:
+        index = task.rule.class_index
+        return from_labels(task.labels, index, split=task.request.split, grid=task.case.grid)
+    probability = segmentation.probability()[task.rule.class_index]
+    found = find_instances(probability, task.case.grid, task.rule, task.case.reference)
+    if not found:
+        raise SegxaiError(
+            f"no instance found: the largest probability of the class is {probability.max():.3g}, "
+            f"its threshold {task.rule.threshold:g}, the smallest volume "
+            f"{task.rule.min_volume_mm3:g} mm3; give a lower --threshold or --min-volume, or a "
+            "mask of your own with --instances MASK"
+        )
+    return found
+
+
+def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:
+    """The instances that are explained, each with the rows to compute."""
+    if task.method.scope == "class":
+        probability = segmentation.probability()[task.rule.class_index]
+        selected = [whole_class(probability, task.rule)]
+    elif task.request.instances is not None:
+        selected = chosen(instances, task.request.instances)
+    else:
+        selected = instances
+    if task.request.rows is None:
+        return selected
+    return [sample_rows(one, task.request.rows, task.request.seed) for one in selected]
+
+
+def _objects(task: Task, instances: list[Instance]) -> np.ndarray:
+    """Where objects of the class are: as the expert drew them, or as the network did."""
+    if task.case.reference is not None:
+        return task.case.reference
+    objects = np.zeros(task.case.grid.shape, dtype=bool)
+    for instance in instances:
+        objects[tuple(instance.voxels.T)] = True
+    return objects
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,126 @@
+"""Plugins: found by their metadata, imported only when they are named."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from segxai import hookspecs
+from segxai.errors import SegxaiError, one_line, unknown_name
+
+if TYPE_CHECKING:
+    from segxai.adapter import Adapter
+    from segxai.method import Method
+    from segxai.protocols import Aggregator
+
+GROUPS = {
+    "adapter": "segxai.adapters",
+    "method": "segxai.methods",
+    "aggregator": "segxai.aggregators",
+}
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What the metadata say of a plugin, without importing it."""
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    module: str
+
+
+def installed() -> list[PluginInfo]:
+    """All installed plugins, by kind and name. Imports none of them."""
+    return [
+        _info(kind, entry_point)
+        for kind, group in GROUPS.items()
+        for entry_point in sorted(entry_points(group=group), key=lambda found: found.name)
+    ]
+
+
+def describe(kind: str, name: str) -> PluginInfo:
+    """The metadata of one plugin."""
+    return _info(kind, _entry_point(kind, name))
+
+
+def load_adapter(name: str) -> "Adapter":
+    """The adapter of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    adapter: Adapter = _load("adapter", name)
+    return adapter
+
+
+def load_method(name: str) -> "Method":
+    """The method of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    method: Method = _load("method", name)
+    return method
+
+
+def load_aggregator(name: str) -> "Aggregator":
+    """The aggregator of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    aggregator: Aggregator = _load("aggregator", name)
+    return aggregator
+
+
+def import_failure(kind: str, name: str) -> str:
+    """Why a plugin cannot be loaded, tried in a process of its own; "" if it can."""
+    code = f"from segxai.plugins import load_{kind}; load_{kind}({name!r})"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    lines = process.stderr.strip().splitlines()
+    return "" if process.returncode == 0 else (lines[-1] if lines else "died without a word")
+
+
+def _load(kind: str, name: str) -> Any:
+    """What the hook of this kind returns from the one plugin of this name.
+
+    A plugin is somebody else's code: whatever it raises is reported with its package and version.
+    """
+    entry_point = _entry_point(kind, name)
+    info = _info(kind, entry_point)
+    manager = pluggy.PluginManager("segxai")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(entry_point.load(), name=name)
+        found = getattr(manager.hook, f"segxai_{kind}")(name=name)
+    except Exception as error:
+        raise SegxaiError(
+            f"{kind} {name!r} of {info.package} {info.version} ({info.module}) fails to load: "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+    if found is None:
+        raise SegxaiError(
+            f"{info.module} of {info.package} {info.version} is registered as {kind} {name!r}, "
+            f"but no hook segxai_{kind} in it returns one"
+        )
+    return found
+
+
+def _entry_point(kind: str, name: str) -> EntryPoint:
+    group = entry_points(group=GROUPS[kind])
+    found = [entry_point for entry_point in group if entry_point.name == name]
+    if not found:
+        raise unknown_name(kind, name, {entry_point.name for entry_point in group})
+    packages = {(_info(kind, one).package, one.value) for one in found}
+    if len(packages) > 1:
+        listed = ", ".join(sorted(f"{value} of {package}" for package, value in packages))
+        raise SegxaiError(
+            f"{kind} {name!r} is registered more than once: {listed}; uninstall all but one"
+        )
+    return found[0]
+
+
+def _info(kind: str, entry_point: EntryPoint) -> PluginInfo:
+    package = entry_point.dist
+    return PluginInfo(
+        kind,
+        entry_point.name,
+        package.name if package else "unknown",
+        package.version if package else "unknown",
+        entry_point.value,
+    )

@@ -1,0 +1,146 @@
+"""Report: tables and figures of a result file. Reads xarray, never torch."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from segxai import figures
+from segxai.errors import SegxaiError, unknown_name
+from segxai.results import attribution_of, facts_of, grid_of, group, provenance_of
+
+Row = dict[str, Any]
+
+
+def run_names(tree: xr.DataTree) -> list[str]:
+    """The runs of a result, in the order of their start."""
+    if "attributions" not in tree.children:
+        return []
+    names = tree["attributions"].children
+    return sorted(names, key=lambda name: run_provenance(tree, name)["started"])
+
+
+def run_provenance(tree: xr.DataTree, run: str) -> dict[str, Any]:
+    """How the maps of a run were made."""
+    return provenance_of(group(tree, f"attributions/{run}"))
+
+
+def find_run(tree: xr.DataTree, name: str | None) -> str:
+    """The run of this name, or the last one.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none.
+    """
+    names = run_names(tree)
+    if not names:
+        raise SegxaiError("the result holds no run yet")
+    if name is not None and name not in names:
+        raise unknown_name("run", name, names)
+    return name or names[-1]
+
+
+def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
+    """The groups of a run's maps, by rising label."""
+    labels = sorted(tree["attributions"][run].children, key=int)
+    return {int(label): group(tree, f"attributions/{run}/{label}") for label in labels}
+
+
+def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
+    """One row for each explained instance.
+
+    Each has "label", "class", "outcome", "volume_mm3", "mean_probability", the "peak" and
+    "trough" of each channel as "flair peak" and so on, and "estimate": whether its map comes from
+    a sample of its rows. The whole class has label 0 and no outcome.
+    """
+    if "summaries" not in tree.children or run not in tree["summaries"].children:
+        return []
+    summaries = group(tree, f"summaries/{run}").load()
+    instances = group(tree, "instances").load()
+    known = set(instances.label.values.tolist())
+    facts = {label: facts_of(stored) for label, stored in maps(tree, run).items()}
+    rows = []
+    for label in summaries.label.values.tolist():
+        row: Row = {"label": label}
+        row |= _instance_columns(instances.sel(label=label)) if label in known else {}
+        for channel in summaries.channel.values.tolist():
+            one = summaries.sel(label=label, channel=channel)
+            row |= {f"{channel} {name}": float(one[name]) for name in one.data_vars}
+        rows.append(row | {"estimate": facts[label]["estimate"]})
+    return rows
+
+
+def _instance_columns(instance: xr.Dataset) -> Row:
+    return {
+        "class": str(instance["class"].item()),
+        "outcome": str(instance["outcome"].item()),
+        "volume_mm3": float(instance["volume_mm3"]),
+        "mean_probability": float(instance["mean_probability"]),
+    }
+
+
+def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
+    """One picture of a whole run: the largest instances, each with its map in each channel."""
+    grid, image = grid_of(tree), group(tree, "input")
+    items = [(title, *on_grid(stored, grid.shape)) for title, stored in _titled(tree, run)]
+    figure = figures.draw_overview(
+        image["image"].values,
+        items,
+        channels=_channels(tree),
+        spacing=grid.spacing,
+        title=f"{image.attrs['case']}: {run}",
+        unit=_unit(tree, run),
+    )
+    figures.save_figure(figure, path)
+
+
+def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
+    """One picture for each map of a run, in a folder that exists; yields their paths."""
+    grid, image = grid_of(tree), group(tree, "input")["image"].values
+    for title, stored in _titled(tree, run):
+        values, domain = on_grid(stored, grid.shape)
+        figure = figures.draw_instance(
+            image,
+            values,
+            domain,
+            channels=_channels(tree),
+            title=title,
+            spacing=grid.spacing,
+            unit=_unit(tree, run),
+        )
+        path = folder / f"{run}-{int(stored.attrs['label'])}.png"
+        figures.save_figure(figure, path)
+        yield path
+
+
+def on_grid(stored: xr.Dataset, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
+    attribution = attribution_of(stored)
+    domain = replace(attribution, values=stored["domain"].values != 0)
+    return attribution.on_grid(shape), domain.on_grid(shape)
+
+
+def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
+    rows = {row["label"]: row for row in instance_table(tree, run)}
+    for label, stored in maps(tree, run).items():
+        yield _title(rows[label]), stored
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    if row["label"] == 0:
+        return "whole class"
+    words = [f"{row['class']} {row['label']}", row["outcome"], f"{row['volume_mm3']:.0f} mm3"]
+    return ", ".join([*filter(None, words), *(["estimate"] if row["estimate"] else [])])
+
+
+def _channels(tree: xr.DataTree) -> list[str]:
+    return [str(name) for name in group(tree, "input")["channel"].values]
+
+
+def _unit(tree: xr.DataTree, run: str) -> str:
+    stored = next(iter(maps(tree, run).values()))
+    return str(stored["map"].attrs["units"]).replace("score", run_provenance(tree, run)["score"], 1)

@@ -1,0 +1,194 @@
+"""The schema of a result: names, dimensions, units, provenance. Builds xarray, reads no torch.
+
+A result is a tree of groups:
+
+/                       schema version, provenance
+/input                  image(channel, *grid), affine, the user's own grid
+/segmentation           probability(class, *grid), labels(*grid)
+/instances              one row for each instance
+/attributions/RUN/LABEL map, standard_error(channel, *box), domain(*box); label 0 is a whole class
+/summaries/RUN          peak and trough of each map in each channel
+"""
+
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from segxai.types import Attribution, Case, Grid, Instance, Segmentation
+
+SCHEMA = 1
+MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that values may depend on."""
+    found = {"python": platform.python_version()}
+    for package in MEASURED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def root_dataset(provenance: Mapping[str, Any]) -> xr.Dataset:
+    """The root group: no coordinates, so that children need not align with any."""
+    return xr.Dataset(attrs={"schema": SCHEMA, "provenance": json.dumps(provenance)})
+
+
+def input_dataset(case: Case) -> xr.Dataset:
+    """The network's input and its place in space."""
+    source = case.source_grid or case.grid
+    return xr.Dataset(
+        {
+            "image": (
+                ("channel", *case.grid.axes),
+                case.image.astype(np.float32),
+                {"units": case.input_unit},
+            ),
+            "foreground": (case.grid.axes, case.foreground.astype(np.int8)),
+            "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
+            "source_affine": (("row", "column"), source.affine),
+            "source_shape": (("axis",), np.asarray(source.shape)),
+        },
+        coords={"channel": list(case.channels)},
+        attrs={"case": case.name},
+    )
+
+
+def segmentation_dataset(
+    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+) -> xr.Dataset:
+    """Probabilities of all classes, and the labels of the instances (the smaller on top)."""
+    labels = np.zeros(case.grid.shape, dtype=np.int32)
+    for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
+        labels[tuple(instance.voxels.T)] = instance.label
+    variables: dict[str, Any] = {
+        "probability": (("class", *case.grid.axes), segmentation.probability()),
+        "labels": (case.grid.axes, labels),
+    }
+    if case.reference is not None:
+        variables["reference"] = (case.grid.axes, case.reference.astype(np.int8))
+    return xr.Dataset(variables, coords={"class": list(segmentation.classes)})
+
+
+def instances_dataset(
+    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+) -> xr.Dataset:
+    """One row for each instance, by label."""
+    probability = segmentation.probability()
+
+    def mean_probability(instance: Instance) -> float:
+        return float(probability[(instance.class_index, *instance.voxels.T)].mean())
+
+    rank = len(case.grid.shape)
+    centroids = [case.grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
+    boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]
+    return xr.Dataset(
+        {
+            "class": ("label", [segmentation.classes[one.class_index] for one in instances]),
+            "outcome": ("label", np.array([one.outcome for one in instances], dtype=object)),
+            "voxels": ("label", np.array([len(one.voxels) for one in instances], dtype=np.int64)),
+            "volume_mm3": (
+                "label",
+                np.array([len(one.voxels) * case.grid.voxel_volume_mm3 for one in instances]),
+                {"units": "mm3"},
+            ),
+            "mean_probability": ("label", [mean_probability(one) for one in instances]),
+            "centroid_mm": (
+                ("label", "axis"),
+                np.reshape(centroids, (-1, rank)).astype(float),
+                {"units": "mm"},
+            ),
+            "bbox": (("label", "side", "axis"), np.reshape(boxes, (-1, 2, rank)).astype(np.int64)),
+        },
+        coords={
+            "label": np.array([one.label for one in instances], dtype=np.int64),
+            "axis": list(case.grid.axes),
+            "side": ["start", "stop"],
+        },
+    )
+
+
+def attribution_dataset(attribution: Attribution, instance: Instance, case: Case) -> xr.Dataset:
+    """A map on its box, with voxel indices of the grid as coordinates."""
+    grid_axes = case.grid.axes
+    has_channels = attribution.values.ndim > len(grid_axes)
+    dims = ("channel", *grid_axes) if has_channels else grid_axes
+    unit = {"units": f"score per {case.input_unit}" if has_channels else "arbitrary"}
+    box = attribution.box
+    variables: dict[str, Any] = {
+        "map": (dims, attribution.values.astype(np.float32), unit),
+        "domain": (grid_axes, instance.mask(case.grid.shape)[box.index].astype(np.int8)),
+        "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
+    }
+    if attribution.standard_error is not None:
+        variables["standard_error"] = (dims, attribution.standard_error.astype(np.float32), unit)
+    coords: dict[str, Any] = {
+        axis: np.arange(start, stop)
+        for axis, start, stop in zip(grid_axes, box.start, box.stop, strict=True)
+    }
+    if has_channels:
+        coords["channel"] = list(case.channels)
+    return xr.Dataset(
+        variables,
+        coords=coords,
+        attrs={"label": attribution.label, "facts": json.dumps(dict(attribution.facts))},
+    )
+
+
+def group(tree: xr.DataTree, path: str) -> xr.Dataset:
+    """One group of a result, lazily."""
+    return tree[path].to_dataset()
+
+
+def grid_of(tree: xr.DataTree) -> Grid:
+    """The network's grid of a result."""
+    stored = group(tree, "input")
+    return Grid(tuple(stored["image"].shape[1:]), stored["affine"].values)
+
+
+def source_grid_of(tree: xr.DataTree) -> Grid:
+    """The grid of the user's own files."""
+    stored = group(tree, "input")
+    return Grid(tuple(stored["source_shape"].values.tolist()), stored["source_affine"].values)
+
+
+def attribution_of(stored: xr.Dataset) -> Attribution:
+    """A stored map as it was computed."""
+    axes = stored["domain"].dims
+    error = stored["standard_error"].values if "standard_error" in stored else None
+    offset = tuple(int(stored[axis].values[0]) for axis in axes)
+    return Attribution(
+        int(stored.attrs["label"]), stored["map"].values, offset, error, facts_of(stored)
+    )
+
+
+def provenance_of(stored: xr.Dataset) -> dict[str, Any]:
+    """The provenance in the root group of a result, or in the group of one of its runs."""
+    provenance: dict[str, Any] = json.loads(stored.attrs["provenance"])
+    return provenance
+
+
+def facts_of(stored: xr.Dataset) -> dict[str, Any]:
+    """What is known of one map beyond its values."""
+    facts: dict[str, Any] = json.loads(stored.attrs["facts"])
+    return facts
+
+
+def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:
+    """The first difference between two provenances, in words; "" where they agree."""
+    for name in [*stored, *(name for name in asked if name not in stored)]:
+        here, there = stored.get(name), asked.get(name)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            inner = difference(here, there, f"{path}{name} ")
+            if inner:
+                return inner
+        elif here != there:
+            return f"{path}{name} is {here!r} in the file, {there!r} now"
+    return ""

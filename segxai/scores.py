@@ -1,0 +1,92 @@
+"""Score: one number for each output voxel, from its logits; the quantity whose rows we take."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segxai.errors import unknown_name
+from segxai.types import Instance
+
+Score = Callable[[Float[Tensor, "voxel class"], int], Float[Tensor, " voxel"]]
+
+
+def logit(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
+    """The logit of the class: the paper's y."""
+    return logits[:, class_index]
+
+
+def margin(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
+    """The logit of the class minus the largest other logit: positive where the class wins.
+
+    A network with a single logit has no other: its margin is the logit.
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    others = torch.cat([logits[:, :class_index], logits[:, class_index + 1 :]], dim=1)
+    return logits[:, class_index] - others.amax(dim=1)
+
+
+def probability(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
+    """Softmax of the blended logits; the sigmoid where the network has a single logit."""
+    if logits.shape[1] == 1:
+        return torch.sigmoid(logits[:, 0])
+    return torch.softmax(logits, dim=1)[:, class_index]
+
+
+SCORES: dict[str, Score] = {"logit": logit, "margin": margin, "probability": probability}
+
+
+def find_score(name: str) -> Score:
+    """The score of this name.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none; the known ones are named.
+    """
+    if name not in SCORES:
+        raise unknown_name("score", name, SCORES)
+    return SCORES[name]
+
+
+def cotangents(
+    name: str, logits: Float[Tensor, "voxel class"], class_index: int
+) -> Float[Tensor, "voxel class"]:
+    """Derivative of each voxel's score with respect to its own logits."""
+    with torch.enable_grad():
+        leaf = logits.detach().requires_grad_()
+        total = find_score(name)(leaf, class_index).sum()
+        return torch.autograd.grad(total, leaf)[0]
+
+
+class InstanceScore(nn.Module):
+    """One number for each image: the mean score over an instance's domain.
+
+    Points any Captum attribution at an instance: `IntegratedGradients(InstanceScore(model,
+    instance)).attribute(image)` explains this instance alone.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Maps (batch, channel, *grid) to logits (batch, class, *grid).
+    instance : Instance
+        Its class and its domain.
+    score : {"logit", "margin", "probability"}
+        Which number of each voxel is averaged.
+    """
+
+    def __init__(self, model: nn.Module, instance: Instance, score: str = "logit") -> None:
+        super().__init__()
+        self.model = model
+        self.instance = instance
+        self.score = find_score(score)
+
+    def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:
+        """Mean score over the domain, for each image of the batch."""
+        logits = self.model(image)
+        index = tuple(torch.from_numpy(self.instance.row_voxels.T))
+        chosen = logits[(slice(None), slice(None), *index)].transpose(1, 2)  # batch voxel class
+        class_index = self.instance.class_index
+        return torch.stack([self.score(one, class_index).mean() for one in chosen])

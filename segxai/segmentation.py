@@ -1,0 +1,256 @@
+"""Segment: a network and a window layout make the prediction, and the same two explain it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+from math import ceil
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segxai.errors import SegxaiError, one_line
+from segxai.protocols import Progress, Quiet
+from segxai.types import Box, Case, Segmentation
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The windows of a prediction, and the share that each has in the blended logits.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the grid.
+    windows : tuple of Box
+        All of one size; they reach outside of the grid where the image is padded.
+    importance : Tensor of shape (*window)
+        Weight of a window's logits before the weights of all windows are made to sum to 1.
+    total : Tensor of shape (*grid)
+        Sum of the importances of all windows of the full layout.
+    """
+
+    shape: tuple[int, ...]
+    windows: tuple[Box, ...]
+    importance: Float[Tensor, "*window"] = field(repr=False)
+    total: Float[Tensor, "*grid"] = field(repr=False)
+
+    def share(self, window: Box) -> Float[Tensor, "*inside"]:
+        """The window's part in the blended logits, on the voxels that it has on the grid."""
+        inside = window.inside(self.shape)
+        return self.importance[inside.seen_from(window).index] / self.total[inside.index]
+
+    def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Layout", Box]:
+        """The layout cut down to the windows that cover some of the voxels, and their box.
+
+        The logits of these voxels depend on nothing else, and the shares are those of the full
+        layout, so every row computed on the crop is a row of the full prediction.
+        """
+        covering = [window for window in self.windows if window.contains(voxels).any()]
+        box = Box.spanning(window.inside(self.shape) for window in covering)
+        moved = tuple(window.seen_from(box) for window in covering)
+        return Layout(box.size, moved, self.importance, self.total[box.index]), box
+
+
+def whole_image(shape: Sequence[int]) -> Layout:
+    """The layout of a network that takes the whole image at once."""
+    window = Box.whole(shape)
+    return Layout(window.size, (window,), torch.ones(window.size), torch.ones(window.size))
+
+
+def sliding_window(shape: Sequence[int], window: Sequence[int], overlap: float = 0.25) -> Layout:
+    """Overlapping windows, blended with Gaussian weights: the layout of MONAI's inferer.
+
+    Neighbouring windows are `window * (1 - overlap)` voxels apart, the last one is moved back to
+    end with the image, and an image smaller than a window is padded with 0 on both sides. The
+    Gaussian has a standard deviation of an eighth of the window.
+
+    Raises
+    ------
+    SegxaiError
+        If `window` has another number of axes than the image, or `overlap` is not in [0, 1).
+    """
+    if len(window) != len(shape):
+        raise SegxaiError(
+            f"a window of {len(window)} axes {tuple(window)} does not fit an image of "
+            f"{len(shape)} axes {tuple(shape)}; give one size for each axis"
+        )
+    if not 0 <= overlap < 1 or min(window) < 1:
+        raise SegxaiError(
+            f"window {tuple(window)} with overlap {overlap}: sizes must be at least 1, "
+            "the overlap at least 0 and below 1"
+        )
+    starts = [_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    windows = tuple(Box(start, tuple(window)) for start in product(*starts))
+    importance = _gaussian(window)
+    return Layout(tuple(shape), windows, importance, _total_importance(shape, windows, importance))
+
+
+def _starts(size: int, window: int, overlap: float) -> list[int]:
+    """First voxels of the windows along one axis."""
+    if size <= window:
+        return [-((window - size) // 2)]
+    step = max(int(window * (1 - overlap)), 1)
+    count = ceil((size - window) / step) + 1
+    return [min(k * step, size - window) for k in range(count)]
+
+
+def _gaussian(window: Sequence[int], sigma_scale: float = 0.125) -> Float[Tensor, "*window"]:
+    """Product of one Gaussian for each axis, never below a thousandth (as MONAI's)."""
+    weights = torch.ones(tuple(window))
+    for axis, size in enumerate(window):
+        x = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+        profile = torch.exp(-(x**2) / (2 * (sigma_scale * size) ** 2))
+        weights = weights * profile.reshape([-1 if a == axis else 1 for a in range(len(window))])
+    return weights.clamp(min=max(float(weights.min()), 1e-3))
+
+
+def _total_importance(
+    shape: Sequence[int], windows: Sequence[Box], importance: Float[Tensor, "*window"]
+) -> Float[Tensor, "*grid"]:
+    total = torch.zeros(tuple(shape))
+    for window in windows:
+        inside = window.inside(shape)
+        total[inside.index] += importance[inside.seen_from(window).index]
+    return total
+
+
+class Predictor(nn.Module):
+    """A network and the layout of its windows: maps an image to the blended logits.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (1, channel, *window) to logits (1, class, *window).
+    layout : Layout
+        Which windows, and how their logits are blended.
+
+    Notes
+    -----
+    The layout is part of the predictor: another window size or overlap makes other logits, and
+    other rows. Windows go through the network one at a time, so that memory does not grow with
+    the image and no value depends on a batch.
+    """
+
+    def __init__(self, network: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.network = network
+        self.layout = layout
+
+    def forward(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
+    ) -> Float[Tensor, "1 class *grid"]:
+        """Blended logits on the whole grid, on the image's device; differentiable."""
+        progress = progress or Quiet()
+        progress.begin("segment", len(self.layout.windows))
+        blended: Tensor | None = None
+        for window in self.layout.windows:
+            inside = window.inside(self.layout.shape).index
+            logits = self.window_logits(image[inside], window).to(image.device)
+            if blended is None:
+                blended = logits.new_zeros(logits.shape[:2] + self.layout.shape)
+            blended[inside] += logits * self.layout.share(window).to(logits)
+            progress.advance(1)
+        if blended is None:
+            raise SegxaiError("the layout has no window")
+        return blended
+
+    def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
+        """The same predictor on the crop of the grid that decides these voxels, and the crop."""
+        layout, box = self.layout.around(voxels)
+        return Predictor(self.network, layout), box
+
+    def window_logits(
+        self, crop: Float[Tensor, "1 channel *inside"], window: Box
+    ) -> Float[Tensor, "1 class *inside"]:
+        """Logits of one window, not blended, where it lies on the grid.
+
+        Parameters
+        ----------
+        crop : Tensor
+            The image on `window.inside(layout.shape)`; padded with 0 to the window's size here.
+
+        Raises
+        ------
+        SegxaiError
+            If the network fails on this size, or returns anything but logits of this size.
+        """
+        device = next(self.network.parameters(), crop).device
+        inside = window.inside(self.layout.shape)
+        before = inside.seen_from(window).start
+        after = (n - a - s for n, a, s in zip(window.size, before, inside.size, strict=True))
+        pairs = reversed(list(zip(before, after, strict=True)))
+        padded = functional.pad(crop.to(device), [side for pair in pairs for side in pair])
+        return self._run(padded)[Box(before, inside.size).index]
+
+    def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *window"]:
+        try:
+            logits = self.network(padded)
+        except (RuntimeError, ValueError) as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            raise SegxaiError(
+                f"the network fails on an input of shape {tuple(padded.shape)}: {one_line(error)}; "
+                "if a size must be a multiple of its stride, give a window that is"
+            ) from error
+        if not isinstance(logits, Tensor) or logits.shape[2:] != padded.shape[2:]:
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise SegxaiError(
+                f"the network maps {tuple(padded.shape)} to {found}; segxai needs one tensor of "
+                "logits (1, class, *spatial) of the same spatial size: wrap the network"
+            )
+        return logits
+
+
+def segment(
+    predictor: Predictor, case: Case, classes: Sequence[str], progress: Progress | None = None
+) -> Segmentation:
+    """The blended logits of a case.
+
+    Raises
+    ------
+    SegxaiError
+        If the network has another number of classes than `classes`, or its logits are not finite.
+    """
+    with torch.no_grad(), frozen(predictor.network), exact_arithmetic():
+        logits = predictor(torch.from_numpy(case.image)[None], progress)[0].numpy()
+    if len(logits) != len(classes):
+        raise SegxaiError(
+            f"the network returns {len(logits)} logits for each voxel, its adapter names "
+            f"{len(classes)} classes: {', '.join(classes)}"
+        )
+    if not np.isfinite(logits).all():
+        raise SegxaiError("the network's logits are not finite; are its weights damaged?")
+    return Segmentation(logits, tuple(classes))
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode, its parameters without gradients; afterwards as it was."""
+    modes = {module: module.training for module in network.modules()}
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    network.eval().requires_grad_(False)
+    try:
+        yield network
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, requires_grad in wanted.items():
+            parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def exact_arithmetic() -> Iterator[None]:
+    """Full float32: no TF32 in convolutions or matrix products, and deterministic kernels."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
+    cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = (
+        False, False, True, False,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = before

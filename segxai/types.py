@@ -1,0 +1,261 @@
+"""The nouns: Grid, Box, Case, Segmentation, Instance, Attribution. Frozen, numpy only."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Shaped
+
+AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular lattice of voxels in space.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of voxels along each axis.
+    affine : ndarray of shape (axis + 1, axis + 1)
+        Maps homogeneous voxel indices to millimetres (pixels, for an image without a scale).
+    """
+
+    shape: tuple[int, ...]
+    affine: Float[np.ndarray, "rank rank"]
+
+    @classmethod
+    def unit(cls, shape: tuple[int, ...]) -> "Grid":
+        """The grid of a bare array: spacing 1, origin at the first voxel."""
+        return cls(tuple(int(size) for size in shape), np.eye(len(shape) + 1))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes, in array order."""
+        return AXES[len(self.shape)]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along each axis, in mm."""
+        return tuple(float(step) for step in np.linalg.norm(self.affine[:-1, :-1], axis=0))
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel, in mm3 (area in 2D)."""
+        return float(abs(np.linalg.det(self.affine[:-1, :-1])))
+
+    def to_mm(self, voxels: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
+        """Voxel indices (may be fractional) as positions in mm."""
+        return np.asarray(voxels) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A block of voxels with its faces along the axes; may reach outside of the grid.
+
+    Parameters
+    ----------
+    start, size : tuple of int
+        First voxel (negative outside of the grid) and number of voxels along each axis.
+    """
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, shape: Iterable[int]) -> "Box":
+        """All of a grid of this shape."""
+        size = tuple(int(n) for n in shape)
+        return cls((0,) * len(size), size)
+
+    @classmethod
+    def spanning(cls, boxes: Iterable["Box"]) -> "Box":
+        """The smallest box that holds all of the boxes."""
+        ends = [(box.start, box.stop) for box in boxes]
+        start = np.min([first for first, _ in ends], axis=0)
+        stop = np.max([last for _, last in ends], axis=0)
+        return cls(tuple(start.tolist()), tuple((stop - start).tolist()))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The first voxel behind the box, along each axis."""
+        return tuple(a + n for a, n in zip(self.start, self.size, strict=True))
+
+    @property
+    def index(self) -> Any:
+        """Cuts the box out of the last axes of an array; for boxes on the grid."""
+        return (..., *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))
+
+    def inside(self, shape: Iterable[int]) -> "Box":
+        """The part that lies on a grid of this shape."""
+        start = tuple(max(a, 0) for a in self.start)
+        stop = tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True))
+        return Box(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+    def seen_from(self, other: "Box") -> "Box":
+        """The same block, counted from the first voxel of another box."""
+        return Box(tuple(a - o for a, o in zip(self.start, other.start, strict=True)), self.size)
+
+    def contains(self, voxels: Int[np.ndarray, "voxel axis"]) -> Bool[np.ndarray, " voxel"]:
+        """Which of the voxels lie in the box."""
+        local = self.local(voxels)
+        return np.all((local >= 0) & (local < np.asarray(self.size)), axis=1)
+
+    def local(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, "voxel axis"]:
+        """The voxels, counted from the first voxel of the box."""
+        return voxels - np.asarray(self.start)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that a case was made from: its role, its name without folders, its sha256."""
+
+    role: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image as the network sees it, and where it came from.
+
+    Parameters
+    ----------
+    name : str
+        Short name for tables and file names.
+    image : ndarray of shape (channel, *grid)
+        The network's input: oriented, resampled and normalised.
+    channels : tuple of str
+        Names of the channels.
+    grid : Grid
+        The network's grid, on which maps live.
+    foreground : ndarray of shape (*grid)
+        Where the image shows the object (the brain): noise levels are measured there.
+    input_unit : str
+        What 1 means in `image`; maps are in logit per this unit.
+    reference : ndarray of shape (*grid), optional
+        Non-zero where an expert drew an object of the class.
+    source_grid : Grid, optional
+        The grid of the user's own file, to which maps are exported; `grid` if not given.
+    sources : tuple of Source
+        The files.
+    notes, warnings : tuple of str
+        What loading did to the files, and what looks wrong with them.
+    """
+
+    name: str
+    image: Float[np.ndarray, "channel *grid"]
+    channels: tuple[str, ...]
+    grid: Grid
+    foreground: Bool[np.ndarray, "*grid"]
+    input_unit: str = "input unit"
+    reference: Bool[np.ndarray, "*grid"] | None = None
+    source_grid: Grid | None = None
+    sources: tuple[Source, ...] = ()
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """Logits of every class on the whole grid, of shape (class, *grid), from the clean image."""
+
+    logits: Float[np.ndarray, "class *grid"]
+    classes: tuple[str, ...]
+
+    def probability(self) -> Float[np.ndarray, "class *grid"]:
+        """Softmax over the classes; the sigmoid where the network has a single logit."""
+        if self.logits.shape[0] == 1:
+            return np.asarray(1 / (1 + np.exp(-self.logits)), dtype=np.float32)
+        shifted = np.exp(self.logits - self.logits.max(axis=0, keepdims=True))
+        return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One object of a class: the set of output voxels (the domain Omega) that is explained.
+
+    Parameters
+    ----------
+    label : int
+        Its number in the case, from 1; 0 stands for a whole class.
+    voxels : ndarray of shape (voxel, axis)
+        The domain, as voxel indices in C order.
+    class_index : int
+        Which logit.
+    outcome : str
+        "TP", "FP" or "FN" against a reference; "" where there is none.
+    sampled : ndarray of shape (row,), optional
+        Indices into `voxels` of the rows to compute, where the domain is too large for all.
+    """
+
+    label: int
+    voxels: Int[np.ndarray, "voxel axis"]
+    class_index: int = 1
+    outcome: str = ""
+    sampled: Int[np.ndarray, " row"] | None = None
+
+    @classmethod
+    def from_mask(
+        cls,
+        mask: Bool[np.ndarray, "*grid"],
+        *,
+        label: int = 1,
+        class_index: int = 1,
+        outcome: str = "",
+    ) -> "Instance":
+        """The instance whose domain is where `mask` is true."""
+        return cls(label, np.argwhere(mask), class_index, outcome)
+
+    @property
+    def row_voxels(self) -> Int[np.ndarray, "row axis"]:
+        """The voxels whose rows are computed: the domain, or the sample of it."""
+        return self.voxels if self.sampled is None else self.voxels[self.sampled]
+
+    def mask(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*grid"]:
+        """The domain as a boolean array of the given shape."""
+        mask = np.zeros(shape, dtype=bool)
+        mask[tuple(self.voxels.T)] = True
+        return mask
+
+    def seen_from(self, box: Box) -> "Instance":
+        """The same instance on the crop of the grid that a box cuts out."""
+        return replace(self, voxels=box.local(self.voxels))
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """The map of one instance, cropped to a box of the grid.
+
+    Parameters
+    ----------
+    label : int
+        Of the instance; 0 for a class-level map.
+    values : ndarray of shape (channel, *box), or (*box) for a heat map
+        Signed, in logit per unit of the network's input; heat maps are not negative.
+    offset : tuple of int
+        First voxel of the box on the grid; outside of the box the map is 0.
+    standard_error : ndarray like `values`, optional
+        Over the noisy copies.
+    facts : mapping
+        Numbers and words that belong to this map: rows, windows, seconds, layer...
+    """
+
+    label: int
+    values: Shaped[np.ndarray, "*shape"]
+    offset: tuple[int, ...]
+    standard_error: Float[np.ndarray, "*shape"] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def box(self) -> Box:
+        """Where the map lies on the grid."""
+        return Box(self.offset, self.values.shape[self.values.ndim - len(self.offset) :])
+
+    def on_grid(self, shape: tuple[int, ...]) -> Shaped[np.ndarray, "*full"]:
+        """The map on the whole grid, 0 outside of its box."""
+        leading = self.values.shape[: self.values.ndim - len(self.offset)]
+        full = np.zeros((*leading, *shape), dtype=self.values.dtype)
+        full[self.box.index] = self.values
+        return full
