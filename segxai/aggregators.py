@@ -75,10 +75,9 @@ class SignedMax:
         return state
 
     def finish(self, state: Extremes) -> Float[Tensor, "channel *grid"]:
-        """The extreme of larger magnitude."""
+        """The extreme of larger magnitude; NaN is in both, and passes through."""
         positive = state.largest >= -state.smallest
-        winner = torch.where(positive, state.largest, state.smallest)
-        return torch.where(state.largest.isnan(), state.largest, winner)
+        return torch.where(positive, state.largest, state.smallest)
 
 
 BUILT_IN: dict[str, Aggregator] = {"mean": Mean(), "signed_max": SignedMax()}

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError
@@ -20,8 +19,8 @@ from segxai.types import AXES, Attribution, Instance
 
 def explain(
     model: nn.Module,
-    image: Float[Tensor, "channel *grid"] | Float[np.ndarray, "channel *grid"],
-    mask: Bool[Tensor, "*grid"] | Bool[np.ndarray, "*grid"],
+    image: Tensor | np.ndarray,
+    mask: Tensor | np.ndarray,
     *,
     class_index: int = 1,
     method: str = "smoothgrad",
@@ -35,7 +34,8 @@ def explain(
     window: Sequence[int] | None = None,
     overlap: float = 0.25,
     device: str | None = None,
-    batch: int = 1,
+    engine: str = "auto",
+    batch: int = 16,
 ) -> xr.DataArray:
     """Map of what made the model give these output voxels their class.
 
@@ -61,8 +61,9 @@ def explain(
         without it, the image goes through the model at once.
     device : str, optional
         Where to compute; where the model's parameters are, if not given.
-    batch : int
-        Rows computed at once: changes no value beyond float noise.
+    engine, batch
+        How rows are computed ("auto", "windowed" or "dense") and how many at once, at most:
+        changes no value beyond float noise.
 
     Returns
     -------
@@ -84,6 +85,7 @@ def explain(
     >>> segxai.explain(model, image, mask, samples=2).dims
     ('channel', 'y', 'x')
     """
+    home = next(model.parameters(), torch.empty(0))
     request = Request(
         method=method,
         aggregator=aggregator,
@@ -93,21 +95,24 @@ def explain(
         seed=seed,
         layer=layer,
         score=score,
-        device=device or str(next(model.parameters(), torch.empty(0)).device),
+        device=device or str(home.device),
+        engine=engine,
         batch=batch,
     )
     choice = choose(request)
-    pixels, domain = _as_array(image).astype(np.float32, copy=False), _as_array(mask)
+    precision = np.float64 if home.dtype == torch.float64 else np.float32
+    pixels, domain = _as_array(image).astype(precision, copy=False), _as_array(mask)
     _check(pixels, domain)
     shape = pixels.shape[1:]
     layout = whole_image(shape) if window is None else sliding_window(shape, window, overlap)
     settings = settings_for(request, choice, pixels, np.ones(shape, dtype=bool), layer)
-    attribution = choice.method.attribute(
-        Predictor(model.to(choice.device), layout),
-        torch.from_numpy(pixels)[None].to(choice.device),
-        Instance.from_mask(domain, class_index=class_index),
-        settings,
-    )
+    instance = Instance.from_mask(domain, class_index=class_index)
+    tensor = torch.from_numpy(pixels)[None].to(choice.device)
+    try:
+        predictor = Predictor(model.to(choice.device), layout)
+        attribution = choice.method.attribute(predictor, tensor, instance, settings)
+    finally:
+        model.to(home.device)
     return _as_data_array(attribution, shape, request, settings)
 
 

@@ -70,7 +70,7 @@ def find_instances(
 
 def components(
     mask: Bool[np.ndarray, "*grid"], grid: Grid, rule: Rule
-) -> list[Int[np.ndarray, "voxel axis"]]:
+) -> list[Int[np.ndarray, "_ axis"]]:
     """Voxels of the connected components that are large enough, by falling volume."""
     structure = ndimage.generate_binary_structure(mask.ndim, min(rule.connectivity, mask.ndim))
     labels, _ = ndimage.label(mask, structure)
@@ -166,7 +166,7 @@ def _curve(voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
     return position
 
 
-def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "voxel axis"]]:
+def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "_ axis"]]:
     """The voxels of each non-zero label, in C order, by rising label."""
     voxels = np.argwhere(labels)
     values = labels[tuple(voxels.T)]
@@ -176,7 +176,7 @@ def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "voxel a
 
 
 def _numbered(
-    parts: list[Int[np.ndarray, "voxel axis"]], outcomes: list[str], rule: Rule
+    parts: list[Int[np.ndarray, "_ axis"]], outcomes: list[str], rule: Rule
 ) -> list[Instance]:
     return [
         Instance(number, voxels, rule.class_index, outcome)

@@ -33,8 +33,10 @@ class Settings:
         "logit", "margin" or "probability".
     layer : str, optional
         Name of the layer of a CAM method, as in `network.named_modules()`.
+    engine : {"auto", "windowed", "dense"}
+        How rows are computed: a matter of speed, never of values.
     batch : int
-        Rows computed at once: a matter of memory, never of values.
+        Rows computed at once, at most: a matter of memory, never of values.
     tick : callable
         Called with the share of the instance's work that was done since the last call.
     """
@@ -45,7 +47,8 @@ class Settings:
     seed: int = 0
     score: str = "logit"
     layer: str | None = None
-    batch: int = 1
+    engine: str = "auto"
+    batch: int = 16
     tick: Callable[[float], None] = ignore
 
 

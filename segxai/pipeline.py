@@ -110,15 +110,19 @@ def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
         task.progress.say(f"going on: {len(findings.explained) - len(remaining)} are in {out.name}")
     task.progress.begin("explain", sum(findings.cost.work[one.label] for one in remaining))
     for instance in remaining:
-        attribution = attribute(task, instance, findings.cost.work[instance.label])
+        attribution = attribute(task, instance, findings.cost)
         storage.add(out, run, attribution, instance, task.case)
 
 
-def attribute(task: Task, instance: Instance, work: float = 1.0) -> Attribution:
+def attribute(task: Task, instance: Instance, cost: Plan) -> Attribution:
     """The map of one instance."""
-    started = perf_counter()
+    started, work = perf_counter(), cost.work[instance.label]
     image = torch.from_numpy(task.case.image)[None].to(task.device)
-    settings = replace(task.settings, tick=lambda share: task.progress.advance(share * work))
+    settings = replace(
+        task.settings,
+        engine=cost.engine,
+        tick=lambda share: task.progress.advance(share * work),
+    )
     attribution = task.method.attribute(task.predictor, image, instance, settings)
     if task.request.crop_mm is not None:
         spacing = task.case.grid.spacing
@@ -174,4 +178,4 @@ def _objects(task: Task, instances: list[Instance]) -> np.ndarray:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

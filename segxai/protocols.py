@@ -1,7 +1,7 @@
 """The verbs that others may implement: aggregate rows, show progress."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from segxai.types import Box
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Shows how far a long job has come."""
 
@@ -59,6 +60,7 @@ class RowBatch:
         return Box(self.start, tuple(self.values.shape[2:]))
 
 
+@runtime_checkable
 class Aggregator(Protocol):
     """A fold over the rows of an instance: start, add batches of rows, finish.
 

@@ -31,7 +31,7 @@ class Request:
         Explain a domain from at most so many of its rows: an estimate.
     crop_mm : float, optional
         Cut maps at this distance from the domain.
-    device, batch
+    device, engine, batch
         How it is computed; changes no value beyond float noise.
 
     Raises
@@ -56,7 +56,8 @@ class Request:
     rows: int | None = None
     crop_mm: float | None = None
     device: str = "auto"
-    batch: int = 1
+    engine: str = "auto"
+    batch: int = 16
 
     def __post_init__(self) -> None:
         _at_least("samples", self.samples, 1)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from segxai.errors import unknown_name
+from segxai.errors import SegxaiError, unknown_name
 from segxai.types import Instance
 
 Score = Callable[[Float[Tensor, "voxel class"], int], Float[Tensor, " voxel"]]
@@ -54,7 +55,18 @@ def find_score(name: str) -> Score:
 def cotangents(
     name: str, logits: Float[Tensor, "voxel class"], class_index: int
 ) -> Float[Tensor, "voxel class"]:
-    """Derivative of each voxel's score with respect to its own logits."""
+    """Derivative of each voxel's score with respect to its own logits.
+
+    Raises
+    ------
+    SegxaiError
+        If the network has no such class.
+    """
+    classes = logits.shape[1]
+    if not 0 <= class_index < classes:
+        raise SegxaiError(
+            f"no class {class_index}: the network has {classes} classes, 0 to {classes - 1}"
+        )
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         total = find_score(name)(leaf, class_index).sum()
@@ -71,16 +83,18 @@ class InstanceScore(nn.Module):
     ----------
     model : nn.Module
         Maps (batch, channel, *grid) to logits (batch, class, *grid).
-    instance : Instance
-        Its class and its domain.
+    instance : Instance, or a boolean array or tensor of shape (*grid)
+        Its class and its domain; a bare mask stands for class 1.
     score : {"logit", "margin", "probability"}
         Which number of each voxel is averaged.
     """
 
-    def __init__(self, model: nn.Module, instance: Instance, score: str = "logit") -> None:
+    def __init__(
+        self, model: nn.Module, instance: Instance | ArrayLike, score: str = "logit"
+    ) -> None:
         super().__init__()
         self.model = model
-        self.instance = instance
+        self.instance = Instance.of(instance)
         self.score = find_score(score)
 
     def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:

@@ -180,6 +180,8 @@ class Predictor(nn.Module):
         """
         device = next(self.network.parameters(), crop).device
         inside = window.inside(self.layout.shape)
+        if inside == window:
+            return self._run(crop.to(device))
         before = inside.seen_from(window).start
         after = (n - a - s for n, a, s in zip(window.size, before, inside.size, strict=True))
         pairs = reversed(list(zip(before, after, strict=True)))

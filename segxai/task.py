@@ -11,9 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from segxai.adapter import Adapter
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, unknown_name
 from segxai.images import file_sha256
 from segxai.instances import Rule
+from segxai.jacobian import ENGINES
 from segxai.layers import find_layer
 from segxai.method import Method, Settings
 from segxai.methods.smoothgrad import noise_levels
@@ -75,7 +76,7 @@ def choose(request: Request) -> Choice:
     Raises
     ------
     SegxaiError
-        If a method, aggregator, score or device is not known, or does not go with the method.
+        If a name is not known, or does not go with the method.
     """
     method = load_method(request.method)
     find_score(request.score)
@@ -83,6 +84,8 @@ def choose(request: Request) -> Choice:
         raise SegxaiError(f"method {method.name!r} has no rows to aggregate: give no aggregator")
     if request.layer and not method.needs_layer:
         raise SegxaiError(f"method {method.name!r} looks at no layer: give no layer")
+    if request.engine not in ("auto", *ENGINES):
+        raise unknown_name("engine", request.engine, ("auto", *ENGINES))
     name = request.aggregator or method.aggregator
     return Choice(method, load_aggregator(name) if name else None, find_device(request.device))
 
@@ -102,6 +105,7 @@ def settings_for(
         seed=request.seed,
         score=request.score,
         layer=layer,
+        engine=request.engine,
         batch=request.batch,
     )
 
@@ -229,7 +233,7 @@ def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dic
         "seed": request.seed,
         "rows": request.rows,
         "crop_mm": request.crop_mm,
-        "engine": "dense",
+        "engine": request.engine,
         "instances": list(request.instances) if request.instances else "all",
         "device": str(choice.device),
         "batch": request.batch,

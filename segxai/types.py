@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import ArrayLike
 
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
 
@@ -105,6 +106,10 @@ class Box:
     def local(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, "voxel axis"]:
         """The voxels, counted from the first voxel of the box."""
         return voxels - np.asarray(self.start)
+
+    def flat(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
+        """Where the voxels are in an array of the box's size, if it is flattened."""
+        return np.ravel_multi_index(tuple(self.local(voxels).T), self.size)
 
 
 @dataclass(frozen=True)
@@ -207,6 +212,25 @@ class Instance:
     ) -> "Instance":
         """The instance whose domain is where `mask` is true."""
         return cls(label, np.argwhere(mask), class_index, outcome)
+
+    @classmethod
+    def of(cls, target: "Instance | ArrayLike") -> "Instance":
+        """An instance as it is, or the one of class 1 whose domain is a boolean mask.
+
+        Raises
+        ------
+        ValueError
+            If the mask is not boolean, or empty.
+        """
+        if isinstance(target, Instance):
+            return target
+        mask = np.asarray(target)
+        if mask.dtype != bool or not mask.any():
+            raise ValueError(
+                "an instance is an Instance or a boolean mask with a voxel in it, "
+                f"not {mask.dtype} with {np.count_nonzero(mask)} non-zero values"
+            )
+        return cls.from_mask(mask)
 
     @property
     def row_voxels(self) -> Int[np.ndarray, "row axis"]:

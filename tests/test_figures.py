@@ -215,7 +215,7 @@ def test_background_is_black_also_where_0_is_the_mean() -> None:
     assert grey[2:-2, 2:-2].mean() == pytest.approx(0.5, abs=0.1)
 
 
-def test_an_instance_larger_than_60_mm_is_shown_whole() -> None:
+def test_an_instance_larger_than_the_zoom_is_shown_whole() -> None:
     wide = np.zeros(SHAPE, dtype=bool)
     wide[:, 10:15, 10:15] = True
     figure = draw_instance(

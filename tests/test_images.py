@@ -14,17 +14,15 @@ from nibabel.gifti.gifti import GiftiImage
 from scipy.spatial.transform import Rotation
 
 from segxai.errors import SegxaiError
+from segxai.grids import describe_change, resample, working_grid
 from segxai.images import (
     Volume,
     check_same_grid,
     check_varies,
-    describe_change,
     file_sha256,
     load_labels,
     load_volume,
-    resample,
     save_volume,
-    working_grid,
 )
 from segxai.types import Grid, Source
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 from segxai_ms_lesion.guards import check_images, check_lesion_contrast, tissue_order
 
-from segxai.images import load_labels, load_volume, resample, working_grid
+from segxai.grids import resample, working_grid
+from segxai.images import load_labels, load_volume
 
 PATIENT = Path(__file__).parents[2] / "shared/data/open_ms/patient07"
 PHANTOM = Path(__file__).parents[1] / "plugins/segxai_ms_lesion/case"

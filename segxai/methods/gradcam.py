@@ -8,6 +8,7 @@ from captum._utils.gradient import compute_layer_gradients_and_eval
 from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.cropping import crop_to_support
@@ -91,9 +92,15 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
 
     @log_usage()
     def attribute(
-        self, inputs: Float[Tensor, "batch channel *grid"], instance: Instance
+        self, inputs: Float[Tensor, "batch channel *grid"], instance: Instance | ArrayLike
     ) -> Float[Tensor, "batch 1 *grid"]:
         """The heat map on the image's grid, for each image of a batch.
+
+        Parameters
+        ----------
+        inputs : Tensor of shape (batch, channel, *grid)
+        instance : Instance, or a boolean array or tensor of shape (*grid)
+            A bare mask stands for class 1.
 
         Warns
         -----
@@ -102,7 +109,8 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         """
         self.suspect = []
         with frozen(self.model), exact_arithmetic():
-            maps = torch.stack([self._map(image[None], instance) for image in inputs.detach()])
+            target = Instance.of(instance)
+            maps = torch.stack([self._map(image[None], target) for image in inputs.detach()])
         if max(self.suspect, default=0) > 0.01:
             warnings.warn(
                 f"Grad-CAM++: {max(self.suspect):.1%} of the coefficients have a denominator of 0 "
@@ -138,8 +146,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         """One window's heat map, weighted by its share in the blend."""
         inside = window.inside(predictor.layout.shape)
         share = predictor.layout.share(window)
-        local = tuple(inside.local(voxels).T)
-        index = torch.from_numpy(np.ravel_multi_index(local, inside.size))
+        index = torch.from_numpy(inside.flat(voxels))
         shared = weights * share.flatten()[index, None]
 
         def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:

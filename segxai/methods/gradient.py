@@ -2,16 +2,16 @@
 
 from collections.abc import Callable
 
-import numpy as np
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
-from jaxtyping import Bool, Float
+from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.cropping import crop_to_support
 from segxai.hookspecs import hookimpl
-from segxai.jacobian import mean_row, rows
+from segxai.jacobian import find_engine, mean_row, rows
 from segxai.method import Method, Settings, ignore
 from segxai.plugins import load_aggregator
 from segxai.protocols import Aggregator
@@ -35,8 +35,10 @@ class InstanceGradient(GradientAttribution):
         How the rows become one map: "signed_max" (Eq. 3) or "mean" (Eq. 2).
     score : {"logit", "margin", "probability"}
         Which number of an output voxel is differentiated.
+    engine : {"auto", "windowed", "dense"}
+        How rows are computed: a matter of speed. "auto" looks which one suits the network.
     batch : int
-        Rows computed at once: a matter of memory and speed, never of values.
+        Rows computed at once, at most: a matter of memory and speed, never of values.
     tick : callable
         Called with the share of the work done since the last call.
 
@@ -52,19 +54,21 @@ class InstanceGradient(GradientAttribution):
         aggregator: str | Aggregator = "signed_max",
         *,
         score: str = "logit",
-        batch: int = 1,
+        engine: str = "auto",
+        batch: int = 16,
         tick: Callable[[float], None] = ignore,
     ) -> None:
         super().__init__(model)
         self.model = model
         self.aggregator = load_aggregator(aggregator) if isinstance(aggregator, str) else aggregator
         self.score = score
+        self.engine = engine
         self.batch = batch
         self.tick = tick
 
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
     @log_usage()
-    def attribute(self, inputs: Inputs, instance: Instance | Bool[np.ndarray, "*grid"]) -> Inputs:
+    def attribute(self, inputs: Inputs, instance: Instance | ArrayLike) -> Inputs:
         """The map of one instance, for each image of a batch.
 
         Parameters
@@ -72,7 +76,7 @@ class InstanceGradient(GradientAttribution):
         inputs : Tensor of shape (batch, channel, *grid), or a tuple of such
             Tensors of a tuple are joined along their channels: one for each channel gives each
             its own noise level in a NoiseTunnel.
-        instance : Instance, or a boolean array of shape (*grid)
+        instance : Instance, or a boolean array or tensor of shape (*grid)
             A bare mask stands for class 1.
 
         Returns
@@ -82,7 +86,7 @@ class InstanceGradient(GradientAttribution):
         """
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
         images = torch.cat([part.detach() for part in parts], dim=1)
-        target = instance if isinstance(instance, Instance) else Instance.from_mask(instance)
+        target = Instance.of(instance)
         with frozen(self.model), exact_arithmetic():
             maps = torch.stack([self._map(image[None], target) for image in images])
         split = torch.split(maps, [part.shape[1] for part in parts], dim=1)
@@ -105,8 +109,18 @@ class InstanceGradient(GradientAttribution):
             mean = mean_row(predictor, crop, voxels, class_index=index, score=score)
             self.tick(1.0)
             return mean
+        if self.engine == "auto":
+            self.engine = find_engine(predictor, crop, voxels)
         state = self.aggregator.start(crop[0])
-        batches = rows(predictor, crop, voxels, class_index=index, score=score, batch=self.batch)
+        batches = rows(
+            predictor,
+            crop,
+            voxels,
+            class_index=index,
+            score=score,
+            engine=self.engine,
+            batch=self.batch,
+        )
         for batch in batches:
             state = self.aggregator.add(state, batch)
             self.tick(len(batch.values) / len(voxels))
@@ -131,11 +145,12 @@ def gradient(
         predictor,
         settings.aggregator or "signed_max",
         score=settings.score,
+        engine=settings.engine,
         batch=settings.batch,
         tick=settings.tick,
     )
     values = method.attribute(image, instance=instance)[0]
-    facts = {"rows": len(instance.row_voxels), "samples": 1}
+    facts = {"rows": len(instance.row_voxels), "samples": 1, "engine": method.engine}
     whole = Attribution(
         instance.label, values.cpu().numpy(), (0,) * len(values.shape[1:]), facts=facts
     )

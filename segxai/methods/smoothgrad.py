@@ -158,6 +158,7 @@ def smoothgrad(
         local,
         settings.aggregator or "signed_max",
         score=settings.score,
+        engine=settings.engine,
         batch=settings.batch,
         tick=lambda share: settings.tick(share / settings.samples),
     )
@@ -169,7 +170,11 @@ def smoothgrad(
         instance=instance.seen_from(box),
     )
     error = None if settings.samples == 1 else _joined(tunnel.standard_error or ())
-    facts = {"rows": len(instance.row_voxels), "samples": settings.samples}
+    facts = {
+        "rows": len(instance.row_voxels),
+        "samples": settings.samples,
+        "engine": gradient.engine,
+    }
     return crop_to_support(
         Attribution(instance.label, _joined(maps), box.start, error, facts), instance
     )

@@ -1,0 +1,172 @@
+"""Instances: components, labels by falling volume, outcomes, masks of the user's own, samples."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from segxai.errors import SegxaiError
+from segxai.instances import (
+    Rule,
+    chosen,
+    components,
+    find_instances,
+    from_labels,
+    sample_rows,
+    whole_class,
+)
+from segxai.types import Box, Grid, Instance
+from tests.networks import block
+
+GRID = Grid.unit((20, 18, 16))
+RULE = Rule(class_index=1, threshold=0.3, min_volume_mm3=5)
+
+
+def probability_of(*blocks, value=0.9):
+    probability = np.full(GRID.shape, 0.1, dtype=np.float32)
+    for start, size in blocks:
+        probability[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = value
+    return probability
+
+
+def test_labels_fall_with_the_volume():
+    found = find_instances(
+        probability_of(((1, 1, 1), (2, 2, 2)), ((10, 1, 1), (3, 3, 3)), ((1, 10, 1), (5, 1, 1))),
+        GRID,
+        RULE,
+    )
+    assert [(one.label, len(one.voxels), one.outcome) for one in found] == [
+        (1, 27, ""),
+        (2, 8, ""),
+        (3, 5, ""),
+    ]
+
+
+def test_equal_volumes_keep_the_order_of_their_first_voxels():
+    found = find_instances(
+        probability_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE
+    )
+    assert [tuple(one.voxels[0]) for one in found] == [(1, 12, 1), (12, 1, 1)]
+
+
+def test_the_threshold_is_exceeded_and_not_reached():
+    assert not find_instances(probability_of(((1, 1, 1), (3, 3, 3)), value=0.3), GRID, RULE)
+
+
+def test_volumes_are_in_mm3_and_the_smallest_is_kept():
+    fine = Grid(GRID.shape, np.diag([0.5, 0.5, 2.0, 1.0]))  # 0.5 mm3 a voxel
+    probability = probability_of(((1, 1, 1), (10, 1, 1)), ((1, 10, 1), (9, 1, 1)))
+    assert [len(one.voxels) for one in find_instances(probability, fine, RULE)] == [10]
+    almost = Grid(GRID.shape, np.diag([1.0, 1.0, 0.9999999, 1.0]))
+    assert find_instances(probability_of(((1, 1, 1), (5, 1, 1))), almost, RULE)
+
+
+@pytest.mark.parametrize(
+    ("second", "together"), [((4, 4, 5), True), ((4, 5, 5), True), ((5, 5, 5), False)]
+)
+def test_neighbours_share_a_face_or_an_edge_but_not_a_corner(second, together):
+    mask = np.zeros((9, 9, 9), dtype=bool)
+    mask[4, 4, 4] = mask[second] = True
+    found = components(mask, Grid.unit(mask.shape), Rule(connectivity=2))
+    assert len(found) == (1 if together else 2)
+
+
+def test_outcomes_against_a_reference():
+    probability = probability_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (2, 2, 2)))
+    reference = np.zeros(GRID.shape, dtype=bool)
+    reference[3, 3, 3:9] = True  # touches the first by one voxel
+    reference[1:3, 12:14, 1:4] = True  # 12 voxels, missed
+    reference[15:17, 12:14, 1:4] = True  # 12 voxels, missed
+    reference[10:14, 12, 12] = True  # 4 voxels, too small to count
+    found = find_instances(probability, GRID, RULE, reference)
+    assert [(one.label, one.outcome, len(one.voxels)) for one in found] == [
+        (1, "TP", 27),
+        (2, "FP", 8),
+        (3, "FN", 12),
+        (4, "FN", 12),
+    ]
+
+
+def test_a_prediction_too_small_to_be_an_instance_detects_nothing():
+    probability = probability_of(((1, 1, 1), (2, 2, 1)))
+    reference = np.zeros(GRID.shape, dtype=bool)
+    reference[1:4, 1:4, 1:4] = True
+    assert [one.outcome for one in find_instances(probability, GRID, RULE, reference)] == ["FN"]
+
+
+def test_labels_of_a_mask_are_kept_whole_with_their_numbers_and_no_minimum():
+    labels = np.zeros(GRID.shape, dtype=np.int32)
+    labels[1, 1, 1] = labels[8, 8, 8] = 7
+    labels[2, 2, 2] = 3
+    found = from_labels(labels, 1, split=False, grid=GRID)
+    assert [(one.label, len(one.voxels)) for one in found] == [(3, 1), (7, 2)]
+    parts = from_labels(labels, 1, split=True, grid=GRID)
+    # (1, 1, 1) and (2, 2, 2) share a corner only: three parts.
+    assert [(one.label, len(one.voxels)) for one in parts] == [(1, 1), (2, 1), (3, 1)]
+
+
+def test_an_empty_mask_is_refused():
+    with pytest.raises(SegxaiError, match="the mask of instances is empty"):
+        from_labels(np.zeros((3, 3), dtype=np.int32), 1, split=False, grid=Grid.unit((3, 3)))
+
+
+def test_chosen_labels_keep_the_order_of_the_case():
+    instances = [block((9, 9), (k, k), (1, 1), label=k) for k in (1, 2, 3, 4)]
+    assert [one.label for one in chosen(instances, (4, 2))] == [2, 4]
+    with pytest.raises(SegxaiError, match="no instance 9, 11; this case has 1 to 4"):
+        chosen(instances, (2, 9, 11))
+
+
+def test_the_whole_class_has_label_0():
+    probability = probability_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (1, 1, 1)))
+    whole = whole_class(probability, RULE)
+    assert (whole.label, len(whole.voxels)) == (0, 28)
+    with pytest.raises(SegxaiError, match="no voxel of the class .* above 0.95"):
+        whole_class(probability, Rule(threshold=0.95))
+
+
+@settings(deadline=None)
+@given(count=st.integers(1, 40), seed=st.integers(0, 3))
+def test_a_sample_is_seeded_distinct_and_of_the_size_that_was_asked(count, seed):
+    instance = block((20, 20, 20), (3, 4, 5), (3, 4, 3))
+    sampled = sample_rows(instance, count, seed)
+    again = sample_rows(instance, count, seed)
+    rows = {tuple(voxel) for voxel in sampled.row_voxels.tolist()}
+    assert len(rows) == min(count, 36)
+    assert rows <= {tuple(voxel) for voxel in instance.voxels.tolist()}
+    assert np.array_equal(sampled.row_voxels, again.row_voxels)
+    assert (sampled.sampled is None) == (count >= 36)
+    assert len(sampled.voxels) == 36  # the domain stays whole
+
+
+def test_another_seed_draws_another_sample():
+    instance = block((20, 20, 20), (3, 4, 5), (6, 6, 6))
+    first, second = (sample_rows(instance, 20, seed).row_voxels for seed in (0, 1))
+    assert not np.array_equal(first, second)
+
+
+def test_a_sample_is_spread_over_the_domain():
+    """Each octant of a cube of 8^3 holds an eighth of 64 rows."""
+    rows = sample_rows(block((10, 10, 10), (1, 1, 1), (8, 8, 8)), 64, seed=0).row_voxels
+    octants = ((rows - 1) // 4) @ [4, 2, 1]
+    assert np.bincount(octants, minlength=8).tolist() == [8] * 8
+
+
+def test_boxes_cut_and_count():
+    box = Box((-2, 3), (5, 4))
+    assert box.inside((10, 5)) == Box((0, 3), (3, 2))
+    assert Box((0, 3), (3, 2)).seen_from(box) == Box((2, 0), (3, 2))
+    assert Box.spanning([Box((1, 1), (2, 2)), Box((4, 0), (1, 2))]) == Box((1, 0), (4, 3))
+    array = np.arange(50).reshape(10, 5)
+    voxels = np.array([[0, 3], [2, 4]])
+    inside = box.inside((10, 5))
+    assert array[inside.index].ravel()[inside.flat(voxels)].tolist() == [3, 14]
+    assert box.contains(np.array([[0, 3], [3, 3], [-2, 6]])).tolist() == [True, False, True]
+
+
+def test_an_instance_seen_from_a_crop():
+    instance = block((9, 9), (4, 5), (2, 2), label=4, outcome="TP")
+    inner = instance.seen_from(Box((3, 3), (5, 5)))
+    assert inner.voxels.tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    assert (inner.label, inner.outcome) == (4, "TP")
+    assert Instance.from_mask(inner.mask((5, 5))).voxels.tolist() == inner.voxels.tolist()
