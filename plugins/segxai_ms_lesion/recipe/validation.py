@@ -1,5 +1,6 @@
 """What every choice is made on: phantoms and the training patient, with lesions held out."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,9 +100,15 @@ def _quality(scores: list[Scores]) -> float:
 
 def _means(scores: list[Scores]) -> tuple[float, float, float, float]:
     """Mean Dice, normalised Dice, lesion-wise true positive and false discovery rates."""
-    rows = [
-        (one.dice, one.normalised_dice, one.true_positive_rate, one.false_discovery_rate)
-        for one in scores
-    ]
-    dice, normalised, true_positives, false_discoveries = np.nanmean(rows, axis=0).tolist()
-    return dice, normalised, true_positives, false_discoveries
+    return (
+        _defined_mean([one.dice for one in scores]),
+        _defined_mean([one.normalised_dice for one in scores]),
+        _defined_mean([one.true_positive_rate for one in scores]),
+        _defined_mean([one.false_discovery_rate for one in scores]),
+    )
+
+
+def _defined_mean(values: list[float]) -> float:
+    """Mean of the values that are not NaN; NaN if none is left."""
+    defined = [value for value in values if not math.isnan(value)]
+    return math.fsum(defined) / len(defined) if defined else math.nan
