@@ -26,6 +26,7 @@ _HOME = {
     "SeededNoiseTunnel": "segxai.methods.smoothgrad",
     "SegxaiError": "segxai.errors",
     "Settings": "segxai.method",
+    "Source": "segxai.types",
     "explain": "segxai.explaining",
     "hookimpl": "segxai.hookspecs",
     "open_result": "segxai.storage",

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from segxai.errors import SegxaiError
-from segxai.images import resample, save_volume
-from segxai.report import instance_table, maps, on_grid
+from segxai.grids import resample
+from segxai.images import save_volume
+from segxai.report import failures_of, instance_table, make_folder, maps, on_grid
 from segxai.results import grid_of, group, source_grid_of
 from segxai.types import Grid
 
@@ -39,10 +40,7 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
     grid, source = grid_of(tree), source_grid_of(tree)
     if len(grid.shape) != 3:
         raise SegxaiError(f"a result of {len(grid.shape)} axes cannot be NIfTI; use show --png")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SegxaiError(f"cannot make the folder {folder}: {error.strerror}") from error
+    make_folder(folder)
     labels = resample(group(tree, "segmentation")["labels"].values, grid, source, order=0)
     yield _saved(folder / "labels.nii.gz", labels.astype(np.int32), source)
     channels = [str(name) for name in group(tree, "input")["channel"].values]
@@ -51,7 +49,8 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
         named = zip(channels, values, strict=True) if values.ndim == 4 else [("heat", values)]
         for channel, one in named:
             moved = resample(one, grid, source, order=1).astype(np.float32)
-            yield _saved(folder / f"{run}-{label}-{channel}.nii.gz", moved, source)
+            name = f"{run}-{label}-{channel}.nii.gz".replace("/", "-")
+            yield _saved(folder / name, moved, source)
     yield _table(tree, run, folder / f"{run}.csv")
 
 
@@ -63,7 +62,7 @@ def _saved(path: Path, data: np.ndarray, grid: Grid) -> Path:
 def _table(tree: xr.DataTree, run: str, path: Path) -> Path:
     rows = instance_table(tree, run)
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    with path.open("w", newline="") as file:
+    with failures_of(path), path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

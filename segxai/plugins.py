@@ -23,6 +23,16 @@ GROUPS = {
 }
 
 
+TRIAL = """
+import sys
+from segxai import errors, plugins
+try:
+    getattr(plugins, f"load_{sys.argv[1]}")(sys.argv[2])
+except errors.SegxaiError as error:
+    sys.exit(str(error))
+"""
+
+
 @dataclass(frozen=True)
 class PluginInfo:
     """What the metadata say of a plugin, without importing it."""
@@ -66,14 +76,22 @@ def load_aggregator(name: str) -> "Aggregator":
     return aggregator
 
 
-def import_failure(kind: str, name: str) -> str:
+def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
     """Why a plugin cannot be loaded, tried in a process of its own; "" if it can."""
-    code = f"from segxai.plugins import load_{kind}; load_{kind}({name!r})"
-    process = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False
-    )
+    try:
+        process = subprocess.run(
+            [sys.executable, "-c", TRIAL, kind, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        return f"does not load within {timeout_seconds:g} s"
+    if process.returncode == 0:
+        return ""
     lines = process.stderr.strip().splitlines()
-    return "" if process.returncode == 0 else (lines[-1] if lines else "died without a word")
+    return lines[-1] if lines else f"the process dies with exit status {process.returncode}"
 
 
 def _load(kind: str, name: str) -> Any:
@@ -88,17 +106,28 @@ def _load(kind: str, name: str) -> Any:
     try:
         manager.register(entry_point.load(), name=name)
         found = getattr(manager.hook, f"segxai_{kind}")(name=name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise SegxaiError(
             f"{kind} {name!r} of {info.package} {info.version} ({info.module}) fails to load: "
             f"{type(error).__name__}: {one_line(error)}"
         ) from error
-    if found is None:
-        raise SegxaiError(
-            f"{info.module} of {info.package} {info.version} is registered as {kind} {name!r}, "
-            f"but no hook segxai_{kind} in it returns one"
-        )
+    _require(found, info)
     return found
+
+
+def _require(found: Any, info: PluginInfo) -> None:
+    """What a hook returned is there, and goes by the name of the entry point."""
+    registered = (
+        f"{info.module} of {info.package} {info.version} is registered as {info.kind} {info.name!r}"
+    )
+    if found is None:
+        raise SegxaiError(f"{registered}, but no hook segxai_{info.kind} in it returns one")
+    called = getattr(found, "name", None)
+    if called != info.name:
+        raise SegxaiError(
+            f"{registered}, but its hook returns a {type(found).__name__} that is named "
+            f"{called!r}: make the names the same"
+        )
 
 
 def _entry_point(kind: str, name: str) -> EntryPoint:

@@ -1,6 +1,7 @@
 """Report: tables and figures of a result file. Reads xarray, never torch."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from segxai import figures
-from segxai.errors import SegxaiError, unknown_name
+from segxai.errors import SegxaiError, one_line, unknown_name
 from segxai.results import attribution_of, facts_of, grid_of, group, provenance_of
 
 Row = dict[str, Any]
@@ -50,12 +51,22 @@ def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
     return {int(label): group(tree, f"attributions/{run}/{label}") for label in labels}
 
 
+def unfinished(tree: xr.DataTree, run: str) -> list[int]:
+    """The labels that a run was asked for and has no map of; empty when it is complete."""
+    asked, done = run_provenance(tree, run)["instances"], set(maps(tree, run))
+    if 0 in done:  # the whole class: its only map
+        return []
+    wanted = group(tree, "instances")["label"].values.tolist() if asked == "all" else asked
+    return [label for label in wanted if label not in done]
+
+
 def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
     """One row for each explained instance.
 
     Each has "label", "class", "outcome", "volume_mm3", "mean_probability", the "peak" and
-    "trough" of each channel as "flair peak" and so on, and "estimate": whether its map comes from
-    a sample of its rows. The whole class has label 0 and no outcome.
+    "trough" of each channel as "flair peak" and so on, "estimate" (whether its map comes from a
+    sample of its rows), "energy_left_out" where maps were cut, and a "note" on what to mind. The
+    whole class has its label 0, and no outcome or volume.
     """
     if "summaries" not in tree.children or run not in tree["summaries"].children:
         return []
@@ -70,7 +81,7 @@ def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
         for channel in summaries.channel.values.tolist():
             one = summaries.sel(label=label, channel=channel)
             row |= {f"{channel} {name}": float(one[name]) for name in one.data_vars}
-        rows.append(row | {"estimate": facts[label]["estimate"]})
+        rows.append(row | _reservations(facts[label], row.get("outcome", "")))
     return rows
 
 
@@ -81,6 +92,19 @@ def _instance_columns(instance: xr.Dataset) -> Row:
         "volume_mm3": float(instance["volume_mm3"]),
         "mean_probability": float(instance["mean_probability"]),
     }
+
+
+def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
+    """What is to be minded in reading a map, as columns and in words."""
+    columns: Row = {"estimate": facts["estimate"]}
+    words = ["missed by the model"] if outcome == "FN" else []
+    if facts["estimate"]:
+        rows = f" from {facts['rows']} of {facts['domain_voxels']} rows" if "rows" in facts else ""
+        words.append(f"estimate{rows}")
+    if "energy_left_out" in facts:
+        columns["energy_left_out"] = facts["energy_left_out"]
+        words.append(f"{facts['energy_left_out']:.1%} of the energy cut off")
+    return columns | {"note": "; ".join(words)}
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
@@ -95,11 +119,19 @@ def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
         title=f"{image.attrs['case']}: {run}",
         unit=_unit(tree, run),
     )
-    figures.save_figure(figure, path)
+    with failures_of(path):
+        figures.save_figure(figure, path)
 
 
 def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
-    """One picture for each map of a run, in a folder that exists; yields their paths."""
+    """One picture for each map of a run, in a folder that is made; yields their paths.
+
+    Raises
+    ------
+    SegxaiError
+        If the folder cannot be made or written.
+    """
+    make_folder(folder)
     grid, image = grid_of(tree), group(tree, "input")["image"].values
     for title, stored in _titled(tree, run):
         values, domain = on_grid(stored, grid.shape)
@@ -113,14 +145,32 @@ def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
             unit=_unit(tree, run),
         )
         path = folder / f"{run}-{int(stored.attrs['label'])}.png"
-        figures.save_figure(figure, path)
+        with failures_of(path):
+            figures.save_figure(figure, path)
         yield path
+
+
+def make_folder(folder: Path) -> None:
+    """A folder to write to, with its parents. Raises SegxaiError if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SegxaiError(f"cannot make the folder {folder}: {error.strerror}") from error
+
+
+@contextmanager
+def failures_of(path: Path) -> Iterator[None]:
+    """What keeps a file from being written, as a line for the user: raises SegxaiError."""
+    try:
+        yield
+    except OSError as error:
+        raise SegxaiError(f"cannot write {path}: {one_line(error)}") from error
 
 
 def on_grid(stored: xr.Dataset, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
     attribution = attribution_of(stored)
-    domain = replace(attribution, values=stored["domain"].values != 0)
+    domain = replace(attribution, values=stored["domain"].values != 0, standard_error=None)
     return attribution.on_grid(shape), domain.on_grid(shape)
 
 

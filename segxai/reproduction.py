@@ -1,7 +1,8 @@
 """Reproduce: repeat a run of a result file from its provenance, and compare the maps."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from segxai.protocols import Progress
 from segxai.report import maps, run_provenance
 from segxai.request import Request
 from segxai.results import attribution_of, difference, group, provenance_of
+from segxai.resuming import comparable
 from segxai.task import Task, prepare
 from segxai.types import Attribution, Box, Case
 
@@ -24,10 +26,23 @@ TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch si
 
 
 @dataclass(frozen=True)
+class Places:
+    """Where the files of a run are now: the folder of its images, and its weights.
+
+    A result knows the names and the sha256 of files only. `checkpoint` is None for the plugin's
+    own weights.
+    """
+
+    folder: Path = Path()
+    checkpoint: Path | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """How far a repeated map is from the stored one.
 
-    `largest_difference` is absolute, in units of the stored map's largest magnitude.
+    `largest_difference` is absolute, in units of the stored map's largest magnitude; infinite
+    where the instance was not found again.
     """
 
     label: int
@@ -38,24 +53,23 @@ class Comparison:
         """Whether it is float noise."""
         return self.largest_difference <= TOLERANCE
 
+    @property
+    def in_words(self) -> str:
+        """The difference for a person."""
+        if self.largest_difference == inf:
+            return "not found again"
+        return f"{self.largest_difference:.1e}"
+
 
 def rerun(
     tree: xr.DataTree,
     run: str,
+    places: Places,
     *,
-    folder: Path,
-    checkpoint: Path | None = None,
     device: str = "auto",
     progress: Progress,
 ) -> Iterator[Comparison]:
     """Repeat a run, instance by instance, and compare each map with the stored one.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the input files are; a result knows their names and sha256 only.
-    checkpoint : Path, optional
-        The weights, where they were not the plugin's own.
 
     Raises
     ------
@@ -63,16 +77,17 @@ def rerun(
         If a file is missing or has changed, or the case cannot be prepared as it was.
     """
     stored, how = provenance_of(group(tree, "/")), run_provenance(tree, run)
-    task = _task(stored, how, folder, checkpoint, device, progress)
-    differs = difference({**stored, "created": None}, {**task.case_provenance, "created": None})
-    if differs:
-        progress.say(f"warning: {differs}")
-    stored_maps = maps(tree, run)
+    task = _task(stored, how, places, device, progress)
+    _compare_provenance(stored, how, task)
     findings = find(task)
-    for instance in findings.explained:
-        if instance.label in stored_maps:
-            repeated = attribute(task, instance, findings.cost.work[instance.label])
-            yield compare(attribution_of(stored_maps[instance.label]), repeated)
+    remaining = maps(tree, run)
+    repeated = [one for one in findings.explained if one.label in remaining]
+    progress.begin("repeat", sum(findings.cost.work[one.label] for one in repeated))
+    for instance in repeated:
+        attribution = attribute(task, instance, findings.cost)
+        yield compare(attribution_of(remaining.pop(instance.label)), attribution)
+    for label in remaining:
+        yield Comparison(label, inf)
 
 
 def compare(stored: Attribution, repeated: Attribution) -> Comparison:
@@ -85,19 +100,44 @@ def compare(stored: Attribution, repeated: Attribution) -> Comparison:
     return Comparison(stored.label, float(np.abs(difference).max()) / peak)
 
 
+def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task) -> None:
+    """Say what is not as it was; other weights are another model, which cannot repeat anything."""
+    now = task.case_provenance
+    used, found = stored["weights"] or {}, now["weights"] or {}
+    if used.get("sha256") != found.get("sha256"):
+        raise SegxaiError(
+            f"the run used the weights {used.get('name')} of sha256 {used.get('sha256')}, here are "
+            f"{found.get('name')} of {found.get('sha256')}; give the file with --checkpoint"
+        )
+    pairs = [({name: stored.get(name)}, {name: now[name]}) for name in now if name != "weights"]
+    for before, after in [*pairs, (comparable(how), comparable(task.run_provenance))]:
+        differs = difference(before, after)
+        if differs:
+            task.progress.say(f"warning: {differs}")
+
+
 def _task(
-    stored: dict[str, Any],
-    how: dict[str, Any],
-    folder: Path,
-    checkpoint: Path | None,
-    device: str,
-    progress: Progress,
+    stored: dict[str, Any], how: dict[str, Any], places: Places, device: str, progress: Progress
 ) -> Task:
     adapter = load_adapter(stored["plugin"]["name"])
     domains = stored["domains"]
-    mask = None if domains["origin"] == "predicted" else _file(folder, domains["origin"], domains)
+    has_mask = domains["origin"] != "predicted"
+    mask = _file(places.folder, domains["origin"], domains["sha256"]) if has_mask else None
+    request = _request(adapter, stored, how, device)
+    return prepare(
+        adapter,
+        _case(adapter, stored["case"], places.folder),
+        request,
+        checkpoint=places.checkpoint,
+        mask=mask,
+        progress=progress,
+    )
+
+
+def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], device: str) -> Request:
+    """What was asked for, from its provenance."""
     rule, labels = stored["rule"], how["instances"]
-    request = Request(
+    return Request(
         **{name: how[name] for name in ("method", "aggregator", "layer", "score", "seed", "rows")},
         **{name: how[name] for name in ("samples", "noise", "noise_unit") if name in how},
         crop_mm=how["crop_mm"],
@@ -105,26 +145,31 @@ def _task(
         threshold=rule["threshold"],
         min_volume_mm3=rule["min_volume_mm3"],
         instances=None if labels == "all" else tuple(labels),
-        split=domains.get("split", False),
+        split=stored["domains"].get("split", False),
         device=device,
+        engine=how["engine"],
+        batch=how["batch"],
     )
-    case = _case(adapter, stored["case"], folder)
-    return prepare(adapter, case, request, checkpoint=checkpoint, mask=mask, progress=progress)
 
 
 def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
+    """The case from its files; the embedded one, where it is made of the same."""
+    sources = stored["sources"]
     if stored["name"] == "embedded":
-        return adapter.embedded_case()
-    files = {one["role"]: _file(folder, one["name"], one) for one in stored["sources"]}
+        case = replace(adapter.embedded_case(), name="embedded")
+        if [asdict(source) for source in case.sources] == sources:
+            return case
+    files = {one["role"]: _file(folder, one["name"], one["sha256"]) for one in sources}
     reference = files.pop("reference", None)
     return adapter.load_case(files, reference)
 
 
-def _file(folder: Path, name: str, stored: dict[str, Any]) -> Path:
-    """The file of this name, if it is still the one that was used."""
-    path = folder / name
-    if not path.is_file():
-        raise SegxaiError(f"no file {name} in {folder}: say where it is with --images FOLDER")
-    if file_sha256(path) != stored["sha256"]:
-        raise SegxaiError(f"{path} is not the file of the run: its sha256 has changed")
-    return path
+def _file(folder: Path, name: str, sha256: str) -> Path:
+    """The file of this name and content in a folder, or in one that is in it."""
+    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()]
+    if not found:
+        raise SegxaiError(f"no file {name} in {folder}: say where it is with --images DIR")
+    same = [path for path in found if file_sha256(path) == sha256]
+    if not same:
+        raise SegxaiError(f"{found[0]} is not the file of the run: its sha256 has changed")
+    return same[0]

@@ -12,7 +12,7 @@ A result is a tree of groups:
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -36,9 +36,14 @@ def versions() -> dict[str, str]:
     return found
 
 
+def as_json(facts: Mapping[str, Any]) -> str:
+    """Facts as text: one attribute of HDF5 holds what its own types cannot. Takes numpy's, too."""
+    return json.dumps(dict(facts), default=lambda value: value.tolist())
+
+
 def root_dataset(provenance: Mapping[str, Any]) -> xr.Dataset:
     """The root group: no coordinates, so that children need not align with any."""
-    return xr.Dataset(attrs={"schema": SCHEMA, "provenance": json.dumps(provenance)})
+    return xr.Dataset(attrs={"schema": SCHEMA, "provenance": as_json(provenance)})
 
 
 def input_dataset(case: Case) -> xr.Dataset:
@@ -82,30 +87,16 @@ def instances_dataset(
 ) -> xr.Dataset:
     """One row for each instance, by label."""
     probability = segmentation.probability()
-
-    def mean_probability(instance: Instance) -> float:
-        return float(probability[(instance.class_index, *instance.voxels.T)].mean())
-
-    rank = len(case.grid.shape)
-    centroids = [case.grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
-    boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]
+    voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
+    means = [probability[(one.class_index, *one.voxels.T)].mean() for one in instances]
     return xr.Dataset(
         {
-            "class": ("label", [segmentation.classes[one.class_index] for one in instances]),
-            "outcome": ("label", np.array([one.outcome for one in instances], dtype=object)),
-            "voxels": ("label", np.array([len(one.voxels) for one in instances], dtype=np.int64)),
-            "volume_mm3": (
-                "label",
-                np.array([len(one.voxels) * case.grid.voxel_volume_mm3 for one in instances]),
-                {"units": "mm3"},
-            ),
-            "mean_probability": ("label", [mean_probability(one) for one in instances]),
-            "centroid_mm": (
-                ("label", "axis"),
-                np.reshape(centroids, (-1, rank)).astype(float),
-                {"units": "mm"},
-            ),
-            "bbox": (("label", "side", "axis"), np.reshape(boxes, (-1, 2, rank)).astype(np.int64)),
+            "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),
+            "outcome": ("label", _words(one.outcome for one in instances)),
+            "voxels": ("label", voxels),
+            "volume_mm3": ("label", voxels * case.grid.voxel_volume_mm3, {"units": "mm3"}),
+            "mean_probability": ("label", np.array(means, dtype=np.float64)),
+            **_places(instances, case.grid),
         },
         coords={
             "label": np.array([one.label for one in instances], dtype=np.int64),
@@ -113,6 +104,24 @@ def instances_dataset(
             "side": ["start", "stop"],
         },
     )
+
+
+def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
+    """Where the instances lie: centroids in mm, boxes in voxels of the grid."""
+    count, rank = len(instances), len(grid.shape)
+    centroids = [grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
+    boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]
+    middle = np.array(centroids, dtype=np.float64).reshape(count, rank)
+    bounds = np.array(boxes, dtype=np.int64).reshape(count, 2, rank)
+    return {
+        "centroid_mm": (("label", "axis"), middle, {"units": "mm"}),
+        "bbox": (("label", "side", "axis"), bounds),
+    }
+
+
+def _words(words: Iterable[str]) -> np.ndarray:
+    """Text as HDF5 keeps it, whatever its length; also none at all."""
+    return np.array(list(words), dtype=object)
 
 
 def attribution_dataset(attribution: Attribution, instance: Instance, case: Case) -> xr.Dataset:
@@ -138,7 +147,7 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
     return xr.Dataset(
         variables,
         coords=coords,
-        attrs={"label": attribution.label, "facts": json.dumps(dict(attribution.facts))},
+        attrs={"label": attribution.label, "facts": as_json(attribution.facts)},
     )
 
 
@@ -179,6 +188,17 @@ def facts_of(stored: xr.Dataset) -> dict[str, Any]:
     """What is known of one map beyond its values."""
     facts: dict[str, Any] = json.loads(stored.attrs["facts"])
     return facts
+
+
+def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of a run that goes on, or gets more instances, with a later command.
+
+    All instances that were ever asked for are kept; when and how it went on is added to "resumed".
+    """
+    chosen = (stored["instances"], asked["instances"])
+    united = "all" if "all" in chosen else sorted({*chosen[0], *chosen[1]})
+    again = {name: asked[name] for name in ("started", "device", "engine", "batch")}
+    return {**stored, "instances": united, "resumed": [*stored.get("resumed", ()), again]}
 
 
 def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:

@@ -1,6 +1,6 @@
 """Resume: which run of a result file a task goes on with, or why it may not touch the file."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from segxai.errors import SegxaiError
 from segxai.results import difference
 
 # How a map was computed, and which of them were asked for: no map's values depend on these.
-CHANGES_NO_VALUE = ("device", "batch", "instances", "started")
+CHANGES_NO_VALUE = ("device", "engine", "batch", "instances", "started", "resumed")
 
 
 def run_name(
@@ -37,19 +37,20 @@ def run_name(
     if path is None or not path.exists():
         return new_name(run_provenance, ())
     stored_case = storage.read_provenance(path)
-    differs = difference(_kept(stored_case, ("created",)), case_provenance)
+    stored_case.pop("created", None)
+    differs = difference(stored_case, case_provenance)
     if differs:
         raise SegxaiError(
             f"{path} holds another case or model: {differs}; name another --out, or --overwrite it"
         )
     stored = storage.runs(path)
-    wanted = _kept(run_provenance, CHANGES_NO_VALUE)
+    wanted = comparable(run_provenance)
     for name, provenance in stored.items():
-        if not difference(_kept(provenance, CHANGES_NO_VALUE), wanted):
+        if not difference(comparable(provenance), wanted):
             _check_selection(path, provenance, run_provenance, append=append)
             return name
     if stored and not append:
-        differs = difference(_kept(next(iter(stored.values())), CHANGES_NO_VALUE), wanted)
+        differs = difference(comparable(next(iter(stored.values()))), wanted)
         raise SegxaiError(
             f"{path} holds another run: {differs}; give --append to add this one, "
             "--overwrite to start again, or another --out"
@@ -57,10 +58,24 @@ def run_name(
     return new_name(run_provenance, stored)
 
 
+def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
+    """Whether a result file has all maps that a run is asked for.
+
+    Parameters
+    ----------
+    labels : collection of int, optional
+        Of the instances; all of the file if not given.
+    """
+    if not path.exists():
+        return False
+    wanted = storage.instance_labels(path) if labels is None else set(labels)
+    return wanted <= storage.finished(path, run)
+
+
 def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple[()]) -> str:
     """A name for a run: method and aggregator, and a number where that is taken."""
     parts = (run_provenance["method"], run_provenance["aggregator"])
-    base = "-".join(part for part in parts if part)
+    base = "-".join(part for part in parts if part).replace("/", "-")  # HDF5's path separator
     number = 1
     while (name := base if number == 1 else f"{base}-{number}") in taken:
         number += 1
@@ -77,5 +92,6 @@ def _check_selection(
         )
 
 
-def _kept(provenance: Mapping[str, Any], left_out: tuple[str, ...]) -> dict[str, Any]:
-    return {name: value for name, value in provenance.items() if name not in left_out}
+def comparable(run_provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of a run without what changes no value of its maps."""
+    return {name: value for name, value in run_provenance.items() if name not in CHANGES_NO_VALUE}

@@ -1,14 +1,12 @@
 """Store: results to HDF5 and back, so that whatever is finished stays readable.
 
-Every change is made on a copy in the same folder, which then takes the file's place: a process
-that dies at any moment, or a full disk, leaves the file as it was after the last instance.
+Every change is made on a draft (see `segxai.drafts`): a process that dies at any moment, or a full
+disk, leaves the file as it was after the last instance.
 """
 
 import json
 import os
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from segxai import results
+from segxai.drafts import replacing
 from segxai.errors import SegxaiError, one_line
 from segxai.summaries import summaries_dataset
 from segxai.types import Attribution, Case, Instance, Segmentation
@@ -39,16 +38,19 @@ def create(
         "/segmentation": results.segmentation_dataset(case, segmentation, instances),
         "/instances": results.instances_dataset(case, segmentation, instances),
     }
-    with _replacing(path, copy=False) as draft:
+    with replacing(path, copy=False) as draft:
         for group, dataset in groups.items():
             _write(draft, group, dataset)
 
 
 def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
-    """A group for the maps of one run; the provenance of an existing one is replaced."""
-    with _replacing(path) as draft, h5py.File(draft, "a") as file:
+    """A group for the maps of one run; an existing one is continued."""
+    with replacing(path) as draft, h5py.File(draft, "a") as file:
         group = file.require_group(f"attributions/{run}")
-        group.attrs["provenance"] = json.dumps(provenance)
+        stored = group.attrs.get("provenance")
+        if stored is not None:
+            provenance = results.continued(json.loads(stored), provenance)
+        group.attrs["provenance"] = results.as_json(provenance)
 
 
 def add(path: Path, run: str, attribution: Attribution, instance: Instance, case: Case) -> None:
@@ -56,7 +58,7 @@ def add(path: Path, run: str, attribution: Attribution, instance: Instance, case
     dataset = results.attribution_dataset(attribution, instance, case)
     maps = {attribution.label: attribution.values}
     row = summaries_dataset(maps, case.channels, len(case.grid.shape))
-    with _replacing(path) as draft:
+    with replacing(path) as draft:
         _write(draft, f"/attributions/{run}/{attribution.label}", dataset)
         stored = _read_summaries(draft, run)
         table = row if stored is None else xr.concat([stored, row], "label").sortby("label")
@@ -70,6 +72,12 @@ def finished(path: Path, run: str) -> set[int]:
     with h5py.File(path, "r") as file:
         group = file.get(f"attributions/{run}")
         return set() if group is None else {int(label) for label in group}
+
+
+def instance_labels(path: Path) -> set[int]:
+    """The labels of all instances of a file, explained or not."""
+    with h5py.File(path, "r") as file:
+        return set(file["instances/label"][()].tolist())
 
 
 def runs(path: Path) -> dict[str, dict[str, Any]]:
@@ -118,11 +126,41 @@ def check_writable(path: Path) -> None:
         raise SegxaiError(f"--out {path}: there is no folder {path.parent}; create it first")
     if path.is_dir():
         raise SegxaiError(f"--out {path} is a folder; name a file in it, such as {path / 'out.h5'}")
+    if path.suffix.lower() == ".png":
+        raise SegxaiError(f"--out {path}: that is the name of the picture; end it in .h5")
     if not os.access(path.parent, os.W_OK):
         raise SegxaiError(f"--out {path}: the folder {path.parent} cannot be written to")
 
 
+def check_replaceable(path: Path) -> None:
+    """Fail if the file exists and is no result of segxai: it may be somebody's image.
+
+    Raises
+    ------
+    SegxaiError
+        If it is anything else; results of other versions are fine.
+    """
+    if not path.exists():
+        return
+    try:
+        _schema(path)
+    except SegxaiError as error:
+        raise SegxaiError(
+            f"{error}; --overwrite replaces results only: delete it yourself, or name another --out"
+        ) from error
+
+
 def _check(path: Path) -> None:
+    schema = _schema(path)
+    if schema != results.SCHEMA:
+        raise SegxaiError(
+            f"{path} has schema version {schema}, this segxai reads {results.SCHEMA}; "
+            f"{'install a newer segxai' if schema > results.SCHEMA else 'run the command again'}"
+        )
+
+
+def _schema(path: Path) -> int:
+    """The schema version of a result file, whatever it is."""
     if not path.is_file():
         raise SegxaiError(f"no result file {path}" if not path.exists() else f"{path} is a folder")
     try:
@@ -132,14 +170,9 @@ def _check(path: Path) -> None:
         raise SegxaiError(
             f"{path} is not a readable HDF5 file ({one_line(error)}); is it a result of segxai?"
         ) from error
-    if not stored.size:
+    if not (stored.size == 1 and np.issubdtype(stored.dtype, np.integer)):
         raise SegxaiError(f"{path} is HDF5, but not a result of segxai: it has no schema version")
-    schema = int(stored[0])
-    if schema != results.SCHEMA:
-        raise SegxaiError(
-            f"{path} has schema version {schema}, this segxai reads {results.SCHEMA}; "
-            f"{'install a newer segxai' if schema > results.SCHEMA else 'run the command again'}"
-        )
+    return int(stored[0])
 
 
 def _write(path: Path, group: str, dataset: xr.Dataset) -> None:
@@ -156,29 +189,3 @@ def _read_summaries(path: Path, run: str) -> xr.Dataset | None:
         if f"summaries/{run}" not in file:
             return None
     return xr.load_dataset(path, group=f"summaries/{run}", engine=ENGINE)
-
-
-@contextmanager
-def _replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
-    """A draft beside the file, which takes its place when the block ends well."""
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        draft.unlink(missing_ok=True)
-        if copy:
-            shutil.copyfile(path, draft)
-        yield draft
-        _flush(draft)
-        draft.replace(path)
-    except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
-        free = shutil.disk_usage(path.parent).free / 1e6
-        raise SegxaiError(
-            f"cannot write {path}: {one_line(error)} ({free:.0f} MB free); what was finished is "
-            "kept: make room and give the same command again"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

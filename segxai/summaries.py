@@ -21,7 +21,7 @@ def peak_and_trough(
 
 
 def summaries_dataset(
-    attributions: Mapping[int, Float[np.ndarray, "*shape"]], channels: Sequence[str], axes: int
+    attributions: Mapping[int, Float[np.ndarray, "..."]], channels: Sequence[str], axes: int
 ) -> xr.Dataset:
     """Peak and trough of the maps of a run, by label and channel.
 

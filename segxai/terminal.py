@@ -1,7 +1,9 @@
 """Terminal: progress with time left on stderr, tables on stdout."""
 
 import sys
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -11,9 +13,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
-from segxai.wording import duration
+from segxai.wording import duration, probability, significant, volume
 
 SECONDS_BETWEEN_LINES = 15.0
+WIDEST_LINE = 10_000  # in a pipe there is no window to fit: nothing may be cut off
+
+Format = Callable[[float], str]
+FORMATS: dict[str, Format] = {"volume_mm3": volume, "mean_probability": probability}
+IN_NOTES = ("estimate", "energy_left_out")
 
 
 class TerminalProgress:
@@ -62,22 +69,48 @@ class TerminalProgress:
             self._bar = None
 
 
+@contextmanager
+def warnings_said_by(progress: TerminalProgress) -> Iterator[None]:
+    """Warnings of Python's `warnings` module as lines of the progress, while the block runs."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda message, *rest, **more: progress.say(f"warning: {message}")
+        yield
+
+
+def print_instances(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows of `segxai.report.instance_table` on stdout, for a person."""
+    if not rows:
+        Console(highlight=False).print("no instance is finished yet")
+        return
+    names = dict.fromkeys(name for row in rows for name in row if name not in IN_NOTES)
+    if not any(row["note"] for row in rows):
+        names.pop("note", None)
+    shown = [{**row, "note": row["note"] or " "} for row in rows]  # a dash looks like a note
+    print_table(shown, {name: _heading(name) for name in names})
+
+
+def _heading(column: str) -> str:
+    """On two lines, so that the table fits into a narrow window."""
+    return "\n".join(column.replace("_", " ").rsplit(" ", 1))
+
+
 def print_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> None:
     """Rows as an aligned table on stdout, one column for each heading."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, heading in headings.items():
         numeric = all(isinstance(row.get(name), int | float) for row in rows)
-        table.add_column(heading, justify="right" if numeric else "left", no_wrap=True)
+        table.add_column(heading, justify="right" if numeric else "left", no_wrap=numeric)
     for row in rows:
-        table.add_row(*(_cell(row.get(name)) for name in headings))
+        table.add_row(*(_cell(row.get(name), FORMATS.get(name, significant)) for name in headings))
     console = Console(highlight=False)
-    # In a pipe there is no window to fit: nothing may be cut off.
-    Console(
-        highlight=False, width=max(console.width, 200) if not sys.stdout.isatty() else None
-    ).print(table)
+    # In a narrow window text is wrapped, but no number may be cut off.
+    unlimited = console.options.update(width=WIDEST_LINE)
+    narrowest = console.measure(table, options=unlimited).minimum
+    console.width = max(console.width, narrowest) if sys.stdout.isatty() else WIDEST_LINE
+    console.print(table)
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, written: Format) -> Text:
     if value is None or value == "":
-        return "-"
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+        return Text("-")
+    return Text(written(value) if isinstance(value, float) else str(value))

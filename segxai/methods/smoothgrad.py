@@ -181,8 +181,7 @@ def smoothgrad(
 
 
 def _joined(parts: tuple[Tensor, ...]) -> Float[np.ndarray, "channel *box"]:
-    joined: Float[np.ndarray, channel * box] = torch.cat(parts, dim=1)[0].cpu().numpy()
-    return joined
+    return torch.cat(parts, dim=1)[0].cpu().numpy()
 
 
 @hookimpl

@@ -1,0 +1,72 @@
+"""The command line: options in, results on stdout, progress on stderr. Nothing is decided here.
+
+Heavy imports stay inside the commands, so that help comes at once.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from segxai.cli.listing import check, methods, plugins
+from segxai.cli.reading import export, rerun, show
+from segxai.cli.running import run
+from segxai.errors import SegxaiError, one_line
+
+INTERRUPTED = 130  # what shells report for Ctrl-C
+# What the parser raises for a misspelt option; typer exports no name for it.
+USAGE_ERROR: type[Any] = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="segxai",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (run, show, export, rerun, plugins, methods, check):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line: exit status 0 fine, 2 the user's to mend, 1 a bug."""
+    try:
+        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+    except SegxaiError as error:
+        _fail(one_line(error, limit=2000))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(INTERRUPTED)
+    except USAGE_ERROR as error:
+        _fail(_usage(error))
+    sys.exit(status)
+
+
+def _fail(text: str) -> None:
+    print(f"segxai: error: {text}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _usage(error: Any) -> str:
+    """The parser's complaint on one line, and where to look."""
+    text = " ".join(error.format_message().split()).rstrip(".")
+    return f"{text}; see {error.ctx.command_path} --help" if error.ctx else text
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        from segxai import __version__
+
+        print(f"segxai {__version__}")
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _segxai(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print it, and stop."
+        ),
+    ] = False,
+) -> None:
+    """Explain segmentation models, one instance at a time."""

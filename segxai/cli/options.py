@@ -1,0 +1,171 @@
+"""The options of the commands, in the groups in which their help shows them."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MODEL = "Model and image"
+INSTANCES = "What is explained"
+METHOD = "How it is explained"
+OUTPUT = "Output"
+COMPUTING = "Computing (changes no value)"
+
+Plugin = Annotated[
+    str, typer.Option(help="Which model: see `segxai plugins`.", rich_help_panel=MODEL)
+]
+Images = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE",
+        help="Files in the plugin's channel order, or CHANNEL=FILE; none: the embedded case.",
+        show_default=False,
+    ),
+]
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MASK", help="The true objects, for TP, FP and FN.", rich_help_panel=MODEL
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Weights instead of the plugin's own.", rich_help_panel=MODEL
+    ),
+]
+
+ClassName = Annotated[
+    str | None,
+    typer.Option(
+        "--class", metavar="NAME", help="Default: the plugin's.", rich_help_panel=INSTANCES
+    ),
+]
+Threshold = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P",
+        help="Probability above which a voxel counts; default: the plugin's.",
+        rich_help_panel=INSTANCES,
+    ),
+]
+MinVolume = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM3", help="Smallest instance; default: the plugin's.", rich_help_panel=INSTANCES
+    ),
+]
+Instances = Annotated[
+    str,
+    typer.Option(
+        metavar="all|1,2,5|MASK",
+        help="Labels of the table, or an integer mask of your own: one instance a label.",
+        rich_help_panel=INSTANCES,
+    ),
+]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="Every connected component of the MASK is an instance.",
+        rich_help_panel=INSTANCES,
+    ),
+]
+
+Method = Annotated[
+    str, typer.Option(metavar="NAME", help="See `segxai methods`.", rich_help_panel=METHOD)
+]
+Aggregator = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Over an instance's voxels: signed_max or mean; default: the method's.",
+        rich_help_panel=METHOD,
+    ),
+]
+Samples = Annotated[int, typer.Option(metavar="N", help="Noisy copies.", rich_help_panel=METHOD)]
+Noise = Annotated[
+    float,
+    typer.Option(
+        metavar="X", help="Standard deviation of the noise, in its unit.", rich_help_panel=METHOD
+    ),
+]
+NoiseUnit = Annotated[
+    str,
+    typer.Option(
+        metavar="UNIT",
+        help="range or p99 of each channel's foreground, or absolute.",
+        rich_help_panel=METHOD,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME", help="Of a CAM method; default: the plugin's.", rich_help_panel=METHOD
+    ),
+]
+Score = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="logit, margin or probability.", rich_help_panel=METHOD),
+]
+Rows = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Estimate a map from so many of its instance's voxels.",
+        rich_help_panel=METHOD,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(metavar="N", help="Of the noise and of sampled rows.", rich_help_panel=METHOD)
+]
+
+Out = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.h5", help="Default: PLUGIN_CASE.h5 here.", rich_help_panel=OUTPUT),
+]
+Crop = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM",
+        help="Cut maps at this distance; what is left out is recorded.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace FILE.h5.", rich_help_panel=OUTPUT)
+]
+Append = Annotated[
+    bool,
+    typer.Option(
+        "--append", help="Add a run, or more instances, to FILE.h5.", rich_help_panel=OUTPUT
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Print what it would cost, and stop.", rich_help_panel=OUTPUT),
+]
+
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTING),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="auto, windowed (rows in their receptive field) or dense.",
+        rich_help_panel=COMPUTING,
+    ),
+]
+Batch = Annotated[
+    int,
+    typer.Option(metavar="N", help="Rows computed at once, at most.", rich_help_panel=COMPUTING),
+]
+
+Result = Annotated[Path, typer.Argument(metavar="FILE", help="A result file of `segxai run`.")]
+Run = Annotated[
+    str | None,
+    typer.Option("--run", metavar="NAME", help="Which run of the file; default: the last."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]

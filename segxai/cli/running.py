@@ -1,0 +1,244 @@
+"""`segxai run`: from the command's words to a task, its table and its files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from segxai.cli import options
+from segxai.errors import SegxaiError, unknown_name
+from segxai.request import Request
+
+if TYPE_CHECKING:
+    from segxai.adapter import Adapter
+    from segxai.task import Task
+    from segxai.terminal import TerminalProgress
+    from segxai.types import Case
+
+GOES_ON = "what was finished is kept, and the same command goes on from there"
+
+
+@dataclass(frozen=True)
+class Files:
+    """What is read: images, the expert's mask, weights, and a mask of instances."""
+
+    images: tuple[str, ...]
+    reference: Path | None
+    checkpoint: Path | None
+    mask: Path | None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where results go, and what may happen to a file that is there."""
+
+    out: Path | None
+    overwrite: bool
+    append: bool
+    dry_run: bool
+
+
+def run(
+    plugin: options.Plugin,
+    images: options.Images = None,
+    reference: options.Reference = None,
+    checkpoint: options.Checkpoint = None,
+    class_name: options.ClassName = None,
+    threshold: options.Threshold = None,
+    min_volume: options.MinVolume = None,
+    instances: options.Instances = "all",
+    split: options.Split = False,
+    method: options.Method = Request.method,
+    aggregator: options.Aggregator = None,
+    samples: options.Samples = Request.samples,
+    noise: options.Noise = Request.noise,
+    noise_unit: options.NoiseUnit = Request.noise_unit,
+    layer: options.Layer = None,
+    score: options.Score = Request.score,
+    rows: options.Rows = None,
+    seed: options.Seed = Request.seed,
+    out: options.Out = None,
+    crop: options.Crop = None,
+    overwrite: options.Overwrite = False,
+    append: options.Append = False,
+    dry_run: options.DryRun = False,
+    device: options.Device = Request.device,
+    engine: options.Engine = Request.engine,
+    batch: options.Batch = Request.batch,
+) -> None:
+    """Explain the instances that a model finds in an image.
+
+    Prints a table, writes FILE.h5 with all maps and FILE.png with a picture.
+    The same command goes on where it was interrupted.
+    """
+    labels, mask = selection(instances, split=split)
+    request = Request(
+        method=method,
+        aggregator=aggregator,
+        samples=samples,
+        noise=noise,
+        noise_unit=noise_unit,
+        seed=seed,
+        layer=layer,
+        score=score,
+        class_name=class_name,
+        threshold=threshold,
+        min_volume_mm3=min_volume,
+        instances=labels,
+        split=split,
+        rows=rows,
+        crop_mm=crop,
+        device=device,
+        engine=engine,
+        batch=batch,
+    )
+    target = Target(out, overwrite, append, dry_run)
+    _run(plugin, request, Files(tuple(images or ()), reference, checkpoint, mask), target)
+
+
+def selection(instances: str, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
+    """Labels and mask from `all`, `1,2,5` or a path."""
+    parts = instances.split(",")
+    if instances != "all" and not all(part.strip().isdecimal() for part in parts):
+        if not Path(instances).is_file():
+            raise SegxaiError(
+                f"--instances {instances}: neither 'all', nor labels such as 1,2,5, nor a file"
+            )
+        return None, Path(instances)
+    if split:
+        raise SegxaiError("--split cuts a mask into its components: give one, --instances MASK")
+    return None if instances == "all" else tuple(sorted({int(part) for part in parts})), None
+
+
+def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[str, Path]:
+    """One file for each channel, from their order or their names."""
+    named = [_channel_and_file(image, channels) for image in images]
+    given = [channel for channel, _ in named if channel]
+    twice = next((channel for channel in given if given.count(channel) > 1), None)
+    if twice:
+        raise SegxaiError(
+            f"channel {twice!r} is given twice; give each of {_listed(channels)} once"
+        )
+    if len(images) == len(channels) and len(given) in (0, len(channels)):
+        pairs = zip(channels, named, strict=True)
+        files = {given_name or channel: file for channel, (given_name, file) in pairs}
+        return {channel: files[channel] for channel in channels}
+    raise SegxaiError(
+        f"{len(images)} image{'s' * (len(images) != 1)} for {len(channels)} channels; give one "
+        f"file for each of {_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
+    )
+
+
+def _channel_and_file(image: str, channels: tuple[str, ...]) -> tuple[str, Path]:
+    """The channel that an argument names, "" if none, and its file."""
+    channel, equals, file = image.partition("=")
+    if not equals or (channel not in channels and Path(image).exists()):
+        return "", Path(image)
+    if channel not in channels:
+        raise unknown_name("channel", channel, channels)
+    return channel, Path(file)
+
+
+def _listed(channels: tuple[str, ...]) -> str:
+    return ", ".join(channels)
+
+
+def _run(plugin: str, request: Request, files: Files, target: Target) -> None:
+    from segxai.cli.watching import watched
+    from segxai.drafts import sole_writer
+    from segxai.plugins import load_adapter
+
+    _check(files, target)
+    with watched(afterwards=GOES_ON) as progress:
+        task = _task(load_adapter(plugin), request, files, progress)
+        out = target.out or Path(f"{plugin}_{task.case.name}.h5")
+        _check_out(out, files, overwrite=target.overwrite)
+        if target.dry_run:
+            _estimate(task, out, target)
+            return
+        with sole_writer(out):
+            name = _explain(task, out, target)
+        progress.close()
+        _report(out, name)
+
+
+def _check(files: Files, target: Target) -> None:
+    """What can be told before anything is loaded."""
+    if target.overwrite and target.append:
+        raise SegxaiError("--overwrite and --append exclude each other: give one of them")
+    if files.reference and not files.images:
+        raise SegxaiError("--reference belongs to images: give them, too")
+    if target.out:
+        _check_out(target.out, files, overwrite=target.overwrite)
+
+
+def _check_out(out: Path, files: Files, *, overwrite: bool) -> None:
+    """Whether a result can be written there without harm to another file."""
+    from segxai.storage import check_replaceable, check_writable
+
+    check_writable(out)
+    masks_and_weights = filter(None, (files.reference, files.checkpoint, files.mask))
+    inputs = [*map(Path, files.images), *masks_and_weights]
+    if out.absolute() in [path.absolute() for path in inputs]:
+        raise SegxaiError(f"--out {out} is one of the files to read; name another")
+    if overwrite:
+        check_replaceable(out)
+
+
+def _task(
+    adapter: "Adapter", request: Request, files: Files, progress: "TerminalProgress"
+) -> "Task":
+    from segxai.task import choose, prepare
+
+    method = choose(request).method  # a misspelt name should not wait for the images
+    if method.scope == "class" and (request.instances or files.mask):
+        raise SegxaiError(
+            f"method {method.name!r} explains the whole class at once: give no --instances"
+        )
+    case = _case(adapter, files)
+    return prepare(
+        adapter, case, request, checkpoint=files.checkpoint, mask=files.mask, progress=progress
+    )
+
+
+def _case(adapter: "Adapter", files: Files) -> "Case":
+    if files.images:
+        return adapter.load_case(files_by_channel(files.images, adapter.channels), files.reference)
+    return replace(adapter.embedded_case(), name="embedded")
+
+
+def _estimate(task: "Task", out: Path, target: Target) -> None:
+    """Say what a run would cost, if it may write there at all."""
+    from segxai import pipeline
+
+    pipeline.choose_run(task, out, append=target.append, overwrite=target.overwrite)
+    pipeline.find(task)
+
+
+def _explain(task: "Task", out: Path, target: Target) -> str:
+    """The name of the run in the result file, when it is complete."""
+    from segxai import pipeline, resuming
+
+    flags = {"append": target.append, "overwrite": target.overwrite}
+    name = pipeline.choose_run(task, out, **flags)
+    whole_class = task.method.scope == "class"
+    wanted = (0,) if whole_class else task.request.instances
+    if not target.overwrite and resuming.is_complete(out, name, wanted):
+        task.progress.say(f"nothing left to do: all maps are in {out.name}")
+        return name
+    return pipeline.explain_case(task, out, **flags)
+
+
+def _report(out: Path, name: str) -> None:
+    from segxai.report import instance_table, save_overview
+    from segxai.storage import open_result
+    from segxai.terminal import print_instances
+
+    picture = out.with_suffix(".png")
+    with open_result(out) as tree:
+        print_instances(instance_table(tree, name))
+        typer.echo(f"maps: {out}")
+        save_overview(tree, name, picture)
+    typer.echo(f"picture: {picture}")

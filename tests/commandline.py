@@ -1,0 +1,122 @@
+"""The command line as a user meets it: in this process, or in one of its own."""
+
+import os
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import h5py
+import nibabel as nib
+import numpy as np
+
+from segxai.cli import main
+from tests.toy.segxai_toy import picture
+
+TOYS = Path(__file__).parent / "toy"
+SEGXAI = (sys.executable, "-m", "segxai")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def error(self):
+        """The one line that says what is wrong; fails if it is not exactly that."""
+        lines = self.err.splitlines()
+        errors = [line for line in lines if "error" in line.lower()]
+        assert self.status == 2, self
+        assert len(errors) == 1, self.err
+        assert lines[-1] == errors[0], self.err
+        assert errors[0].startswith("segxai: error: "), self.err
+        return errors[0].removeprefix("segxai: error: ")
+
+
+def segxai(*arguments):
+    """What a command does, run in this process."""
+    out, err = StringIO(), StringIO()
+    words = ["segxai", *map(str, arguments)]
+    with patch.object(sys, "argv", words), redirect_stdout(out), redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code or 0
+    return Outcome(status, out.getvalue(), err.getvalue())
+
+
+def process(*arguments, **environment):
+    """What a command does, in a process of its own."""
+    done = subprocess.run(
+        [*SEGXAI, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def use_toys(monkeypatch, *, drawn=False):
+    """Install the package of `tests/toy`, for this process and for those that it starts.
+
+    Unless they are `drawn`, the pictures of runs in this process are empty: they take the longest.
+    """
+    install(monkeypatch, TOYS)
+    if not drawn:
+        monkeypatch.setattr("segxai.report.save_overview", lambda tree, run, path: path.touch())
+
+
+def install(monkeypatch, folder):
+    """Install the packages that lie in a folder."""
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+
+
+def package(folder, entry_points, *, name="stranger", version="0.3", **modules):
+    """A package in a folder, as an installer lays it down: metadata and modules."""
+    info = folder / f"{name}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "entry_points.txt").write_text(entry_points)
+    for module, source in modules.items():
+        (folder / f"{module}.py").write_text(source)
+
+
+def make_case(folder):
+    """A made-up case for the toy in a folder: two images, and a mask of the balls in them."""
+    bright, other = picture()
+    write_nifti(folder / "bright.nii.gz", bright)
+    write_nifti(folder / "other.nii.gz", other)
+    write_nifti(folder / "mask.nii.gz", (bright > 0.5).astype(np.uint8))
+
+
+def snapshot(path):
+    """Every number in a result, by its path in the file."""
+    found = {}
+
+    def keep(name, node):
+        if isinstance(node, h5py.Dataset):
+            found[name] = node[()]
+
+    with h5py.File(path, "r") as file:
+        file.visititems(keep)
+    return found
+
+
+def assert_same(one, other):
+    """Fails unless two snapshots are the same, bit for bit."""
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(values, other[name], err_msg=name)
+
+
+def write_nifti(path, data, affine=None):
+    """The path of a new NIfTI file."""
+    nib.save(nib.Nifti1Image(data, np.eye(4) if affine is None else affine), path)
+    return path

@@ -1,0 +1,57 @@
+"""What every test runs under: annotations checked, one thread for each worker, the real data."""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import pytest
+from filelock import FileLock
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: workers must not share cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Shapes and types are executed, here only. An int may stand for a float, as for mypy.
+jaxtyping.install_import_hook(
+    ["segxai", "segxai_ms_lesion"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
+
+pytest.register_assert_rewrite("tests.markdown")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real data: there is no folder {SHARED}")
+    return SHARED
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder as the current one."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def embedded_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result of the embedded case: every instance estimated from few rows and copies.
+
+    Made once for all workers, in some 20 seconds.
+    """
+    from tests import markdown
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "ms_lesion_embedded.h5"
+    with FileLock(folder / "ms_lesion_embedded.lock"):
+        if not path.exists():
+            few, running = ["--samples", "2", "--rows", "2"], path.with_name("running.h5")
+            markdown.run_command(["run", "--plugin", "ms_lesion", *few, "--out", str(running)])
+            running.rename(path)
+    return path
