@@ -219,7 +219,7 @@ def hold(path, held):
 def test_a_lock_ends_with_the_process_that_holds_it(path):
     forks = multiprocessing.get_context("forkserver")
     held = forks.Event()
-    holder = forks.Process(target=hold, args=(path.absolute(), held))
+    holder = forks.Process(target=hold, args=(path.absolute(), held), daemon=True)
     holder.start()
     assert held.wait(120)
     with pytest.raises(SegxaiError, match="another process is writing"), sole_writer(path):

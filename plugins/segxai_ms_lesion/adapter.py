@@ -132,7 +132,7 @@ def segxai_adapter() -> Adapter:
         connectivity=2,
         window=WINDOW,
         overlap=OVERLAP,
-        layer="model.1.submodule.2",
+        layer="model.1.submodule.1.submodule.2",
         check_objects=check_objects,
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, 3D U-Net",
     )
