@@ -34,12 +34,20 @@ class Findings:
         label 0 for a class-level method.
     cost : Plan
         Of explaining them.
+    warnings : tuple of str
+        What looks wrong with the objects of the class.
     """
 
     segmentation: Segmentation
     instances: list[Instance]
     explained: list[Instance]
     cost: Plan
+    warnings: tuple[str, ...]
+
+    def in_words(self) -> str:
+        """How much there is to explain, and what it will cost, on one line."""
+        count = f"{len(self.explained)} of {len(self.instances)} instances"
+        return f"{count}; {in_words(self.cost)}"
 
 
 def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
@@ -66,10 +74,12 @@ def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool
     """
     run = choose_run(task, out, append=append, overwrite=overwrite)
     findings = find(task)
+    task.progress.say(findings.in_words())
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
         storage.create(out, task.case, findings.segmentation, findings.instances, created)
-    storage.start_run(out, run, {**task.run_provenance, "started": _now()})
+    seen = {"warnings": list(findings.warnings), "started": _now()}
+    storage.start_run(out, run, {**task.run_provenance, **seen})
     attribute_all(task, findings, out, run)
     return run
 
@@ -94,12 +104,12 @@ def find(task: Task) -> Findings:
     segmentation = segment(task.predictor, task.case, task.adapter.classes, task.progress)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
-    for text in task.adapter.check_objects(task.case, _objects(task, instances)):
+    warnings = tuple(task.adapter.check_objects(task.case, _objects(task, instances)))
+    for text in warnings:
         task.progress.say(f"warning: {text}")
     image = torch.from_numpy(task.case.image)[None].to(task.device)
     cost = plan(task.predictor, image, explained, task.method, task.settings)
-    task.progress.say(f"{len(explained)} of {len(instances)} instances; {in_words(cost)}")
-    return Findings(segmentation, instances, explained, cost)
+    return Findings(segmentation, instances, explained, cost, warnings)
 
 
 def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:

@@ -9,7 +9,9 @@ from segxai.errors import SegxaiError
 from segxai.results import difference
 
 # How a map was computed, and which of them were asked for: no map's values depend on these.
-CHANGES_NO_VALUE = ("device", "engine", "batch", "instances", "started", "resumed")
+CHANGES_NO_VALUE = (
+    "device", "engine", "batch", "instances", "warnings", "started", "resumed",
+)  # fmt: skip
 
 
 def run_name(

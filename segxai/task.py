@@ -207,11 +207,13 @@ def _case_provenance(
             "warnings": list(case.warnings),
         },
         "window": {
-            "size": list(adapter.window) if adapter.window else None,
+            "size": list(adapter.window),
             "overlap": adapter.overlap,
             "blend": "gaussian",
-        },
-        "rule": asdict(rule),
+        }
+        if adapter.window
+        else "whole image",
+        "rule": {"class": adapter.classes[rule.class_index], **asdict(rule)},
         "domains": domains,
     }
 
@@ -224,9 +226,12 @@ def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dic
         "noise_unit": request.noise_unit,
         "noise_levels": list(settings.noise_levels),
     }
+    aggregator = choice.aggregator.name if choice.aggregator else None
+    named = {"method": choice.method.name, "aggregator": aggregator}
+    found = {kind: describe(kind, name) for kind, name in named.items() if name}
     return {
-        "method": choice.method.name,
-        "aggregator": choice.aggregator.name if choice.aggregator else None,
+        **named,
+        "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
         "layer": settings.layer,
         "score": request.score,
         **(smooth if choice.method.smooths else {}),

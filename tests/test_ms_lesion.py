@@ -15,7 +15,7 @@ from segxai_ms_lesion.preprocessing import normalise
 from segxai.errors import SegxaiError
 from segxai.grids import resample
 from segxai.plugins import load_adapter
-from segxai.storage import open_result, read_provenance
+from segxai.storage import open_result, read_provenance, runs
 from tests.commandline import segxai, write_nifti
 
 SHAPE = (26, 30, 24)
@@ -281,7 +281,7 @@ def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
     assert stored["weights"]["name"] == "tiny.pt"
     assert [one["role"] for one in stored["case"]["sources"]] == ["flair", "mprage", "reference"]
     assert stored["domains"]["origin"] == "labels.nii.gz"
-    assert stored["window"]["size"] == [96, 96, 96]
+    assert stored["window"] == {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian"}
     with open_result("r.h5") as tree:
         assert tree["instances/label"].values.tolist() == [4, 9]
         assert tree["attributions/gradient-mean/9/map"].dims == ("channel", "x", "y", "z")
@@ -311,9 +311,25 @@ def test_guards_speak_on_stderr_and_stay_in_the_file(tiny):
     assert [f"warning: {text}" for text in kept] == said[: len(kept)]
 
 
-def test_swapped_lesion_contrast_is_told(tiny):
-    swapped = ("run", "--plugin", "ms_lesion", "t1.nii.gz", "flair.nii.gz", *QUICK, "--dry-run")
-    done = segxai(*swapped, "--instances", "labels.nii.gz")
+def test_swapped_lesion_contrast_is_told_and_stays_in_the_file(tiny):
+    swapped = ("run", "--plugin", "ms_lesion", "t1.nii.gz", "flair.nii.gz", *QUICK)
+    done = segxai(*swapped, "--instances", "labels.nii.gz", "--out", "r.h5")
     assert done.status == 0, done.err
     assert "warning: FLAIR is" in done.err
     assert "the channels look swapped; name them, flair=FILE mprage=FILE" in done.err
+    kept = runs(Path("r.h5"))["gradient-mean"]["warnings"]
+    assert [text for text in kept if "channels look swapped" in text]
+
+
+def test_the_default_layer_shows_every_lesion_that_the_network_finds(folder):
+    """At other layers the denominators of Grad-CAM++ can leave a lesion without any heat."""
+    done = segxai("run", "--plugin", "ms_lesion", "--method", "gradcam++", "--out", "r.h5")
+    assert done.status == 0, done.err
+    with open_result("r.h5") as tree:
+        outcomes = tree["instances/outcome"].values
+        for label in np.flatnonzero(outcomes == "TP") + 1:
+            stored = tree[f"attributions/gradcam++/{label}"].to_dataset()
+            heat, domain = stored["map"].values, np.argwhere(stored["domain"].values)
+            hottest = np.unravel_index(heat.argmax(), heat.shape)
+            assert heat.max() > 0
+            assert np.linalg.norm(domain - hottest, axis=1).min() < 8

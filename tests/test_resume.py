@@ -228,7 +228,7 @@ DIFFERENCES = {
     "score": (["--score", "margin"], RUN_DIFFERS + "score is 'logit' in the file, 'margin' now"),
     "aggregator": (["--aggregator", "signed_max"], RUN_DIFFERS + "aggregator is 'mean' in"),
     "method": (["--method", "gradient"], RUN_DIFFERS + "method is 'smoothgrad' in the file"),
-    "class": (["--class", "rest"], CASE + "rule class_index is 1 in the file, 0 now"),
+    "class": (["--class", "rest"], CASE + "rule class is 'ball' in the file, 'rest' now"),
     "threshold": (["--threshold", "0.4"], CASE + "rule threshold is 0.5 in the file, 0.4 now"),
     "volume": (["--min-volume", "4"], CASE + "rule min_volume_mm3 is 3 in the file, 4.0 now"),
     "mask": (["--instances", "mask.nii.gz"], CASE + "domains origin is 'predicted' in the file"),

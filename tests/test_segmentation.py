@@ -40,7 +40,7 @@ def test_shares_of_all_windows_sum_to_one(sizes, overlap):
     total = torch.zeros(shape)
     for one in layout.windows:
         total[one.inside(shape).index] += layout.share(one)
-    assert torch.allclose(total, torch.ones(shape), atol=1e-5)
+    assert torch.allclose(total, torch.ones(shape), atol=1e-4)  # hundreds of windows in float32
 
 
 def test_the_crop_around_voxels_keeps_their_logits():

@@ -156,7 +156,9 @@ def _run(plugin: str, request: Request, files: Files, target: Target) -> None:
         out = target.out or Path(f"{plugin}_{task.case.name}.h5")
         _check_out(out, files, overwrite=target.overwrite)
         if target.dry_run:
-            _estimate(task, out, target)
+            words = _estimate(task, out, target)
+            progress.close()
+            typer.echo(words)
             return
         with sole_writer(out):
             name = _explain(task, out, target)
@@ -209,12 +211,12 @@ def _case(adapter: "Adapter", files: Files) -> "Case":
     return replace(adapter.embedded_case(), name="embedded")
 
 
-def _estimate(task: "Task", out: Path, target: Target) -> None:
-    """Say what a run would cost, if it may write there at all."""
+def _estimate(task: "Task", out: Path, target: Target) -> str:
+    """What a run would cost, in words, if it may write there at all."""
     from segxai import pipeline
 
     pipeline.choose_run(task, out, append=target.append, overwrite=target.overwrite)
-    pipeline.find(task)
+    return pipeline.find(task).in_words()
 
 
 def _explain(task: "Task", out: Path, target: Target) -> str:
