@@ -62,7 +62,7 @@ class Adapter:
     check_objects : callable
         Maps a case and the objects in it (predicted, or the reference) to warnings.
     summary : str
-        One line for `segxai plugins`.
+        What it explains, on one line, for `segxai check`.
     """
 
     name: str

@@ -324,6 +324,8 @@ def _add(func: Any, one: Any, other: Any, *, alpha: float = 1) -> Any:
     both = isinstance(one, Cotangent) and isinstance(other, Cotangent)
     if not both or one.start is None or other.start is None or alpha != 1:
         return NotImplemented
+    if one.shape != other.shape:  # broadcast
+        return NotImplemented
     box = Box.spanning([one.box, other.box])
     total = one.rows.new_zeros(*one.rows.shape[:2], *box.size)
     for part in (one, other):

@@ -9,6 +9,7 @@ from torch import nn
 
 from segxai import Adapter, Case, Grid
 from segxai.errors import SegxaiError
+from segxai.plugins import load_adapter
 from segxai.testing import check_adapter
 from tests.commandline import segxai, use_toys
 from tests.toy.segxai_toy import TOY, Toy, bare_case, picture
@@ -102,7 +103,9 @@ def test_the_command_prints_the_list(monkeypatch):
 def test_the_adapter_of_this_project_passes():
     done = segxai("check", "ms_lesion")
     assert done.status == 0, done.out
-    assert done.out.splitlines() == [f"ok   {promise}" for promise in PROMISES]
+    summary, *promises = done.out.splitlines()
+    assert summary == f"ms_lesion: {load_adapter('ms_lesion').summary}"
+    assert promises == [f"ok   {promise}" for promise in PROMISES]
 
 
 # ------------------------------------------------------------------------------------------- lies

@@ -176,6 +176,12 @@ def test_anything_else_goes_on_densely_and_exactly(function):
     agree(*compare(function, image_of((3, 6, 8)), box_by(where)), on_box=False)
 
 
+def test_addition_with_broadcasting_is_left_to_the_dense_way():
+    one = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
+    other = random_cotangent((1, 1, 4, 4), Box((0, 1), (2, 2)))
+    assert torch.equal((one + other).dense(), one.dense() + other.dense())
+
+
 def test_an_operation_in_place_is_refused_rather_than_done_wrong():
     grad = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
     with pytest.raises(CannotCarryError, match="writes in place"):

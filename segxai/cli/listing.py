@@ -63,8 +63,10 @@ def check(
     from segxai.plugins import load_adapter
     from segxai.testing import check_adapter
 
-    broken = 0
-    for finding in check_adapter(load_adapter(name)):
+    adapter, broken = load_adapter(name), 0
+    if adapter.summary:
+        typer.echo(f"{name}: {adapter.summary}")
+    for finding in check_adapter(adapter):
         broken += not finding.holds
         detail = f": {finding.detail}" if finding.detail else ""
         typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")
