@@ -132,6 +132,8 @@ def segxai_adapter() -> Adapter:
         connectivity=2,
         window=WINDOW,
         overlap=OVERLAP,
+        # Chosen on the embedded case: at the decoder layer above it, Grad-CAM++'s denominators
+        # are so large or negative that some lesions get no heat at all.
         layer="model.1.submodule.1.submodule.2",
         check_objects=check_objects,
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, 3D U-Net",
