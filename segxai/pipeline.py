@@ -101,6 +101,8 @@ def find(task: Task) -> Findings:
     """The prediction, its instances, and what it will cost to explain them."""
     for text in (*task.case.notes, *(f"warning: {text}" for text in task.case.warnings)):
         task.progress.say(text)
+    for text in task.predictor.layout.notes():
+        task.progress.say(text)
     segmentation = segment(task.predictor, task.case, task.adapter.classes, task.progress)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)

@@ -43,6 +43,14 @@ class Layout:
         inside = window.inside(self.shape)
         return self.importance[inside.seen_from(window).index] / self.total[inside.index]
 
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of it: that the image is smaller than a window, and padded."""
+        window = self.windows[0].size
+        if all(n >= w for n, w in zip(self.shape, window, strict=True)):
+            return ()
+        image, size = (" x ".join(map(str, each)) for each in (self.shape, window))
+        return (f"an image of {image} voxels is padded with 0 to the window of {size}",)
+
     def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Layout", Box]:
         """The layout cut down to the windows that cover some of the voxels, and their box.
 

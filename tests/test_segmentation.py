@@ -67,6 +67,13 @@ def once_start(layout):
     return np.array(layout.around(np.array([[20, 20]]))[1].start)
 
 
+def test_padding_is_said():
+    assert sliding_window((40, 36), (16, 16)).notes() == ()
+    assert sliding_window((40, 9), (16, 16)).notes() == (
+        "an image of 40 x 9 voxels is padded with 0 to the window of 16 x 16",
+    )
+
+
 def test_the_whole_image_is_one_window():
     network, image = net2d(), image_of((3, 20, 24))
     with torch.no_grad():
