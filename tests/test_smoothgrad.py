@@ -128,6 +128,15 @@ def test_the_tunnel_does_not_depend_on_its_batches(batch):
         assert literal.worst(one, other) < TOLERANCE
 
 
+def test_the_images_of_a_batch_do_not_mix():
+    model, images = net2d(), [image_of((3, 24, 20), seed) for seed in (0, 1)]
+    tunnel = SeededNoiseTunnel(InstanceGradient(model, "mean"), seed=4)
+    options = {"nt_samples": 4, "stdevs": 0.2, "instance": block((24, 20), (9, 8), (2, 2))}
+    alone = torch.cat([tunnel.attribute(image, **options) for image in images])
+    together = tunnel.attribute(torch.cat(images), nt_samples_batch_size=2, **options)
+    assert literal.worst(together, alone) < TOLERANCE
+
+
 def test_it_equals_captums_tunnel_fed_the_same_noise(monkeypatch):
     model, image = net2d(), image_of((3, 24, 20))
     instance, levels = block((24, 20), (9, 8), (3, 2)), (0.1, 0.2, 0.3)
