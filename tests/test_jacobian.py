@@ -85,16 +85,23 @@ def test_rows_equal_autograd_of_each_voxel(setting, engine, batch):
     assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
 
 
-@pytest.mark.parametrize("score", SCORES)
-def test_the_mean_row_equals_the_mean_of_the_rows(setting, score):
-    predictor, image, instance, _ = setting
+def scores_of(predictor, score):
+    """The score of class 1 at every voxel of the blended logits, as a map of one class."""
 
-    def scored(leaf):
-        logits = predictor(leaf)
+    def scored(image):
+        logits = predictor(image)
         flat = SCORES[score](logits[0].flatten(1).T, 1)
         return flat.reshape(1, 1, *logits.shape[2:])
 
-    wanted = literal.mean(literal.rows(scored, image, instance.voxels, class_index=0))
+    return scored
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_mean_row_equals_the_mean_of_the_rows(setting, score):
+    predictor, image, instance, _ = setting
+    wanted = literal.mean(
+        literal.rows(scores_of(predictor, score), image, instance.voxels, class_index=0)
+    )
     local, box = predictor.around(instance.voxels)
     with frozen(predictor.network):
         found = jacobian.mean_row(
@@ -161,13 +168,7 @@ def test_an_instance_at_the_border_and_in_a_padded_image():
 @pytest.mark.parametrize("score", ["margin", "probability"])
 def test_rows_of_other_scores_are_derivatives_of_the_blended_logits(setting, score):
     predictor, image, instance, _ = setting
-
-    def scored(leaf):
-        logits = predictor(leaf)
-        flat = SCORES[score](logits[0].flatten(1).T, 1)
-        return flat.reshape(1, 1, *logits.shape[2:])
-
-    wanted = literal.rows(scored, image, instance.voxels, class_index=0)
+    wanted = literal.rows(scores_of(predictor, score), image, instance.voxels, class_index=0)
     found = full_rows(predictor, image, instance, score=score, engine="windowed", batch=3)
     assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
 
