@@ -5,54 +5,20 @@ share in the blend. Everything here works on a crop of the grid (`Layout.around`
 nothing for windows that do not cover the instance, and nothing for the network's parameters.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from segxai.engines import Engine, Members, Rows, Windowed
+from segxai.errors import SegxaiError
+from segxai.passes import Pass, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
-from segxai.segmentation import Predictor
+from segxai.segmentation import Layout, Predictor
 from segxai.types import Box
-from segxai.windowed import CannotCarryError, Cotangent
-
-Voxels = Int[np.ndarray, "voxel axis"]
-BLOCK = 16  # voxels along an axis whose rows share a batch: the total stride of most U-Nets
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One window's forward pass with its graph, ready to be differentiated many times."""
-
-    window: Box
-    leaf: Float[Tensor, "1 channel *inside"]
-    logits: Float[Tensor, "1 class *inside"]
-    share: Float[Tensor, "*inside"]
-    inside: Box  # the part of the window on the grid, which all arrays here cover
-
-    def index(self, voxels: Voxels) -> Int[Tensor, " voxel"]:
-        """Where grid voxels are in the pass's arrays, if these are flattened."""
-        return torch.from_numpy(self.inside.flat(voxels))
-
-    def outputs(self, voxels: Voxels) -> Float[Tensor, "voxel class"]:
-        """The window's own logits at grid voxels."""
-        return self.logits[0].flatten(1)[:, self.index(voxels)].T
-
-    def shares(self, voxels: Voxels) -> Float[Tensor, "voxel 1"]:
-        """The window's part in the blended logits of grid voxels, on the CPU."""
-        return self.share.flatten()[self.index(voxels), None]
-
-    def cotangent(
-        self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
-    ) -> Float[Tensor, "1 class *inside"]:
-        """What is handed to the backward pass: the weights at grid voxels, 0 elsewhere."""
-        cotangent = self.logits.new_zeros(self.logits.shape)  # contiguous: flatten is a view
-        cotangent[0].flatten(1)[:, self.index(voxels)] = weights.T.to(cotangent)
-        return cotangent
 
 
 def rows(
@@ -62,10 +28,10 @@ def rows(
     *,
     class_index: int,
     score: str = "logit",
-    engine: str = "dense",
-    batch: int = 16,
+    engine: Engine | None = None,
+    done: int = 0,
 ) -> Iterator[RowBatch]:
-    """All rows of an instance, exact, in batches of voxels that lie in the same windows.
+    """All rows of an instance in batches of near voxels that lie in the same windows.
 
     Parameters
     ----------
@@ -77,29 +43,104 @@ def rows(
         The output voxels v', on the same grid.
     class_index, score
         Which number of each voxel is differentiated.
-    engine : {"windowed", "dense"}
-        How a window's rows are computed; values are the same but for float noise.
-    batch : int
-        Rows computed at once, at most; values do not depend on it.
+    engine : Engine, optional
+        How a window's rows are computed; windowed if not given. Exact engines give the same values
+        but for float noise.
+    done : int
+        Leave out so many rows: those that would come first.
 
     Yields
     ------
     RowBatch
         Rows on the box of the grid where they can differ from 0. On the image's device.
 
+    Raises
+    ------
+    SegxaiError
+        If the memory does not hold the batch of a single row.
+
     Notes
     -----
     Costs one forward pass for each window, then one backward pass for each pair of a voxel and a
-    window that covers it. The graphs of all windows are held at once.
+    window that covers it. A window's graph is held from the first group of voxels that needs it to
+    the last; a batch that does not fit into memory is halved.
     """
-    compute = ENGINES[engine]
-    passes = [forward_pass(predictor, image, window) for window in predictor.layout.windows]
-    weights = cotangents(score, _blended(passes, voxels), class_index)
-    at_once = 1 if engine == "dense" and not passes[0].logits.is_cuda else batch
-    for covering, members in _together(passes, voxels):
-        for chunk in np.array_split(members, -(-len(members) // at_once)):
-            parts = [compute(one, voxels[chunk], weights[chunk]) for one in covering]
-            yield _summed(parts, image)
+    engine = engine or Windowed()
+    windows = _Windows(predictor, image, voxels, class_index, score, engine)
+    groups = list(_together(predictor.layout, voxels))
+    last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
+    at_once = engine.batch
+    for group, (covering, members) in enumerate(groups):
+        # Counted in rows: batches may have been halved when the others were computed.
+        members, done = members[done:], max(done - len(members), 0)
+        while len(members):
+            pieces = -(-len(members) // at_once)
+            chunk = members[: -(-len(members) // pieces)]
+            try:
+                found = windows.rows(covering, chunk)
+            except (RuntimeError, MemoryError) as error:
+                at_once = _halved(len(chunk), error)
+                continue
+            yield found
+            members = members[len(chunk) :]
+        windows.forget(number for number in covering if last[number] == group)
+
+
+class _Windows:
+    """The windows of an instance, by number; each runs when its rows are first asked for."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        image: Float[Tensor, "1 channel *grid"],
+        voxels: Voxels,
+        class_index: int,
+        score: str,
+        engine: Engine,
+    ) -> None:
+        self.predictor, self.image, self.voxels, self.engine = predictor, image, voxels, engine
+        self.class_index, self.score = class_index, score
+        self.logits = None if score == "logit" else logits_at(predictor, image, voxels)
+        self._ready: dict[int, Rows] = {}
+
+    def rows(self, numbers: Iterable[int], members: Members) -> RowBatch:
+        """Rows of some voxels, by number, that all of these windows cover: their sum."""
+        parts = []
+        for number in numbers:
+            if number not in self._ready:
+                self._ready[number] = self._run(number)
+            parts.append(self._ready[number](members))
+        return _summed(parts, self.image)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Drop the graphs of windows that are not needed any more."""
+        for number in numbers:
+            self._ready.pop(number, None)
+
+    def _run(self, number: int) -> Rows:
+        window = self.predictor.layout.windows[number]
+        covered = window.contains(self.voxels)
+        inner = self.voxels[covered]
+        one = forward_pass(self.predictor, self.image, window)
+        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
+        seen = one.outputs(inner) if self.logits is None else self.logits[torch.from_numpy(covered)]
+        weights = cotangents(self.score, seen, self.class_index).cpu()
+        compute = self.engine.rows_of(one, inner, weights)
+        place = np.cumsum(covered) - 1
+        return lambda members: compute(place[members])
+
+
+def _halved(rows: int, error: Exception) -> int:
+    """Half of a batch that did not fit into memory; raises what is another error."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    if not isinstance(error, MemoryError) and not any(one in str(error).lower() for one in words):
+        raise error
+    if rows == 1:
+        raise SegxaiError(
+            "not enough memory for a single row; give a smaller window, or another --device"
+        ) from error
+    torch.cuda.empty_cache()
+    return rows // 2
 
 
 def mean_row(
@@ -129,17 +170,6 @@ def mean_row(
     return total
 
 
-def forward_pass(
-    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], window: Box
-) -> Pass:
-    """One window's logits as a function of its own crop of the image."""
-    inside = window.inside(predictor.layout.shape)
-    leaf = image[inside.index].detach().clone().requires_grad_()
-    with torch.enable_grad():
-        logits = predictor.window_logits(leaf, window)
-    return Pass(window, leaf, logits, predictor.layout.share(window), inside)
-
-
 def logits_at(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
 ) -> Float[Tensor, "voxel class"]:
@@ -162,19 +192,19 @@ def _blended(passes: list[Pass], voxels: Voxels) -> Float[Tensor, "voxel class"]
     return logits
 
 
-def _together(
-    passes: list[Pass], voxels: Voxels
-) -> Iterator[tuple[list[Pass], Int[np.ndarray, " member"]]]:
-    """Groups of near voxels (as indices) that are covered by the same windows, with these.
+def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Members]]:
+    """Groups of near voxels (as indices) that the same windows cover, with these windows.
 
     Rows of near voxels have nearly the same box: what a batch computes is the box that they span.
+    The groups follow the longest axis of the instance, so that a window's groups come close to
+    each other.
     """
-    cover = np.stack([one.window.contains(voxels) for one in passes], axis=1)
-    block = (voxels - np.asarray(passes[0].window.start)) // BLOCK
-    patterns, group = np.unique(np.hstack([cover, block]), axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns[:, : len(passes)]):
-        covering = [one for one, used in zip(passes, pattern, strict=True) if used]
-        yield covering, np.flatnonzero(group.ravel() == number)
+    cover = np.stack([window.contains(voxels) for window in layout.windows], axis=1)
+    along = np.argsort(-np.ptp(voxels, axis=0), kind="stable")
+    block = blocks_of(voxels, layout.windows[0])[:, along]
+    found, group = np.unique(np.hstack([block, cover]), axis=0, return_inverse=True)
+    for number, pattern in enumerate(found[:, block.shape[1] :]):
+        yield np.flatnonzero(pattern).tolist(), np.flatnonzero(group.ravel() == number)
 
 
 def _summed(parts: list[RowBatch], image: Float[Tensor, "1 channel *grid"]) -> RowBatch:
@@ -186,67 +216,3 @@ def _summed(parts: list[RowBatch], image: Float[Tensor, "1 channel *grid"]) -> R
     for part in parts:
         values[part.box.seen_from(box).index] += part.values.to(values)
     return RowBatch(values, box.start)
-
-
-def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:
-    """Gradients of the weighted logits of some voxels in one window, on all of the window."""
-    weighted = weights * one.shares(voxels)
-    each = [one.cotangent(v[None], w[None]) for v, w in zip(voxels, weighted, strict=True)]
-    if len(each) == 1:
-        (gradients,) = torch.autograd.grad(one.logits, one.leaf, each[0], retain_graph=True)
-        return RowBatch(gradients, one.inside.start)
-    (gradients,) = torch.autograd.grad(
-        one.logits, one.leaf, torch.stack(each), retain_graph=True, is_grads_batched=True
-    )
-    return RowBatch(gradients[:, 0], one.inside.start)
-
-
-def windowed_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:
-    """The same gradients, on the box where the operations let them differ from 0.
-
-    Raises
-    ------
-    CannotCarryError
-        If the backward pass writes in place.
-    """
-    gradient = _carried(one, voxels, weights)
-    if gradient.start is None:
-        return RowBatch(gradient.rows[:, 0], one.inside.start)
-    start = zip(gradient.start, one.inside.start, strict=True)
-    return RowBatch(gradient.rows, tuple(a + b for a, b in start))
-
-
-def find_engine(
-    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
-) -> str:
-    """The engine that suits the network: "windowed" if a row keeps to a box all the way down.
-
-    Costs one forward and one backward pass.
-    """
-    window = next(w for w in predictor.layout.windows if w.contains(voxels).any())
-    first = voxels[window.contains(voxels)][:1]
-    one = forward_pass(predictor, image, window)
-    try:
-        gradient = _carried(one, first, torch.ones(1, one.logits.shape[1]))
-    except CannotCarryError:
-        return "dense"
-    return "dense" if gradient.start is None else "windowed"
-
-
-def _carried(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Cotangent:
-    """The cotangents of some voxels, carried through a window's backward pass."""
-    local, weighted = one.inside.local(voxels), weights * one.shares(voxels)
-    start = local.min(axis=0)
-    size = local.max(axis=0) - start + 1
-    values = one.logits.new_zeros(len(voxels), one.logits.shape[1], *size)
-    row = torch.arange(len(voxels))
-    values[row, :, *torch.from_numpy(local - start).T] = weighted.to(values)
-    cotangent = Cotangent(values, tuple(start.tolist()), one.logits.shape)
-    (gradient,) = torch.autograd.grad(one.logits, one.leaf, cotangent, retain_graph=True)
-    return cast(Cotangent, gradient)
-
-
-ENGINES: dict[str, Callable[[Pass, Voxels, Float[Tensor, "voxel class"]], RowBatch]] = {
-    "windowed": windowed_rows,
-    "dense": dense_rows,
-}

@@ -78,6 +78,12 @@ class Box:
         stop = np.max([last for _, last in ends], axis=0)
         return cls(tuple(start.tolist()), tuple((stop - start).tolist()))
 
+    @classmethod
+    def around(cls, voxels: Int[np.ndarray, "voxel axis"]) -> "Box":
+        """The smallest box that holds all of the voxels."""
+        start, last = voxels.min(axis=0), voxels.max(axis=0)
+        return cls(tuple(start.tolist()), tuple((last - start + 1).tolist()))
+
     @property
     def stop(self) -> tuple[int, ...]:
         """The first voxel behind the box, along each axis."""

@@ -3,59 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+from segxai.cotangent import CannotCarryError, Cotangent
 from segxai.types import Box
-from segxai.windowed import CannotCarryError, Cotangent
 from tests import literal
 from tests.networks import image_of, net2d, small_unet
-
-TOLERANCE = 1e-5
-
-
-def random_cotangent(shape, box, rows=3, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return Cotangent(torch.randn(rows, shape[1], *box.size, generator=generator), box.start, shape)
-
-
-def compare(function, image, box):
-    """The rows that a function's backward pass makes of a cotangent on a box, and dense ones."""
-    leaf = image.clone().requires_grad_()
-    output = function(leaf)
-    grad = random_cotangent(output.shape, box(output.shape[2:]))
-    (found,) = torch.autograd.grad(output, leaf, grad, retain_graph=True)
-    wanted = torch.stack(
-        [torch.autograd.grad(output, leaf, row, retain_graph=True)[0] for row in grad.dense()]
-    )
-    return found, wanted
-
-
-def agree(found, wanted, *, on_box=True):
-    assert isinstance(found, Cotangent)
-    assert found.shape == wanted.shape[1:]
-    assert (found.start is not None) == on_box
-    scale = float(wanted.abs().max()) or 1.0
-    assert float((found.dense() - wanted).abs().max()) <= TOLERANCE * scale
-
-
-def box_by(fractions):
-    """A box on any grid, from fractions of its extent."""
-
-    def make(grid):
-        spans = []
-        for size, (a, b) in zip(grid, fractions, strict=False):
-            first = min(int(a * size), size - 1)
-            spans.append((first, max(int(b * (size - first)), 1)))
-        return Box(tuple(s for s, _ in spans), tuple(n for _, n in spans))
-
-    return make
-
-
-fractions = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=3)
-whole = st.integers
+from tests.windows import agree, box_by, compare, examples, fractions, random_cotangent, whole
 
 
 @st.composite
@@ -80,7 +37,7 @@ PLAIN = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 TRANSPOSED = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d, 3: nn.ConvTranspose3d}
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(arguments=convolutions(), where=fractions)
 def test_convolution(arguments, where):
     axes, kernel, options, grid = arguments
@@ -88,7 +45,7 @@ def test_convolution(arguments, where):
     agree(*compare(layer, image_of((4, *grid)), box_by(where)))
 
 
-@settings(deadline=None, max_examples=80)
+@examples(80)
 @given(arguments=convolutions(transposed=True), where=fractions)
 def test_transposed_convolution(arguments, where):
     axes, kernel, options, grid = arguments
@@ -109,49 +66,53 @@ ACTIVATIONS = [
     nn.ReLU6(),
     nn.PReLU(),
     nn.PReLU(3),
+    nn.CELU(0.7),
+    nn.SELU(),
+    nn.Mish(),
+    nn.Softplus(2.0),
+    nn.Softsign(),
+    nn.Hardsigmoid(),
+    nn.Hardtanh(),
+    nn.LogSigmoid(),
+    nn.Hardshrink(),
+    nn.Softshrink(),
+    nn.Tanhshrink(),
+    nn.Threshold(0.1, 0.2),
+    nn.RReLU().eval(),
+    nn.Dropout().eval(),
+    nn.Softmax(dim=1),
+    nn.Softmax(dim=-4),
+    nn.LogSoftmax(dim=1),
 ]
 
 
 @pytest.mark.parametrize("layer", ACTIVATIONS, ids=str)
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(where=fractions)
 def test_activation(layer, where):
     layer.requires_grad_(False)
     agree(*compare(layer, image_of((3, 6, 5, 7)) * 3, box_by(where)))
 
 
+@examples(10)
+@given(where=fractions)
+def test_gated_linear_units(where):
+    agree(*compare(nn.GLU(dim=1), image_of((6, 5, 7)), box_by(where)))
+    agree(*compare(nn.GLU(dim=2), image_of((3, 6, 7)), box_by(where)), on_box=False)
+
+
 @pytest.mark.parametrize("affine", [True, False])
-@settings(deadline=None, max_examples=10)
+@examples(10)
 @given(where=fractions)
 def test_frozen_batch_norm(affine, where):
     layer = literal.seeded(nn.BatchNorm3d(3, affine=affine)).requires_grad_(False)
     agree(*compare(layer, image_of((3, 6, 5, 7)), box_by(where)))
 
 
-@settings(deadline=None, max_examples=30)
-@given(where=fractions)
-def test_concatenation_addition_and_crops(where):
-    agree(
-        *compare(
-            lambda x: torch.cat([x, 2 * x.relu(), x.tanh()], dim=1)[:, 1:7],
-            image_of((3, 6, 5)),
-            box_by(where),
-        ),
-        on_box=False,
-    )
-    agree(
-        *compare(
-            lambda x: torch.cat([x.relu(), x.tanh()], dim=1), image_of((3, 6, 5)), box_by(where)
-        )
-    )
-    agree(*compare(lambda x: x.relu() + x.tanh(), image_of((3, 6, 5)), box_by(where)))
-    agree(*compare(lambda x: x.relu()[..., 1:4, 2:5], image_of((3, 6, 5)), box_by(where)))
-
-
-@settings(deadline=None, max_examples=40)
+@examples(40)
 @given(
     where=fractions,
-    pads=st.lists(whole(0, 3), min_size=2, max_size=6).filter(lambda p: len(p) % 2 == 0),
+    pads=st.lists(whole(0, 3), min_size=2, max_size=8).filter(lambda p: len(p) % 2 == 0),
 )
 def test_padding_with_zeros(where, pads):
     agree(*compare(lambda x: functional.pad(x.relu(), pads), image_of((2, 5, 4, 6)), box_by(where)))
@@ -162,14 +123,14 @@ def test_padding_with_zeros(where, pads):
     [
         nn.InstanceNorm2d(3),
         nn.GroupNorm(1, 3),
-        nn.MaxPool2d(2),
-        nn.Upsample(scale_factor=2, mode="bilinear"),
-        nn.Softmax(dim=1),
+        nn.LayerNorm(8),
+        nn.Softmax(dim=2),
+        nn.AdaptiveAvgPool2d(1),
         lambda x: x * x.mean(dim=(2, 3), keepdim=True).sigmoid(),
-        lambda x: x.flatten(2).transpose(1, 2).softmax(dim=1).transpose(1, 2).reshape(x.shape),
+        lambda x: (x.flatten(2) @ x.flatten(2).mT).softmax(-1).matmul(x.flatten(2)).view(x.shape),
         lambda x: torch.einsum("bchw,bdhw->bcd", x, x)[..., None],
     ],
-    ids=["instance", "group", "pool", "upsample", "softmax", "excite", "attention", "einsum"],
+    ids=["instance", "group", "layer", "softmax", "global", "excite", "attention", "einsum"],
 )
 def test_anything_else_goes_on_densely_and_exactly(function):
     where = [(0.3, 0.4)] * 3

@@ -1,0 +1,158 @@
+"""Engines: the ways to compute the rows of an instance, and which of them suits a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from segxai.cotangent import CannotCarryError, Tape
+from segxai.errors import unknown_name
+from segxai.lowrank import LowRank
+from segxai.passes import Pass, Voxels, dense_rows, forward_pass, windowed_rows
+from segxai.protocols import RowBatch
+from segxai.segmentation import Predictor
+
+Members = Int[np.ndarray, " member"]
+Rows = Callable[[Members], RowBatch]
+ENGINES = ("windowed", "dense", "lowrank")
+BUDGET = 3 * 2**24  # bytes of the widest tensor of a batch: large ones are mapped anew each time
+MOST = 64  # rows at once
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A way to compute the rows of some voxels in one window."""
+
+    @property
+    def batch(self) -> int:
+        """Rows at once, at most."""
+        ...
+
+    def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
+        """Gets all voxels of the instance in the window; returns the rows of any of them."""
+        ...
+
+    def facts(self) -> dict[str, Any]:
+        """What is worth keeping about the rows computed so far."""
+        ...
+
+
+@dataclass(frozen=True)
+class Dense:
+    """Every row on all of its window."""
+
+    batch: int = 1
+
+    def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
+        """Nothing is shared between rows but the forward pass."""
+        return lambda members: dense_rows(one, voxels[members], weights[members])
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing: rows are exact."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Windowed:
+    """Every row on the box where it can differ from 0."""
+
+    batch: int = 16
+
+    def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
+        """Nothing is shared between rows but the forward pass."""
+        return lambda members: windowed_rows(one, voxels[members], weights[members])
+
+    def facts(self) -> dict[str, Any]:
+        """Nothing: rows are exact."""
+        return {}
+
+
+def make_engine(name: str, batch: int | None = None, tolerance: float | None = None) -> Engine:
+    """The engine of this name; the tolerance is that of "lowrank".
+
+    Raises
+    ------
+    SegxaiError
+        If there is none.
+    """
+    given: dict[str, Any] = {} if batch is None else {"batch": batch}
+    if name == "lowrank":
+        if tolerance is not None:
+            given["tolerance"] = tolerance
+        return LowRank(**given)
+    if name == "windowed":
+        return Windowed(**given)
+    if name == "dense":
+        return Dense(**given)
+    raise unknown_name("engine", name, ENGINES)
+
+
+@dataclass(frozen=True)
+class Suited:
+    """The engine for a network, and why.
+
+    Parameters
+    ----------
+    name : {"windowed", "dense", "lowrank"}
+        As in `ENGINES`.
+    batch : int
+        Rows at once.
+    reason : str
+        For a person.
+    """
+
+    name: str
+    batch: int
+    reason: str
+
+    def make(self, tolerance: float | None = None) -> Engine:
+        """The engine, ready to compute."""
+        return make_engine(self.name, self.batch, tolerance)
+
+
+def find_engine(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    *,
+    engine: str = "auto",
+    batch: int | None = None,
+) -> Suited:
+    """The engine that suits a network, from one row of the first voxel in its first window.
+
+    "auto" takes "windowed" if a row keeps to a box all the way down, else "dense": never an
+    approximation. The batch, if not given, is what keeps its widest tensor within a budget.
+
+    Raises
+    ------
+    SegxaiError
+        If there is no such engine, or the network does not let it work.
+    """
+    if engine not in ("auto", *ENGINES):
+        raise unknown_name("engine", engine, ("auto", *ENGINES))
+    dense = batch or (16 if image.is_cuda else 1)  # on a CPU one row after the other is fastest
+    if engine == "dense":
+        return Suited("dense", dense, "as asked")
+    if engine != "auto" and batch:
+        return Suited(engine, batch, "as asked")
+    window = next(w for w in predictor.layout.windows if w.contains(voxels).any())
+    one = forward_pass(predictor, image, window)
+    tape = Tape(exact=engine != "lowrank")
+    first = voxels[window.contains(voxels)][:1]
+    try:
+        found = windowed_rows(one, first, torch.ones(1, one.logits.shape[1]), tape)
+    except CannotCarryError as error:
+        if engine != "auto":
+            raise
+        return Suited("dense", dense, str(error))
+    fits = batch or max(1, min(MOST, BUDGET // tape.largest))
+    if engine != "auto":
+        return Suited(engine, fits, "as asked")
+    if tape.densified:
+        return Suited("dense", dense, f"a row spreads over the whole window at {tape.densified[0]}")
+    size, whole = ("x".join(map(str, n)) for n in (found.values.shape[2:], one.leaf.shape[2:]))
+    return Suited("windowed", fits, f"a row keeps to {size} of the window's {whole} voxels")
