@@ -70,8 +70,9 @@ class SignedMax:
     def add(self, state: Extremes, batch: RowBatch) -> Extremes:
         """The extremes with the batch's own; the state's tensors are changed in place."""
         largest, smallest = state.largest[batch.box.index], state.smallest[batch.box.index]
-        largest.copy_(torch.maximum(largest, batch.values.amax(dim=0)))
-        smallest.copy_(torch.minimum(smallest, batch.values.amin(dim=0)))
+        least, most = torch.aminmax(batch.values, dim=0)
+        largest.copy_(torch.maximum(largest, most))
+        smallest.copy_(torch.minimum(smallest, least))
         return state
 
     def finish(self, state: Extremes) -> Float[Tensor, "channel *grid"]:

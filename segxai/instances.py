@@ -1,7 +1,7 @@
 """Find: from probabilities, or a user's mask, to the instances that are explained."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -138,32 +138,6 @@ def chosen(instances: Iterable[Instance], labels: Iterable[int]) -> list[Instanc
             f"this case has {_span(sorted(known)) or 'none'}"
         )
     return [instance for label, instance in known.items() if label in wanted]
-
-
-def sample_rows(instance: Instance, count: int, seed: int) -> Instance:
-    """The instance with `count` of its voxels chosen for rows, spread over the domain.
-
-    The voxels are put in the order of a space-filling curve, cut into `count` equal stretches,
-    and one voxel is drawn from each, so no part of the domain is left out. The same seed and
-    domain choose the same voxels. An instance with no more voxels than `count` is left exact.
-    """
-    if count >= len(instance.voxels):
-        return instance
-    generator = np.random.default_rng(np.random.SeedSequence([seed, instance.label]))
-    stretches = np.array_split(np.lexsort((_curve(instance.voxels),)), count)
-    picks = np.array([generator.choice(stretch) for stretch in stretches])
-    return replace(instance, sampled=np.sort(picks))
-
-
-def _curve(voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
-    """Position along a Morton curve: the bits of the coordinates, interleaved."""
-    local = voxels - voxels.min(axis=0)
-    position = np.zeros(len(voxels), dtype=np.int64)
-    axes = local.shape[1]
-    for bit in range(63 // axes):
-        for axis in range(axes):
-            position |= ((local[:, axis] >> bit) & 1) << (bit * axes + axis)
-    return position
 
 
 def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "_ axis"]]:

@@ -1,9 +1,7 @@
-"""Instances: components, labels by falling volume, outcomes, masks of the user's own, samples."""
+"""Instances: components, labels by falling volume, outcomes, masks of the user's own."""
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from segxai.errors import SegxaiError
 from segxai.instances import (
@@ -12,7 +10,6 @@ from segxai.instances import (
     components,
     find_instances,
     from_labels,
-    sample_rows,
     whole_class,
 )
 from segxai.types import Box, Grid, Instance
@@ -123,33 +120,6 @@ def test_the_whole_class_has_label_0():
     assert (whole.label, len(whole.voxels)) == (0, 28)
     with pytest.raises(SegxaiError, match="no voxel of the class .* above 0.95"):
         whole_class(probability, Rule(threshold=0.95))
-
-
-@settings(deadline=None)
-@given(count=st.integers(1, 40), seed=st.integers(0, 3))
-def test_a_sample_is_seeded_distinct_and_of_the_size_that_was_asked(count, seed):
-    instance = block((20, 20, 20), (3, 4, 5), (3, 4, 3))
-    sampled = sample_rows(instance, count, seed)
-    again = sample_rows(instance, count, seed)
-    rows = {tuple(voxel) for voxel in sampled.row_voxels.tolist()}
-    assert len(rows) == min(count, 36)
-    assert rows <= {tuple(voxel) for voxel in instance.voxels.tolist()}
-    assert np.array_equal(sampled.row_voxels, again.row_voxels)
-    assert (sampled.sampled is None) == (count >= 36)
-    assert len(sampled.voxels) == 36  # the domain stays whole
-
-
-def test_another_seed_draws_another_sample():
-    instance = block((20, 20, 20), (3, 4, 5), (6, 6, 6))
-    first, second = (sample_rows(instance, 20, seed).row_voxels for seed in (0, 1))
-    assert not np.array_equal(first, second)
-
-
-def test_a_sample_is_spread_over_the_domain():
-    """Each octant of a cube of 8^3 holds an eighth of 64 rows."""
-    rows = sample_rows(block((10, 10, 10), (1, 1, 1), (8, 8, 8)), 64, seed=0).row_voxels
-    octants = ((rows - 1) // 4) @ [4, 2, 1]
-    assert np.bincount(octants, minlength=8).tolist() == [8] * 8
 
 
 def test_boxes_cut_and_count():
