@@ -1,4 +1,8 @@
-"""Drafts: a file changes as a whole or not at all, and by one process at a time."""
+"""Drafts: a file changes as a whole or not at all, and by one process at a time.
+
+Beside a result `r.h5` lie, while it is written, `.r.h5.draft` and `.r.h5.lock`; and, until its
+instance is stored, `.r.h5.unfinished` (see `segxai.bookmarks`), which has a draft of its own.
+"""
 
 import os
 import re
@@ -65,8 +69,17 @@ def _room(folder: Path) -> str:
         return "its folder is gone"
 
 
+def unfinished(path: Path) -> Path:
+    """Where the state of a result's instance in work is kept: it survives the process."""
+    return _beside(path, "unfinished")
+
+
 def _draft(path: Path) -> Path:
-    return path.with_name(f".{path.name}.draft")
+    return _beside(path, "draft")
+
+
+def _beside(path: Path, what: str) -> Path:
+    return path.with_name(f".{path.name}.{what}")
 
 
 def _flush(path: Path) -> None:
@@ -86,13 +99,14 @@ def sole_writer(path: Path) -> Iterator[None]:
     SegxaiError
         If another process writes the file, or its folder cannot be written to.
     """
-    lock = path.with_name(f".{path.name}.lock")
+    lock = _beside(path, "lock")
     with _failures_of(path):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         _take(descriptor, lock, path)
         try:
-            _draft(path).unlink(missing_ok=True)
+            for draft in (_draft(path), _draft(unfinished(path))):
+                draft.unlink(missing_ok=True)
             yield
         finally:
             lock.unlink(missing_ok=True)

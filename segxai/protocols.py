@@ -1,5 +1,6 @@
-"""The verbs that others may implement: aggregate rows, show progress."""
+"""The verbs that others may implement: aggregate rows, show progress, keep a place."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,8 +14,8 @@ from segxai.types import Box
 class Progress(Protocol):
     """Shows how far a long job has come."""
 
-    def begin(self, what: str, total: float) -> None:
-        """A job of `total` units of work starts."""
+    def begin(self, what: str, total: float, done: float = 0.0) -> None:
+        """A job of `total` units of work starts, or goes on after `done` of them."""
         ...
 
     def advance(self, amount: float) -> None:
@@ -29,13 +30,46 @@ class Progress(Protocol):
 class Quiet:
     """The progress that shows nothing."""
 
-    def begin(self, what: str, total: float) -> None:
+    def begin(self, what: str, total: float, done: float = 0.0) -> None:
         """Nothing."""
 
     def advance(self, amount: float) -> None:
         """Nothing."""
 
     def say(self, text: str) -> None:
+        """Nothing."""
+
+
+State = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Bookmark(Protocol):
+    """Keeps how far a long computation has come, for a process that goes on with it.
+
+    What is loaded must lead to the same values as an unbroken computation, to the last bit.
+    """
+
+    def load(self) -> State:
+        """What was kept last, on the CPU; empty if nothing was."""
+        ...
+
+    def keep(self, gather: Callable[[], State]) -> None:
+        """Keep the state that `gather` returns, if it is time: cheap enough to call often.
+
+        An empty state is not kept.
+        """
+        ...
+
+
+class NoBookmark:
+    """The bookmark that keeps nothing."""
+
+    def load(self) -> State:
+        """Nothing."""
+        return {}
+
+    def keep(self, gather: Callable[[], State]) -> None:
         """Nothing."""
 
 
@@ -65,7 +99,9 @@ class Aggregator(Protocol):
     """A fold over the rows of an instance: start, add batches of rows, finish.
 
     The result must not depend on the order of the rows or on how they are cut into batches, must
-    treat what lies outside of a batch's box as 0, and must be NaN where any row is NaN.
+    treat what lies outside of a batch's box as 0, and must be NaN where any row is NaN. A state of
+    tensors and numbers, in dataclasses, tuples or dicts, can be kept in the middle of an instance;
+    with any other state, an interrupted run goes on from the last whole noisy copy.
     """
 
     @property

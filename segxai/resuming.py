@@ -1,17 +1,18 @@
 """Resume: which run of a result file a task goes on with, or why it may not touch the file."""
 
 from collections.abc import Collection, Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from segxai import storage
 from segxai.errors import SegxaiError
-from segxai.results import difference
+from segxai.results import as_json, difference
+from segxai.types import Instance
 
 # How a map was computed, and which of them were asked for: no map's values depend on these.
-CHANGES_NO_VALUE = (
-    "device", "engine", "batch", "instances", "warnings", "started", "resumed",
-)  # fmt: skip
+HOW = ("device", "engine", "batch")
+CHANGES_NO_VALUE = (*HOW, "instances", "warnings", "started", "resumed")
 
 
 def run_name(
@@ -72,6 +73,35 @@ def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
         return False
     wanted = storage.instance_labels(path) if labels is None else set(labels)
     return wanted <= storage.finished(path, run)
+
+
+def owner_of(
+    path: Path, run: str, run_provenance: Mapping[str, Any], instance: Instance, engine: str
+) -> str:
+    """Stands for all that the state of an instance in work depends on, to the last bit.
+
+    That is more than its map depends on: device, engine and batch decide how far it has come. A
+    result file that was made again is another one, whatever it holds.
+
+    Parameters
+    ----------
+    path : Path
+        The result file.
+    engine : str
+        That computes the rows, where the provenance may say "auto".
+    """
+    facts = {
+        "case": storage.read_provenance(path),
+        "run": run,
+        "maps": comparable(run_provenance),
+        "how": {name: run_provenance[name] for name in HOW},
+        "engine": engine,
+        "label": instance.label,
+        "class": instance.class_index,
+        "domain": sha256(instance.voxels.tobytes()).hexdigest(),
+        "rows": sha256(instance.row_voxels.tobytes()).hexdigest(),
+    }
+    return sha256(as_json(facts).encode()).hexdigest()
 
 
 def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple[()]) -> str:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import h5py
 import pytest
+import torch
+from safetensors import safe_open
 
-from segxai import storage
+from segxai import bookmarks, resuming, storage
 from segxai.results import continued
 from tests.commandline import (
     SEGXAI,
@@ -53,10 +55,11 @@ def unbroken(tmp_path_factory):
     return folder / "r.h5"
 
 
-def child(folder, arguments, seconds, connection):
+def child(folder, arguments, seconds, seconds_between, connection):
     """A command in another process, which reports how it ended if it lives so long."""
     os.chdir(folder)
     os.environ["TOY_SECONDS"] = str(seconds)
+    bookmarks.SECONDS_BETWEEN, bookmarks.SHARE_FOR_KEEPING = seconds_between, float("inf")
     connection.send(segxai(*arguments))
 
 
@@ -65,9 +68,10 @@ def start():
     """Starts commands in processes of their own; none outlives the test."""
     running = []
 
-    def begin(*arguments, seconds=0.0):
+    def begin(*arguments, seconds=0.0, seconds_between=30.0):
         receiver, sender = FORKS.Pipe(duplex=False)
-        started = FORKS.Process(target=child, args=(Path.cwd(), arguments, seconds, sender))
+        settings = (Path.cwd(), arguments, seconds, seconds_between, sender)
+        started = FORKS.Process(target=child, args=settings)
         started.start()
         sender.close()
         running.append(started)
@@ -188,6 +192,195 @@ def test_two_commands_on_one_file_at_once(case, unbroken, start):
     started.join()
     assert segxai(*COMMAND, "--out", "r.h5").status == 0
     assert_same(snapshot("r.h5"), snapshot(unbroken))
+
+
+# ---------------------------------------------------------------------- inside of an instance
+
+SMOOTH = "smoothgrad-signed_max"
+INSIDE = (*DEFAULT[:-1], "6", "--batch", "4", "--out", "r.h5")  # 6 copies, many batches
+STATE = Path(".r.h5.unfinished")
+
+
+def kept():
+    """How many copies and how many rows of the next one are kept of the instance in work."""
+    try:
+        with safe_open(STATE, framework="np") as file:
+            names = file.keys()
+            rows = file.get_tensor("inside.rows") if "inside.rows" in names else 0
+            return int(file.get_tensor("copies")), int(rows)
+    except OSError:
+        return 0, 0
+
+
+def owner():
+    try:
+        with safe_open(STATE, framework="np") as file:
+            return file.metadata()["owner"]
+    except OSError:
+        return None
+
+
+@pytest.fixture
+def killed(case, start):
+    """Kills a command inside of its second instance, when so many copies and rows are kept."""
+
+    def kill(*more, copies=2, rows=1, seconds=0.05):
+        started, _ = start(*INSIDE, *more, seconds=seconds, seconds_between=0.0)
+        first = set()  # whose the states of the first instance are
+
+        def far_enough():
+            if not finished(run=SMOOTH):
+                first.add(owner())
+                return False
+            return owner() not in first and kept() >= (copies, rows)
+
+        wait_for(far_enough, started)
+        started.kill()
+        started.join()
+        assert started.exitcode == -signal.SIGKILL
+        assert len(finished(run=SMOOTH)) == 1
+        return kept()
+
+    return kill
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """What the command of this part writes when nothing disturbs it."""
+    folder = tmp_path_factory.mktemp("whole")
+    make_case(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_toys(patch)
+        assert segxai(*INSIDE).status == 0
+    return folder / "r.h5"
+
+
+def test_kill_inside_of_an_instance_and_the_same_command_again(killed, whole):
+    copies, _ = killed()
+    assert copies >= 2
+    again = process(*INSIDE)
+    assert again.status == 0, again.err
+    assert "going on: 1 are in r.h5" in again.err
+    share = int(again.err.split("going on inside instance 2: ")[1].split("%")[0])
+    assert 100 * copies // 6 <= share < 100
+    assert_same(snapshot("r.h5"), snapshot(whole))
+    assert not list(Path().glob(".*"))
+
+
+def test_kills_inside_of_instances_again_and_again(case, start, whole):
+    """Whatever is kept at whatever moment, copies and rows, leads to the same bits."""
+    seen = set()
+    for number in range(8):
+        started, _ = start(*INSIDE, seconds=0.005, seconds_between=0.0)
+        before = kept()
+        wait_for(lambda before=before: kept() != before, started)
+        time.sleep(0.013 * (number % 7))
+        started.kill()
+        started.join()
+        seen.add(kept())
+        if len(finished(run=SMOOTH)) >= 2:
+            break
+    assert any(rows > 0 for _, rows in seen)  # inside of a copy, too
+    assert segxai(*INSIDE).status == 0
+    assert_same(snapshot("r.h5"), snapshot(whole))
+    assert not list(Path().glob(".*"))
+
+
+def test_a_second_writer_cannot_get_at_the_state(case, start):
+    started, _ = start(*INSIDE, seconds=0.2, seconds_between=0.0)
+    wait_for(lambda: kept() > (0, 0), started)
+    assert "another process is writing r.h5" in segxai(*INSIDE).error
+    assert "another process is writing r.h5" in segxai(*INSIDE, "--overwrite").error
+    assert kept() > (0, 0)
+
+
+@pytest.mark.parametrize("option", [("--batch", "3"), ("--engine", "dense")])
+def test_another_way_to_compute_starts_the_instance_again(killed, whole, option):
+    killed()
+    done = segxai(*INSIDE, *option)
+    assert done.status == 0, done.err
+    assert "going on: 1 are in r.h5" in done.err
+    assert "inside" not in done.err
+    assert set(maps(snapshot("r.h5"))) == set(maps(snapshot(whole)))
+
+
+def test_the_state_of_a_stored_instance_is_removed(case, start, whole):
+    """The process died when the map was stored, and the state not yet removed."""
+    assert segxai(*INSIDE, "--instances", "2,3").status == 0
+    with h5py.File("r.h5", "a") as file:
+        del file[f"attributions/{SMOOTH}/3"]
+        del file[f"summaries/{SMOOTH}"]
+    task_owner = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = resuming.owner_of
+
+        def spy(path, run, provenance, instance, engine):
+            task_owner.append((instance.label, real(path, run, provenance, instance, engine)))
+            return task_owner[-1][1]
+
+        patch.setattr("segxai.pipeline.owner_of", spy)
+        patch.setattr(storage, "add", lambda *_: None)
+        segxai(*INSIDE, "--instances", "2,3")
+    bookmark = bookmarks.FileBookmark(STATE, dict(task_owner)[2])
+    bookmark._next = 0.0
+    bookmark.keep(lambda: {"copies": torch.tensor(6)})
+    assert STATE.exists()
+    assert segxai(*INSIDE, "--instances", "2,3").status == 0
+    assert not STATE.exists()
+
+
+def test_overwrite_forgets_the_state(killed, whole):
+    killed()
+    done = segxai(*INSIDE, "--overwrite")
+    assert done.status == 0, done.err
+    assert "going on" not in done.err
+    assert_same(snapshot("r.h5"), snapshot(whole))
+    assert not list(Path().glob(".*"))
+
+
+def test_another_run_neither_uses_the_state_nor_loses_it(killed, whole):
+    before = killed()
+    other = segxai(*INSIDE, "--seed", "1", "--instances", "2", "--append")
+    assert other.status == 0, other.err
+    assert "going on" not in other.err
+    assert kept() == before
+    assert "going on inside instance 2" in segxai(*INSIDE).err
+    found = snapshot("r.h5")
+    wanted = maps(snapshot(whole))
+    assert_same({name: found[name] for name in wanted}, wanted)
+    assert not STATE.exists()
+
+
+def test_what_is_in_work_comes_first(killed, monkeypatch):
+    """Another instance would take the place of its state."""
+    killed("--instances", "2,3")
+    order = []
+
+    def add(path, run, attribution, instance, case):
+        order.append(attribution.label)
+
+    monkeypatch.setattr(storage, "add", add)
+    assert segxai(*INSIDE, "--append").status == 0
+    assert order == [3, 1, 4]
+
+
+def test_progress_goes_on_from_where_it_stopped(killed, monkeypatch):
+    killed()
+    begun, advanced = [], []
+    monkeypatch.setattr(
+        "segxai.terminal.TerminalProgress.begin",
+        lambda self, what, total, done=0.0: begun.append((what, total, done)),
+    )
+    monkeypatch.setattr(
+        "segxai.terminal.TerminalProgress.advance", lambda self, amount: advanced.append(amount)
+    )
+    assert segxai(*INSIDE).status == 0
+    what, total, done = begun[-1]
+    assert what == "explain"
+    assert 0 < done < total
+    work = sum(advanced[1:])  # the first is that of the segmentation
+    assert work == pytest.approx(total - done, rel=1e-6)
 
 
 # --------------------------------------------------------------- the same command, and others

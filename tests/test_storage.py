@@ -256,5 +256,7 @@ def test_a_file_system_without_locks_is_written_all_the_same(path, monkeypatch):
 
 def test_a_writer_removes_the_draft_of_a_dead_one(path):
     Path(".r.h5.draft").write_bytes(b"half")
+    Path("..r.h5.unfinished.draft").write_bytes(b"half")
+    Path(".r.h5.unfinished").write_bytes(b"whole")  # the instance in work: it may go on
     with sole_writer(path):
-        assert not Path(".r.h5.draft").exists()
+        assert sorted(os.listdir()) == [".r.h5.lock", ".r.h5.unfinished", "r.h5"]

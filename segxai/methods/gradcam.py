@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from segxai.cropping import crop_to_support
 from segxai.hookspecs import hookimpl
-from segxai.jacobian import Voxels, logits_at
+from segxai.jacobian import logits_at
 from segxai.layers import default_layer, find_layer
 from segxai.method import Method, Settings
 from segxai.methods.gradient import as_predictor
+from segxai.passes import Voxels
 from segxai.scores import cotangents
 from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Attribution, Box, Instance

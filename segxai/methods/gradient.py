@@ -1,7 +1,10 @@
 """Gradient: the rows of an instance, aggregated to one signed map for each channel."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
@@ -9,16 +12,21 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from segxai.bookmarks import refilled, tensors_of
 from segxai.cropping import crop_to_support
+from segxai.engines import Engine, find_engine
+from segxai.estimates import Growth
 from segxai.hookspecs import hookimpl
-from segxai.jacobian import find_engine, mean_row, rows
+from segxai.jacobian import mean_row, rows
 from segxai.method import Method, Settings, ignore
 from segxai.plugins import load_aggregator
-from segxai.protocols import Aggregator
+from segxai.protocols import Aggregator, Bookmark, NoBookmark, State
+from segxai.sampling import with_rows_for
 from segxai.segmentation import Predictor, exact_arithmetic, frozen, whole_image
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
+COMPARED = 4  # rows that are computed in full precision, too, where another is asked for
 
 
 class InstanceGradient(GradientAttribution):
@@ -35,12 +43,20 @@ class InstanceGradient(GradientAttribution):
         How the rows become one map: "signed_max" (Eq. 3) or "mean" (Eq. 2).
     score : {"logit", "margin", "probability"}
         Which number of an output voxel is differentiated.
-    engine : {"auto", "windowed", "dense"}
-        How rows are computed: a matter of speed. "auto" looks which one suits the network.
-    batch : int
+    engine : {"auto", "windowed", "dense", "lowrank"}
+        How rows are computed: a matter of speed, and with "lowrank", which "auto" never takes, an
+        approximation. "auto" looks which one suits the network.
+    batch : int, optional
         Rows computed at once, at most: a matter of memory and speed, never of values.
+    tolerance : float, optional
+        Of "lowrank": the largest error of a row, relative to its peak.
+    precision : {"float32", "tf32", "bfloat16"}
+        In which the network computes; the error of the others is measured on the first image.
     tick : callable
         Called with the share of the work done since the last call.
+    bookmark : Bookmark, optional
+        Keeps the rows of an image in work, for a process that goes on with them. Not used for
+        linear aggregators, which have no rows, and for batches of images.
 
     References
     ----------
@@ -55,8 +71,11 @@ class InstanceGradient(GradientAttribution):
         *,
         score: str = "logit",
         engine: str = "auto",
-        batch: int = 16,
+        batch: int | None = None,
+        tolerance: float | None = None,
+        precision: str = "float32",
         tick: Callable[[float], None] = ignore,
+        bookmark: Bookmark | None = None,
     ) -> None:
         super().__init__(model)
         self.model = model
@@ -64,7 +83,12 @@ class InstanceGradient(GradientAttribution):
         self.score = score
         self.engine = engine
         self.batch = batch
+        self.tolerance = tolerance
+        self.precision = precision
+        self.precision_error: float | None = None
+        self._ready: Engine | None = None
         self.tick = tick
+        self.bookmark = bookmark or NoBookmark()
 
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
     @log_usage()
@@ -86,45 +110,95 @@ class InstanceGradient(GradientAttribution):
         """
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
         images = torch.cat([part.detach() for part in parts], dim=1)
-        target = Instance.of(instance)
-        with frozen(self.model), exact_arithmetic():
-            maps = torch.stack([self._map(image[None], target) for image in images])
+        target = with_rows_for(self.aggregator, Instance.of(instance))
+        bookmark = self.bookmark if len(images) == 1 else NoBookmark()
+        with frozen(self.model), exact_arithmetic(tf32=self.precision == "tf32"):
+            maps = torch.stack([self._map(image[None], target, bookmark) for image in images])
         split = torch.split(maps, [part.shape[1] for part in parts], dim=1)
         return split if isinstance(inputs, tuple) else split[0]
 
     def _map(
-        self, image: Float[Tensor, "1 channel *grid"], instance: Instance
+        self, image: Float[Tensor, "1 channel *grid"], instance: Instance, bookmark: Bookmark
     ) -> Float[Tensor, "channel *grid"]:
         """The map of one image: computed on the crop that decides the instance."""
-        predictor, box = as_predictor(self.model, image).around(instance.row_voxels)
+        predictor = as_predictor(self.model, image).at(self.precision)
+        predictor, box = predictor.around(instance.row_voxels)
         full = torch.zeros_like(image[0])
-        full[box.index] = self._aggregate(predictor, image[box.index], instance.seen_from(box))
+        local = instance.seen_from(box)
+        full[box.index] = self._aggregate(predictor, image[box.index], local, bookmark)
         return full
 
     def _aggregate(
-        self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
+        self,
+        predictor: Predictor,
+        crop: Float[Tensor, "1 channel *crop"],
+        instance: Instance,
+        bookmark: Bookmark,
     ) -> Float[Tensor, "channel *crop"]:
         voxels, index, score = instance.row_voxels, instance.class_index, self.score
+        if self.precision != "float32" and self.precision_error is None:
+            self.precision_error = self._compare_precision(predictor, crop, instance)
         if self.aggregator.linear:
             mean = mean_row(predictor, crop, voxels, class_index=index, score=score)
             self.tick(1.0)
             return mean
-        if self.engine == "auto":
-            self.engine = find_engine(predictor, crop, voxels)
-        state = self.aggregator.start(crop[0])
+        if self._ready is None:
+            suited = find_engine(predictor, crop, voxels, engine=self.engine, batch=self.batch)
+            self.engine, self._ready = suited.name, suited.make(self.tolerance)
+        state, done = _resumed(self.aggregator.start(crop[0]), bookmark)
+        if done:
+            self.tick(done / len(voxels))
         batches = rows(
             predictor,
             crop,
             voxels,
             class_index=index,
             score=score,
-            engine=self.engine,
-            batch=self.batch,
+            engine=self._ready,
+            done=done,
         )
         for batch in batches:
             state = self.aggregator.add(state, batch)
+            done += len(batch.values)
             self.tick(len(batch.values) / len(voxels))
+            bookmark.keep(partial(_kept, state, done))
         return self.aggregator.finish(state)
+
+    def _compare_precision(
+        self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
+    ) -> float:
+        """Largest error of a few rows in the lower precision, relative to their peak."""
+        spread = np.linspace(0, len(instance.row_voxels) - 1, COMPARED).round().astype(int)
+        exact = predictor.at("float32")
+        errors = []
+        for voxel in instance.row_voxels[np.unique(spread)]:
+            options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
+            found = mean_row(predictor, crop, voxel[None], **options)
+            with exact_arithmetic():
+                wanted = mean_row(exact, crop, voxel[None], **options)
+            errors.append(float((found - wanted).abs().max() / wanted.abs().max()))
+        return max(errors)
+
+    def facts(self) -> dict[str, Any]:
+        """How the rows were computed so far, for the record: of approximations how well."""
+        lower = {"precision": self.precision, "precision_error": self.precision_error}
+        return {
+            "engine": self.engine,
+            **(self._ready.facts() if self._ready else {}),
+            **(lower if self.precision != "float32" else {}),
+        }
+
+
+def _kept(state: Any, done: int) -> State:
+    """What a bookmark keeps of the rows; nothing where the aggregator's state cannot be kept."""
+    tensors = tensors_of(state)
+    return {} if tensors is None else {"rows": torch.tensor(done), **tensors}
+
+
+def _resumed(fresh: Any, bookmark: Bookmark) -> tuple[Any, int]:
+    """The aggregator's state with which to go on, and how many rows are in it."""
+    kept = bookmark.load()
+    return (refilled(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
 
 
 def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:
@@ -141,16 +215,26 @@ def gradient(
     settings: Settings,
 ) -> Attribution:
     """The map of one instance on the clean image."""
+    aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
+    instance = with_rows_for(aggregator, instance)
     method = InstanceGradient(
         predictor,
-        settings.aggregator or "signed_max",
+        growth.watch(aggregator, instance),
         score=settings.score,
         engine=settings.engine,
         batch=settings.batch,
+        tolerance=settings.tolerance,
+        precision=settings.precision,
         tick=settings.tick,
+        bookmark=settings.bookmark,
     )
     values = method.attribute(image, instance=instance)[0]
-    facts = {"rows": len(instance.row_voxels), "samples": 1, "engine": method.engine}
+    facts = {
+        "rows": len(instance.row_voxels),
+        "samples": 1,
+        **method.facts(),
+        **growth.facts(instance),
+    }
     whole = Attribution(
         instance.label, values.cpu().numpy(), (0,) * len(values.shape[1:]), facts=facts
     )

@@ -1,112 +1,31 @@
 """SmoothGrad of an instance: the mean of its gradient maps over noisy copies of the image."""
 
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import Attribution as CaptumAttribution
-from captum.attr import NoiseTunnel
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from segxai.bookmarks import Beside, Inside
 from segxai.cropping import crop_to_support
 from segxai.errors import SegxaiError, unknown_name
+from segxai.estimates import Growth
 from segxai.hookspecs import hookimpl
 from segxai.method import Method, Settings
 from segxai.methods.gradient import InstanceGradient
+from segxai.methods.tunnel import SeededNoiseTunnel, draw_noise
+from segxai.plugins import load_aggregator
+from segxai.sampling import with_rows_for
 from segxai.segmentation import Predictor
 from segxai.types import Attribution, Instance
 
-Draw = Callable[[int, int, tuple[int, ...]], Float[np.ndarray, "*shape"]]
-
-
-def draw_noise(
-    seed: int, copy: int, channel: int, shape: tuple[int, ...]
-) -> Float[np.ndarray, "*shape"]:
-    """Standard normal noise of one channel of one noisy copy.
-
-    A function of its arguments alone: the same on every device, whatever was drawn before.
-    """
-    stream = np.random.Philox(np.random.SeedSequence([seed, copy, channel]))
-    return np.random.Generator(stream).standard_normal(shape, dtype=np.float32)
-
-
-class SeededNoiseTunnel(NoiseTunnel):
-    """Captum's NoiseTunnel with noise that can be repeated, and the standard error of its mean.
-
-    Copy n of channel c is drawn from (seed, n, c), where channels are counted through the tuple of
-    inputs. Captum's own draw uses the global generator and depends on the batch size; this one
-    depends on nothing else. Sums are kept in float64.
-
-    Parameters
-    ----------
-    attribution_method : captum.attr.Attribution
-        Such as `InstanceGradient`.
-    seed : int
-        Of the noise.
-    draw : callable, optional
-        Maps (copy, channel, shape) to standard normal noise; `draw_noise` with the seed if not
-        given.
-
-    Attributes
-    ----------
-    standard_error : tuple of Tensor or None
-        After `attribute`: of the mean over copies, one tensor for each input; NaN for one copy.
-    """
-
-    def __init__(
-        self, attribution_method: CaptumAttribution, *, seed: int = 0, draw: Draw | None = None
-    ) -> None:
-        super().__init__(attribution_method)
-        self.draw: Draw = draw or (
-            lambda copy, channel, shape: draw_noise(seed, copy, channel, shape)
-        )
-        self.standard_error: tuple[Tensor, ...] | None = None
-        self._copies = 0
-
-    def attribute(self, inputs: Tensor | tuple[Tensor, ...], **options: Any) -> Any:
-        """As Captum's `NoiseTunnel.attribute`; one noisy copy at a time unless told otherwise."""
-        self._copies = 0
-        options.setdefault("nt_samples_batch_size", 1)
-        return super().attribute(inputs, **options)
-
-    def _add_noise_to_inputs(
-        self, nt_samples_partition: int, inputs: tuple[Tensor, ...], stdevs: Any
-    ) -> tuple[Tensor, ...]:
-        levels = stdevs if isinstance(stdevs, tuple) else (stdevs,) * len(inputs)
-        copies = range(self._copies, self._copies + nt_samples_partition)
-        self._copies += nt_samples_partition
-        first = np.cumsum([0, *(part.shape[1] for part in inputs)])
-        return tuple(
-            self._noisy(part, level, copies, int(channel))
-            for part, level, channel in zip(inputs, levels, first, strict=False)
-        )
-
-    def _noisy(self, part: Tensor, level: float, copies: range, first_channel: int) -> Tensor:
-        """Every image of a batch with every copy's noise: copies of one image are neighbours."""
-        shape = tuple(part.shape[2:])
-        channels = range(first_channel, first_channel + part.shape[1])
-        noise = np.stack([[self.draw(copy, c, shape) for c in channels] for copy in copies])
-        noisy = part[:, None] + level * torch.from_numpy(noise).to(part)  # batch copy channel grid
-        return noisy.flatten(0, 1)
-
-    def _compute_partial_attribution(self, *arguments: Any) -> Any:
-        attributions, is_tuple, delta = super()._compute_partial_attribution(*arguments)
-        return tuple(one.double() for one in attributions), is_tuple, delta
-
-    def _compute_smoothing(  # Captum's is static, ours keeps the standard error
-        self, mean: tuple[Tensor, ...], mean_of_squares: tuple[Tensor, ...], nt_type: str
-    ) -> tuple[Tensor, ...]:
-        self.standard_error = tuple(
-            ((square - one**2).clamp(min=0) / (self._copies - 1)).sqrt().float()
-            if self._copies > 1
-            else torch.full_like(one, torch.nan).float()
-            for one, square in zip(mean, mean_of_squares, strict=True)
-        )
-        smooth = super()._compute_smoothing(mean, mean_of_squares, nt_type)
-        return tuple(one.float() for one in smooth)
-
+MOST = 500  # copies, where their number follows from a tolerance
+TOLERANCE = 0.03  # of the peak; about what the paper's 50 copies of a small lesion reach
 
 NOISE_UNITS: dict[str, Callable[[Float[np.ndarray, " voxel"]], float]] = {
     "range": lambda values: float(values.max() - values.min()),
@@ -146,7 +65,15 @@ def smoothgrad(
     instance: Instance,
     settings: Settings,
 ) -> Attribution:
-    """The map of one instance, averaged over noisy copies, with its standard error."""
+    """The map of one instance, averaged over noisy copies, with its standard error.
+
+    Its facts have the number of copies in "samples", and in "standard_error_of_peak" the largest
+    standard error of any voxel and channel, divided by the map's largest magnitude (None for a
+    single copy). Where the number follows from a tolerance, "within_tolerance" says whether the
+    error got there before the largest number of copies did.
+    """
+    aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
+    instance = with_rows_for(aggregator, instance)
     local, box = predictor.around(instance.row_voxels)
     grid = tuple(image.shape[2:])
 
@@ -154,30 +81,87 @@ def smoothgrad(
     def draw(copy: int, channel: int, shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
         return draw_noise(settings.seed, copy, channel, grid)[box.index]
 
+    bookmark, ticker = Beside(settings.bookmark, growth.state), CopyTicker(settings.tick)
+    growth.restore(bookmark.load(), image)
     gradient = InstanceGradient(
         local,
-        settings.aggregator or "signed_max",
+        growth.watch(aggregator, instance),
         score=settings.score,
         engine=settings.engine,
         batch=settings.batch,
-        tick=lambda share: settings.tick(share / settings.samples),
+        tolerance=settings.tolerance,
+        precision=settings.precision,
+        tick=lambda share: ticker.tick(share, tunnel),
+        bookmark=Inside(bookmark, lambda: tunnel.sums.state()),
     )
-    tunnel = SeededNoiseTunnel(gradient, draw=draw)
+    tunnel = SeededNoiseTunnel(
+        gradient,
+        draw=draw,
+        antithetic=settings.antithetic,
+        tolerance=stop_at(settings),
+        bookmark=bookmark,
+    )
     maps = tunnel.attribute(
         torch.split(image[box.index], 1, dim=1),
-        nt_samples=settings.samples,
+        nt_samples=MOST if settings.samples == "auto" else settings.samples,
         stdevs=settings.noise_levels,
         instance=instance.seen_from(box),
     )
-    error = None if settings.samples == 1 else _joined(tunnel.standard_error or ())
+    error = _joined(tunnel.standard_error or ()) if tunnel.sums.independent > 1 else None
     facts = {
         "rows": len(instance.row_voxels),
-        "samples": settings.samples,
-        "engine": gradient.engine,
+        **gradient.facts(),
+        **_facts_of_copies(tunnel, instance.label),
+        **growth.facts(instance),
     }
     return crop_to_support(
         Attribution(instance.label, _joined(maps), box.start, error, facts), instance
     )
+
+
+@dataclass
+class CopyTicker:
+    """Reports shares of a copy as shares of all copies, of whatever number is expected.
+
+    Parameters
+    ----------
+    report : callable
+        Gets the share of all work that was done since the last call.
+    """
+
+    report: Callable[[float], None]
+    made: float = 0.0
+    reported: float = 0.0
+
+    def tick(self, share: float, tunnel: SeededNoiseTunnel) -> None:
+        """So much more of a copy is done. Never takes back a share, if more copies are expected."""
+        self.made += share
+        done = (tunnel.restored + self.made) / tunnel.expected
+        if done > self.reported:
+            self.report(done - self.reported)
+            self.reported = done
+
+
+def stop_at(settings: Settings) -> float | None:
+    """The error of the peak at which copies are enough; None for a fixed number of copies."""
+    if settings.samples != "auto":
+        return None
+    return TOLERANCE if settings.tolerance is None else settings.tolerance
+
+
+def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:
+    """How many copies there are, and how well they determine the map."""
+    copies, error = tunnel.sums.copies, tunnel.error_of_peak
+    facts = {"samples": copies, "standard_error_of_peak": error if isfinite(error) else None}
+    if tunnel.tolerance is None:
+        return facts
+    if not error <= tunnel.tolerance:  # NaN is not within it, either
+        warnings.warn(
+            f"instance {label}: {copies} noisy copies leave a standard error of {error:.2g} of the "
+            f"peak, more than the tolerance of {tunnel.tolerance:g}",
+            stacklevel=3,
+        )
+    return {**facts, "within_tolerance": error <= tunnel.tolerance}
 
 
 def _joined(parts: tuple[Tensor, ...]) -> Float[np.ndarray, "channel *box"]:
