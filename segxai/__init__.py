@@ -23,7 +23,7 @@ _HOME = {
     "Method": "segxai.method",
     "Predictor": "segxai.segmentation",
     "RowBatch": "segxai.protocols",
-    "SeededNoiseTunnel": "segxai.methods.smoothgrad",
+    "SeededNoiseTunnel": "segxai.methods.tunnel",
     "SegxaiError": "segxai.errors",
     "Settings": "segxai.method",
     "Source": "segxai.types",

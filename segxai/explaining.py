@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,7 +25,9 @@ def explain(
     class_index: int = 1,
     method: str = "smoothgrad",
     aggregator: str | None = None,
-    samples: int = 50,
+    samples: int | Literal["auto"] = 50,
+    tolerance: float | None = None,
+    antithetic: bool = False,
     noise: float = 0.05,
     noise_unit: str = "range",
     seed: int = 0,
@@ -35,7 +37,8 @@ def explain(
     overlap: float = 0.25,
     device: str | None = None,
     engine: str = "auto",
-    batch: int = 16,
+    batch: int | None = None,
+    precision: str = "float32",
 ) -> xr.DataArray:
     """Map of what made the model give these output voxels their class.
 
@@ -51,8 +54,12 @@ def explain(
         Which logit; 0 for a model with a single one.
     method, aggregator
         As `segxai methods` lists them; the aggregator defaults to the method's own (signed_max).
-    samples, noise, noise_unit, seed
-        Noisy copies, and the level of their noise relative to each channel's range over the
+    samples, tolerance, antithetic
+        Noisy copies; "auto": until the standard error of every voxel is below the tolerance
+        (0.03 if not given) times the map's peak. Antithetic copies come in pairs with opposite
+        noise.
+    noise, noise_unit, seed
+        Of the noisy copies: the level of their noise relative to each channel's range over the
         whole image (see `segxai.methods.smoothgrad.noise_levels`).
     layer : str, optional
         Of CAM methods; by default the last convolution that is wider than the logits.
@@ -90,6 +97,8 @@ def explain(
         method=method,
         aggregator=aggregator,
         samples=samples,
+        tolerance=tolerance,
+        antithetic=antithetic,
         noise=noise,
         noise_unit=noise_unit,
         seed=seed,
@@ -98,10 +107,11 @@ def explain(
         device=device or str(home.device),
         engine=engine,
         batch=batch,
+        precision=precision,
     )
     choice = choose(request)
-    precision = np.float64 if home.dtype == torch.float64 else np.float32
-    pixels, domain = _as_array(image).astype(precision, copy=False), _as_array(mask)
+    kind = np.float64 if home.dtype == torch.float64 else np.float32
+    pixels, domain = _as_array(image).astype(kind, copy=False), _as_array(mask)
     _check(pixels, domain)
     shape = pixels.shape[1:]
     layout = whole_image(shape) if window is None else sliding_window(shape, window, overlap)
@@ -154,7 +164,14 @@ def _as_data_array(
         "aggregator": settings.aggregator.name if settings.aggregator else "none",
         "score": request.score,
         "seed": request.seed,
+        "antithetic": settings.antithetic,
         "noise_levels": list(settings.noise_levels),
         **attribution.facts,
     }
-    return xr.DataArray(values, dims=dims, coords=coords, attrs=attrs, name="map")
+    # What a netCDF file can hold, too: neither booleans nor None.
+    kept = {
+        name: int(value) if isinstance(value, bool) else value
+        for name, value in attrs.items()
+        if value is not None
+    }
+    return xr.DataArray(values, dims=dims, coords=coords, attrs=kept, name="map")

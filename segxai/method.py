@@ -1,12 +1,12 @@
 """The record of an attribution method, and what it is told."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import Tensor
 
-from segxai.protocols import Aggregator
+from segxai.protocols import Aggregator, Bookmark, NoBookmark
 from segxai.segmentation import Predictor
 from segxai.types import Attribution, Instance
 
@@ -23,8 +23,13 @@ class Settings:
     ----------
     aggregator : Aggregator, optional
         None for methods without rows.
-    samples : int
-        Number N of noisy copies.
+    samples : int or "auto"
+        Number N of noisy copies; "auto": as many as the tolerance asks for.
+    tolerance : float, optional
+        With samples "auto": the standard error at which to stop, relative to the map's peak.
+        With engine "lowrank": the largest error of a row, relative to the row's peak.
+    antithetic : bool
+        Whether noisy copies come in pairs with opposite noise.
     noise_levels : tuple of float
         Standard deviation of the noise in each channel, in units of the network's input.
     seed : int
@@ -33,23 +38,32 @@ class Settings:
         "logit", "margin" or "probability".
     layer : str, optional
         Name of the layer of a CAM method, as in `network.named_modules()`.
-    engine : {"auto", "windowed", "dense"}
-        How rows are computed: a matter of speed, never of values.
-    batch : int
+    engine : {"auto", "windowed", "dense", "lowrank"}
+        How rows are computed: a matter of speed and, with "lowrank", an approximation.
+    batch : int, optional
         Rows computed at once, at most: a matter of memory, never of values.
+    precision : {"float32", "tf32", "bfloat16"}
+        In which the network computes.
     tick : callable
-        Called with the share of the instance's work that was done since the last call.
+        Called with the share of the instance's work that was done since the last call. A share
+        that another process did is reported, too.
+    bookmark : Bookmark
+        Keeps an instance in work, for a process that goes on with it.
     """
 
     aggregator: Aggregator | None = None
-    samples: int = 1
+    samples: int | Literal["auto"] = 1
+    tolerance: float | None = None
+    antithetic: bool = False
     noise_levels: tuple[float, ...] = ()
     seed: int = 0
     score: str = "logit"
     layer: str | None = None
     engine: str = "auto"
-    batch: int = 16
+    batch: int | None = None
+    precision: str = "float32"
     tick: Callable[[float], None] = ignore
+    bookmark: Bookmark = field(default_factory=NoBookmark)
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,21 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
 
 from segxai import storage
+from segxai.bookmarks import FileBookmark, Meter
 from segxai.cropping import crop_at_distance
+from segxai.drafts import unfinished
 from segxai.errors import SegxaiError
-from segxai.instances import chosen, find_instances, from_labels, sample_rows, whole_class
+from segxai.instances import chosen, find_instances, from_labels, whole_class
 from segxai.planning import Plan, in_words, plan
-from segxai.resuming import run_name
+from segxai.protocols import NoBookmark
+from segxai.resuming import owner_of, run_name
+from segxai.sampling import rows_by_stratum, sample_rows, takes_rows, with_rows_for
 from segxai.segmentation import segment
 from segxai.task import Task
 from segxai.types import Attribution, Instance, Segmentation
@@ -53,7 +58,8 @@ class Findings:
 def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
     """Segment a case, find its instances, attribute each, and store the maps as they come.
 
-    A task that was interrupted goes on where it stopped, and ends with the same values.
+    A task that was interrupted goes on where it stopped, also inside an instance, and ends with
+    the same values.
 
     Parameters
     ----------
@@ -78,6 +84,7 @@ def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
         storage.create(out, task.case, findings.segmentation, findings.instances, created)
+        unfinished(out).unlink(missing_ok=True)  # of the file that was here before
     seen = {"warnings": list(findings.warnings), "started": _now()}
     storage.start_run(out, run, {**task.run_provenance, **seen})
     attribute_all(task, findings, out, run)
@@ -106,6 +113,8 @@ def find(task: Task) -> Findings:
     segmentation = segment(task.predictor, task.case, task.adapter.classes, task.progress)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
+    if task.request.rows is not None and not takes_rows(task.settings.aggregator):
+        task.progress.say("--rows changes nothing: this takes one backward pass, and is exact")
     warnings = tuple(task.adapter.check_objects(task.case, _objects(task, instances)))
     for text in warnings:
         task.progress.say(f"warning: {text}")
@@ -116,26 +125,42 @@ def find(task: Task) -> Findings:
 
 def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
     """Attribute every instance that the run does not have yet, and store each at once."""
-    done = storage.finished(out, run)
-    remaining = [one for one in findings.explained if one.label not in done]
-    if len(remaining) < len(findings.explained):
-        task.progress.say(f"going on: {len(findings.explained) - len(remaining)} are in {out.name}")
-    task.progress.begin("explain", sum(findings.cost.work[one.label] for one in remaining))
+    cost, stored = findings.cost, storage.finished(out, run)
+    bookmarks = {one.label: _bookmark(task, one, cost, out, run) for one in findings.explained}
+    for label in stored & bookmarks.keys():
+        bookmarks[label].remove()  # killed when its map was stored, but its state not yet removed
+    shares = {label: one.meter.done for label, one in bookmarks.items() if label not in stored}
+    # The one in work comes first: the next to be kept takes the place of its state.
+    remaining = sorted(
+        (one for one in findings.explained if one.label in shares),
+        key=lambda one: -shares[one.label],
+    )
+    _say_what_is_done(task, findings, shares, out)
+    left = sum((1 - share) * cost.work[label] for label, share in shares.items())
+    task.progress.begin("explain", cost.seconds, cost.seconds - left)
     for instance in remaining:
-        attribution = attribute(task, instance, findings.cost)
+        bookmark = _bookmark(task, instance, cost, out, run)
+        attribution = attribute(task, instance, cost, bookmark)
         storage.add(out, run, attribution, instance, task.case)
+        bookmark.remove()
 
 
-def attribute(task: Task, instance: Instance, cost: Plan) -> Attribution:
-    """The map of one instance."""
+def attribute(
+    task: Task, instance: Instance, cost: Plan, bookmark: FileBookmark | None = None
+) -> Attribution:
+    """The map of one instance; goes on from its bookmark, if it has one."""
     started, work = perf_counter(), cost.work[instance.label]
     image = torch.from_numpy(task.case.image)[None].to(task.device)
+    meter, before = (bookmark.meter, bookmark.seconds) if bookmark else (Meter(), 0.0)
     settings = replace(
         task.settings,
         engine=cost.engine,
-        tick=lambda share: task.progress.advance(share * work),
+        batch=cost.batch,
+        tick=lambda share: task.progress.advance(meter.count(share) * work),
+        bookmark=bookmark or NoBookmark(),
     )
     attribution = task.method.attribute(task.predictor, image, instance, settings)
+    task.progress.advance(meter.complete() * work)
     if task.request.crop_mm is not None:
         spacing = task.case.grid.spacing
         attribution = crop_at_distance(attribution, instance, spacing, task.request.crop_mm)
@@ -143,9 +168,24 @@ def attribute(task: Task, instance: Instance, cost: Plan) -> Attribution:
         **attribution.facts,
         "domain_voxels": len(instance.voxels),
         "estimate": instance.sampled is not None,
-        "seconds": round(perf_counter() - started, 3),
+        **_strata(instance, task.case.grid.spacing),
+        "seconds": round(before + perf_counter() - started, 3),
     }
     return replace(attribution, facts=facts)
+
+
+def _bookmark(task: Task, instance: Instance, cost: Plan, out: Path, run: str) -> FileBookmark:
+    owner = owner_of(out, run, task.run_provenance, instance, cost.engine)
+    return FileBookmark(unfinished(out), owner)
+
+
+def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], out: Path) -> None:
+    """What an earlier command did; `shares` are those of the instances that are not stored."""
+    if len(shares) < len(findings.explained):
+        task.progress.say(f"going on: {len(findings.explained) - len(shares)} are in {out.name}")
+    for label, share in shares.items():
+        if share:
+            task.progress.say(f"going on inside instance {label}: {share:.0%} of it is done")
 
 
 def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
@@ -176,7 +216,16 @@ def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]
         selected = instances
     if task.request.rows is None:
         return selected
-    return [sample_rows(one, task.request.rows, task.request.seed) for one in selected]
+    seed, spacing = task.request.seed, task.case.grid.spacing
+    sampled = [sample_rows(one, task.request.rows, seed, spacing) for one in selected]
+    return [with_rows_for(task.settings.aggregator, one) for one in sampled]
+
+
+def _strata(instance: Instance, spacing: tuple[float, ...]) -> dict[str, Any]:
+    """Where in the domain the rows of an estimate lie, as a fact of its map."""
+    if instance.sampled is None:
+        return {}
+    return {"rows_by_stratum": rows_by_stratum(instance, spacing)}
 
 
 def _objects(task: Task, instances: list[Instance]) -> np.ndarray:

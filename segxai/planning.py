@@ -1,6 +1,6 @@
 """Plan: what a run will cost, from one forward and one backward pass measured on this machine."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -9,20 +9,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segxai.jacobian import ENGINES, Pass, Voxels, find_engine, forward_pass
+from segxai.engines import Suited, find_engine
+from segxai.estimates import MORE_MAPS
 from segxai.method import Method, Settings
+from segxai.methods.smoothgrad import MOST
+from segxai.methods.tunnel import EXPECTED
+from segxai.passes import Pass, Voxels, dense_rows, forward_pass
 from segxai.protocols import RowBatch
 from segxai.segmentation import Layout, Predictor, exact_arithmetic, frozen
 from segxai.types import Box, Instance
 from segxai.wording import duration, size
+
+DENSE = 12  # rows that "lowrank" computes densely for each window, about
 
 
 @dataclass(frozen=True)
 class Measured:
     """One window on this machine: seconds and bytes of its graph and of a batch; a row's size."""
 
-    engine: str
-    forward_seconds: float
+    suited: Suited
+    window_seconds: float
     backward_seconds: float
     graph_bytes: int
     batch_bytes: int
@@ -35,8 +41,8 @@ class Plan:
 
     Parameters
     ----------
-    engine : str
-        How rows are computed.
+    engine, batch
+        How rows are computed, and how many at once.
     work : dict
         Seconds for each instance, by label.
     rows : int
@@ -47,14 +53,18 @@ class Plan:
         Of the largest instance, beyond the image and the network.
     disk_bytes : int
         Of the maps, before compression.
+    assumes_copies : bool
+        Whether the number of noisy copies is not known yet, so that EXPECTED of them are counted.
     """
 
     engine: str
+    batch: int | None
     work: dict[int, float]
     rows: int
     backward_passes: int
     memory_bytes: int
     disk_bytes: int
+    assumes_copies: bool = False
 
     @property
     def seconds(self) -> float:
@@ -72,25 +82,34 @@ def plan(
     """The cost of explaining these instances: counted, then timed on one window."""
     engine = settings.engine
     if not instances:
-        return Plan(engine, {}, 0, 0, 0, 0)
+        return Plan(engine, settings.batch, {}, 0, 0, 0, 0)
     one_by_one = settings.aggregator is not None and not settings.aggregator.linear
     if not one_by_one:
         engine = "dense"  # one backward pass a window: there is nothing to crop
     measured = measure(predictor, image, instances[0], replace(settings, engine=engine))
-    copies = settings.samples if method.smooths else 1
+    copies, assumed = _copies(method, settings)
     work, backward, memory, disk = {}, 0, 0, 0
     for instance in instances:
         layout, box = predictor.layout.around(instance.row_voxels)
         windows, passes = _passes(layout, box.local(instance.row_voxels), one_by_one)
-        forward = windows * measured.forward_seconds
-        work[instance.label] = copies * (forward + passes * measured.backward_seconds)
+        shared = windows * measured.window_seconds
+        work[instance.label] = copies * (shared + passes * measured.backward_seconds)
         backward += copies * passes
         maps = 4 * image.shape[1] * int(np.prod(layout.shape))
         graphs = measured.graph_bytes * (windows if one_by_one else 1)
-        memory = max(memory, graphs + measured.batch_bytes + 8 * maps)
+        held = 8 + (MORE_MAPS if instance.sampled is not None else 0)
+        memory = max(memory, graphs + measured.batch_bytes + held * maps)
         disk += 8 * image.shape[1] * _box_voxels(instance, measured, layout.shape)
     rows = copies * sum(len(one.row_voxels) for one in instances) if settings.aggregator else 0
-    return Plan(measured.engine, work, rows, backward, memory, disk)
+    suited = measured.suited
+    return Plan(suited.name, suited.batch, work, rows, backward, memory, disk, assumed)
+
+
+def _copies(method: Method, settings: Settings) -> tuple[int, bool]:
+    """How many noisy copies of each instance there will be, and whether that is assumed."""
+    if not method.smooths:
+        return 1, False
+    return (EXPECTED, True) if settings.samples == "auto" else (settings.samples, False)
 
 
 def _passes(layout: Layout, voxels: Voxels, one_by_one: bool) -> tuple[int, int]:
@@ -111,22 +130,32 @@ def measure(
     crop, window = image[box.index], local.layout.windows[0]
     voxels = box.local(instance.row_voxels)
     voxels = voxels[window.contains(voxels)]
-    with frozen(predictor.network), exact_arithmetic():
-        engine = settings.engine
-        if engine == "auto":
-            engine = find_engine(local, crop, voxels[:1])
+    with frozen(predictor.network), exact_arithmetic(tf32=settings.precision == "tf32"):
+        local = local.at(settings.precision)
+        suited = find_engine(local, crop, voxels[:1], engine=settings.engine, batch=settings.batch)
         forward_pass(local, crop, window)
-        one, forward, graph_bytes = _timed_forward(local, crop, window)
-        chunk = voxels[: settings.batch if engine == "windowed" else 1]
-        weights = torch.zeros(len(chunk), one.logits.shape[1])
+        one, window_seconds, graph_bytes = _timed_forward(local, crop, window)
+        weights = torch.zeros(len(voxels), one.logits.shape[1])
         weights[:, instance.class_index] = 1
-        ENGINES[engine](one, chunk, weights)
-        started = perf_counter()
-        found = ENGINES[engine](one, chunk, weights)
-        _wait(image)
-        seconds = (perf_counter() - started) / len(chunk)
+        compute = suited.make(settings.tolerance).rows_of(one, voxels, weights)
+        chunk = np.arange(min(len(voxels), suited.batch))
+        seconds, found = _timed(lambda: compute(chunk))
+        if suited.name == "lowrank":
+            window_seconds += DENSE * _timed(lambda: dense_rows(one, voxels[:1], weights[:1]))[0]
     # The widest layer of a batch holds several times what arrives at the image.
-    return Measured(engine, forward, seconds, graph_bytes, 8 * found.values.nbytes, _extent(found))
+    batch_bytes = 8 * found.values.nbytes
+    return Measured(
+        suited, window_seconds, seconds / len(chunk), graph_bytes, batch_bytes, _extent(found)
+    )
+
+
+def _timed(compute: Callable[[], RowBatch]) -> tuple[float, RowBatch]:
+    """Seconds of a batch of rows, warmed up, and the rows."""
+    compute()
+    started = perf_counter()
+    found = compute()
+    _wait(found.values)
+    return perf_counter() - started, found
 
 
 def _timed_forward(
@@ -160,15 +189,16 @@ def _box_voxels(instance: Instance, measured: Measured, shape: tuple[int, ...]) 
     return int(np.prod(np.minimum(extent, shape)))
 
 
-def _wait(image: Tensor) -> None:
-    if image.is_cuda:
-        torch.cuda.synchronize(image.device)
+def _wait(values: Tensor) -> None:
+    if values.is_cuda:
+        torch.cuda.synchronize(values.device)
 
 
 def in_words(cost: Plan) -> str:
     """One line for a person."""
+    assumed = f", if {EXPECTED} noisy copies do; {MOST} at most"
     return (
         f"{cost.rows:,} rows by {cost.backward_passes:,} {cost.engine} backward passes: about "
         f"{duration(cost.seconds)}, {size(cost.memory_bytes)} of memory, at most "
-        f"{size(cost.disk_bytes)} on disk"
+        f"{size(cost.disk_bytes)} on disk{assumed if cost.assumes_copies else ''}"
     )

@@ -14,6 +14,7 @@ from segxai.errors import SegxaiError, one_line, unknown_name
 from segxai.results import attribution_of, facts_of, grid_of, group, provenance_of
 
 Row = dict[str, Any]
+SAMPLING_ERRORS = ("peak_error", "map_error", "map_error_l2")
 
 
 def run_names(tree: xr.DataTree) -> list[str]:
@@ -65,8 +66,9 @@ def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
 
     Each has "label", "class", "outcome", "volume_mm3", "mean_probability", the "peak" and
     "trough" of each channel as "flair peak" and so on, "estimate" (whether its map comes from a
-    sample of its rows), "energy_left_out" where maps were cut, and a "note" on what to mind. The
-    whole class has its label 0, and no outcome or volume.
+    sample of its rows) and its errors "peak_error", "map_error" and "map_error_l2",
+    "energy_left_out" where maps were cut, and a "note" on what to mind. The whole class has its
+    label 0, and no outcome or volume.
     """
     if "summaries" not in tree.children or run not in tree["summaries"].children:
         return []
@@ -99,12 +101,27 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
     columns: Row = {"estimate": facts["estimate"]}
     words = ["missed by the model"] if outcome == "FN" else []
     if facts["estimate"]:
-        rows = f" from {facts['rows']} of {facts['domain_voxels']} rows" if "rows" in facts else ""
-        words.append(f"estimate{rows}")
+        columns |= {name: facts.get(name) for name in SAMPLING_ERRORS}
+        words.append(_estimate(facts))
+    if "row_error" in facts:
+        words.append(f"low rank: rows within {facts['row_error']:.1%} of their peak")
+    if "precision" in facts:
+        words.append(f"{facts['precision']}: rows within {facts['precision_error']:.1%}")
+    if not facts.get("within_tolerance", True):
+        words.append(f"{facts['samples']} noisy copies: not within the tolerance")
     if "energy_left_out" in facts:
         columns["energy_left_out"] = facts["energy_left_out"]
         words.append(f"{facts['energy_left_out']:.1%} of the energy cut off")
     return columns | {"note": "; ".join(words)}
+
+
+def _estimate(facts: Mapping[str, Any]) -> str:
+    """How good a map from a sample of its rows is, in words."""
+    rows = f" from {facts['rows']} of {facts['domain_voxels']} rows" if "rows" in facts else ""
+    peak, anywhere, _ = (facts.get(name) for name in SAMPLING_ERRORS)
+    if peak is None or anywhere is None:
+        return f"estimate{rows}, error unknown"
+    return f"estimate{rows}, error about {peak:.0%} at the peak, {anywhere:.0%} anywhere"
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:

@@ -23,6 +23,7 @@ from segxai.task import Task, prepare
 from segxai.types import Attribution, Box, Case
 
 TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch sizes
+OPTIONAL = ("samples", "tolerance", "antithetic", "noise", "noise_unit", "precision")
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,22 @@ def rerun(
     repeated = [one for one in findings.explained if one.label in remaining]
     progress.begin("repeat", sum(findings.cost.work[one.label] for one in repeated))
     for instance in repeated:
-        attribution = attribute(task, instance, findings.cost)
-        yield compare(attribution_of(remaining.pop(instance.label)), attribution)
+        before = attribution_of(remaining.pop(instance.label))
+        again = attribute(_with_copies_of(before, task), instance, findings.cost)
+        yield compare(before, again)
     for label in remaining:
         yield Comparison(label, inf)
+
+
+def _with_copies_of(stored: Attribution, task: Task) -> Task:
+    """The task with the number of noisy copies that a stored map has, where that was found out.
+
+    On another machine float noise could stop it one copy earlier or later: another map.
+    """
+    if task.settings.samples != "auto":
+        return task
+    settings = replace(task.settings, samples=stored.facts["samples"], tolerance=None)
+    return replace(task, settings=settings)
 
 
 def compare(stored: Attribution, repeated: Attribution) -> Comparison:
@@ -139,7 +152,8 @@ def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], devi
     rule, labels = stored["rule"], how["instances"]
     return Request(
         **{name: how[name] for name in ("method", "aggregator", "layer", "score", "seed", "rows")},
-        **{name: how[name] for name in ("samples", "noise", "noise_unit") if name in how},
+        **{name: how[name] for name in OPTIONAL if name in how},
+        **({"tolerance": how["row_tolerance"]} if "row_tolerance" in how else {}),
         crop_mm=how["crop_mm"],
         class_name=adapter.classes[rule["class_index"]],
         threshold=rule["threshold"],

@@ -1,6 +1,7 @@
 """The request: what a user asks for, checked before anything is loaded."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from segxai.errors import SegxaiError
 
@@ -15,8 +16,15 @@ class Request:
         As `segxai methods` lists them.
     aggregator : str, optional
         The method's own default if not given.
-    samples, noise, noise_unit, seed
-        Noisy copies, their noise, and what 1 means in it (see `noise_levels`).
+    samples : int or "auto"
+        Noisy copies; "auto": until the standard error is within the tolerance.
+    tolerance : float, optional
+        With samples "auto": the largest standard error, relative to the map's peak. The method's
+        own if not given.
+    antithetic : bool
+        Whether noisy copies come in pairs with opposite noise.
+    noise, noise_unit, seed
+        The noise of the copies, and what 1 means in it (see `noise_levels`).
     layer : str, optional
         Of CAM methods; the adapter's default if not given.
     score : str
@@ -42,7 +50,9 @@ class Request:
 
     method: str = "smoothgrad"
     aggregator: str | None = None
-    samples: int = 50
+    samples: int | Literal["auto"] = 50
+    tolerance: float | None = None
+    antithetic: bool = False
     noise: float = 0.05
     noise_unit: str = "range"
     seed: int = 0
@@ -57,17 +67,42 @@ class Request:
     crop_mm: float | None = None
     device: str = "auto"
     engine: str = "auto"
-    batch: int = 16
+    batch: int | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _at_least("samples", self.samples, 1)
-        _at_least("batch", self.batch, 1)
+        self._check_samples()
+        if self.batch is not None:
+            _at_least("batch", self.batch, 1)
         _at_least("noise", self.noise, 0)
         _at_least("seed", self.seed, 0)
         if self.rows is not None:
             _at_least("rows", self.rows, 1)
         if self.crop_mm is not None:
             _at_least("crop", self.crop_mm, 0)
+
+    def _check_samples(self) -> None:
+        if self.samples != "auto":
+            _at_least("samples", self.samples, 1)
+            if self.antithetic and self.samples % 2:
+                raise SegxaiError(
+                    f"--samples {self.samples} --antithetic: copies come in pairs; give an even "
+                    "number"
+                )
+        if self.samples == "auto" and self.engine == "lowrank":
+            raise SegxaiError(
+                "--samples auto and --engine lowrank both stop at a --tolerance of their own: give "
+                "a number of samples, or another engine"
+            )
+        if self.tolerance is None:
+            return
+        if self.samples != "auto" and self.engine != "lowrank":
+            raise SegxaiError(
+                f"--tolerance {self.tolerance:g} is that of --samples auto or --engine lowrank: "
+                "give one of them, too"
+            )
+        if not 0 < self.tolerance < float("inf"):
+            raise SegxaiError(f"--tolerance {self.tolerance}: give a number above 0, such as 0.03")
 
 
 def _at_least(name: str, value: float, smallest: int) -> None:

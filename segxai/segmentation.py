@@ -12,9 +12,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError, one_line, unknown_name
 from segxai.protocols import Progress, Quiet
 from segxai.types import Box, Case, Segmentation
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,8 @@ class Predictor(nn.Module):
         Maps (1, channel, *window) to logits (1, class, *window).
     layout : Layout
         Which windows, and how their logits are blended.
+    precision : {"float32", "tf32", "bfloat16"}
+        In which the network computes. Logits and gradients are float32 in any case.
 
     Notes
     -----
@@ -143,10 +147,13 @@ class Predictor(nn.Module):
     the image and no value depends on a batch.
     """
 
-    def __init__(self, network: nn.Module, layout: Layout) -> None:
+    def __init__(self, network: nn.Module, layout: Layout, precision: str = "float32") -> None:
         super().__init__()
+        if precision not in PRECISIONS:
+            raise unknown_name("precision", precision, PRECISIONS)
         self.network = network
         self.layout = layout
+        self.precision = precision
 
     def forward(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
@@ -169,7 +176,11 @@ class Predictor(nn.Module):
     def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
         """The same predictor on the crop of the grid that decides these voxels, and the crop."""
         layout, box = self.layout.around(voxels)
-        return Predictor(self.network, layout), box
+        return Predictor(self.network, layout, self.precision), box
+
+    def at(self, precision: str) -> "Predictor":
+        """The same predictor in another precision."""
+        return Predictor(self.network, self.layout, precision)
 
     def window_logits(
         self, crop: Float[Tensor, "1 channel *inside"], window: Box
@@ -197,8 +208,10 @@ class Predictor(nn.Module):
         return self._run(padded)[Box(before, inside.size).index]
 
     def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *window"]:
+        lower = self.precision == "bfloat16"
         try:
-            logits = self.network(padded)
+            with torch.autocast(padded.device.type, torch.bfloat16, enabled=lower):
+                logits = self.network(padded)
         except (RuntimeError, ValueError) as error:
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
@@ -212,7 +225,7 @@ class Predictor(nn.Module):
                 f"the network maps {tuple(padded.shape)} to {found}; segxai needs one tensor of "
                 "logits (1, class, *spatial) of the same spatial size: wrap the network"
             )
-        return logits
+        return logits.float() if lower else logits
 
 
 def segment(
@@ -253,12 +266,12 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 
 
 @contextmanager
-def exact_arithmetic() -> Iterator[None]:
-    """Full float32: no TF32 in convolutions or matrix products, and deterministic kernels."""
+def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
+    """Full float32 on a GPU: no TF32 unless asked for, and deterministic kernels."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = (
-        False, False, True, False,
+        tf32, tf32, True, False,
     )  # fmt: skip
     try:
         yield

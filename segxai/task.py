@@ -11,19 +11,20 @@ from jaxtyping import Bool, Float, Int
 from torch import nn
 
 from segxai.adapter import Adapter
+from segxai.engines import ENGINES
 from segxai.errors import SegxaiError, unknown_name
 from segxai.images import file_sha256
 from segxai.instances import Rule
-from segxai.jacobian import ENGINES
 from segxai.layers import find_layer
+from segxai.lowrank import LowRank
 from segxai.method import Method, Settings
-from segxai.methods.smoothgrad import noise_levels
+from segxai.methods.smoothgrad import noise_levels, stop_at
 from segxai.plugins import describe, load_aggregator, load_method
 from segxai.protocols import Aggregator, Progress, Quiet
 from segxai.request import Request
 from segxai.results import versions
 from segxai.scores import find_score
-from segxai.segmentation import Predictor
+from segxai.segmentation import PRECISIONS, Predictor
 from segxai.types import Case
 
 
@@ -84,8 +85,14 @@ def choose(request: Request) -> Choice:
         raise SegxaiError(f"method {method.name!r} has no rows to aggregate: give no aggregator")
     if request.layer and not method.needs_layer:
         raise SegxaiError(f"method {method.name!r} looks at no layer: give no layer")
+    if not method.smooths and (request.antithetic or request.samples == "auto"):
+        raise SegxaiError(
+            f"method {method.name!r} makes no noisy copies: give no --antithetic, no --samples auto"
+        )
     if request.engine not in ("auto", *ENGINES):
         raise unknown_name("engine", request.engine, ("auto", *ENGINES))
+    if request.precision not in PRECISIONS:
+        raise unknown_name("precision", request.precision, PRECISIONS)
     name = request.aggregator or method.aggregator
     return Choice(method, load_aggregator(name) if name else None, find_device(request.device))
 
@@ -101,12 +108,15 @@ def settings_for(
     return Settings(
         aggregator=choice.aggregator,
         samples=request.samples,
+        tolerance=request.tolerance,
+        antithetic=request.antithetic,
         noise_levels=noise_levels(image, foreground, request.noise, request.noise_unit),
         seed=request.seed,
         score=request.score,
         layer=layer,
         engine=request.engine,
         batch=request.batch,
+        precision=request.precision,
     )
 
 
@@ -222,6 +232,9 @@ def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dic
     """What the maps of one run depend on, and with what they were computed."""
     smooth = {
         "samples": request.samples,
+        # Named where they matter only, so that older results can be continued.
+        **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
+        **({"antithetic": True} if request.antithetic else {}),
         "noise": request.noise,
         "noise_unit": request.noise_unit,
         "noise_levels": list(settings.noise_levels),
@@ -239,7 +252,18 @@ def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dic
         "rows": request.rows,
         "crop_mm": request.crop_mm,
         "engine": request.engine,
+        **_approximation(request),
         "instances": list(request.instances) if request.instances else "all",
         "device": str(choice.device),
         "batch": request.batch,
     }
+
+
+def _approximation(request: Request) -> dict[str, Any]:
+    """What makes rows other than exact; nothing where they are."""
+    found: dict[str, Any] = {}
+    if request.engine == "lowrank":
+        found["row_tolerance"] = request.tolerance or LowRank().tolerance
+    if request.precision != "float32":
+        found["precision"] = request.precision
+    return found

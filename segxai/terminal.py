@@ -20,7 +20,7 @@ WIDEST_LINE = 10_000  # in a pipe there is no window to fit: nothing may be cut 
 
 Format = Callable[[float], str]
 FORMATS: dict[str, Format] = {"volume_mm3": volume, "mean_probability": probability}
-IN_NOTES = ("estimate", "energy_left_out")
+IN_NOTES = ("estimate", "peak_error", "map_error", "map_error_l2", "energy_left_out")
 
 
 class TerminalProgress:
@@ -30,26 +30,30 @@ class TerminalProgress:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bar: Progress | None = None
         self._task = TaskID(0)
-        self._what, self._total, self._done = "", 1.0, 0.0
+        self._what, self._total, self._done, self._before = "", 1.0, 0.0, 0.0
         self._started = self._last_line = monotonic()
 
-    def begin(self, what: str, total: float) -> None:
-        """A job of `total` units starts; one that ran before is over."""
+    def begin(self, what: str, total: float, done: float = 0.0) -> None:
+        """A job of `total` units starts, `done` of them long ago; one that ran before is over."""
         self.close()
-        self._what, self._total, self._done = what, max(total, 1e-9), 0.0
+        self._what, self._total = what, max(total, 1e-9)
+        self._done = self._before = done
         self._started = self._last_line = monotonic()
         if self._console.is_terminal:
             left = TextColumn("{task.fields[left]}")
             columns = (TextColumn("{task.description}"), BarColumn(), left, TimeElapsedColumn())
             self._bar = Progress(*columns, console=self._console, transient=True)
+            share = min(done / self._total, 1.0)
             self._task = self._bar.add_task(what, total=1.0, left="")
+            self._bar.update(self._task, completed=share)
             self._bar.start()
 
     def advance(self, amount: float) -> None:
         """So many more units are done."""
         self._done += amount
         share = min(self._done / self._total, 1.0)
-        left = duration((monotonic() - self._started) * (1 - share) / max(share, 1e-9))
+        speed = (self._done - self._before) / max(monotonic() - self._started, 1e-9)
+        left = duration(max(self._total - self._done, 0.0) / max(speed, 1e-9))
         text = f"{share:4.0%}, {left} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=share, left=text)

@@ -15,10 +15,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segxai.adapter import Adapter
+from segxai.engines import find_engine
 from segxai.errors import SegxaiError, one_line
 from segxai.layers import find_layer
 from segxai.methods.gradient import InstanceGradient
-from segxai.segmentation import frozen
+from segxai.segmentation import Predictor, frozen, whole_image
 from segxai.types import Case, Instance
 
 Image = Float[Tensor, "1 channel *window"]
@@ -61,6 +62,20 @@ def check_adapter(adapter: Adapter) -> Iterator[Finding]:
     yield Finding("the network loads", True)
     for what, check in CHECKS.items():
         yield _finding(what, partial(check, subject))
+    yield _engine(subject)
+
+
+def _engine(subject: Subject) -> Finding:
+    """Which engine its network gets, and why: exact rows are possible with either."""
+    what, shape = "rows can be computed", tuple(subject.image.shape[2:])
+    predictor = Predictor(subject.network, whole_image(shape))
+    middle = np.array([[n // 2 for n in shape]])
+    try:
+        with frozen(subject.network):
+            suited = find_engine(predictor, subject.image, middle)
+    except Exception as error:  # somebody else's code: whatever it raises is the finding
+        return Finding(what, False, _in_words(error))
+    return Finding(what, True, f"{suited.name}; {suited.reason}")
 
 
 def _embedded_case(adapter: Adapter) -> tuple[Case | None, Finding]:

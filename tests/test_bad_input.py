@@ -125,10 +125,29 @@ NAMES_AND_NUMBERS = {
     "device number": (option("--device", "cuda:99"), ["device 'cuda:99' is not here"]),
     "engine": (
         option("--engine", "window"),
-        ["unknown engine 'window'", "known: auto, dense, windowed", "mean 'windowed'?"],
+        ["unknown engine 'window'", "known: auto, dense, lowrank, windowed", "mean 'windowed'?"],
     ),
     "samples": (option("--samples", "0"), ["--samples 0: give a number of 1 or more"]),
-    "samples as a word": (option("--samples", "many"), ["'--samples'", "integer", "run --help"]),
+    "samples as a word": (
+        option("--samples", "many"),
+        ["--samples many: give an integer, or auto"],
+    ),
+    "tolerance": (
+        (*option("--tolerance", "0"), "--samples", "auto"),
+        ["--tolerance 0.0: give a number above 0"],
+    ),
+    "tolerance without auto": (
+        option("--tolerance", "0.1"),
+        ["--tolerance 0.1 is that of --samples auto or --engine lowrank: give one"],
+    ),
+    "an odd number of antithetic copies": (
+        (*option("--samples", "5"), "--antithetic"),
+        ["--samples 5 --antithetic: copies come in pairs; give an even number"],
+    ),
+    "auto without noisy copies": (
+        (*option("--samples", "auto"), "--method", "gradient"),
+        ["method 'gradient' makes no noisy copies: give no --antithetic, no --samples auto"],
+    ),
     "noise": (option("--noise", "-0.1"), ["--noise -0.1: give a number of 0 or more"]),
     "noise that is no number": (option("--noise", "nan"), ["--noise nan: give a number"]),
     "rows": (option("--rows", "0"), ["--rows 0: give a number of 1 or more"]),

@@ -19,7 +19,15 @@ from segxai import terminal, wording
 from segxai.cli import app
 from segxai.cli.running import files_by_channel, selection
 from segxai.errors import SegxaiError
-from tests.commandline import make_case, process, segxai, snapshot, use_toys, write_nifti
+from tests.commandline import (
+    assert_same,
+    make_case,
+    process,
+    segxai,
+    snapshot,
+    use_toys,
+    write_nifti,
+)
 from tests.toy.segxai_toy import picture
 
 COMMAND = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
@@ -120,7 +128,7 @@ def test_the_help_of_run_has_its_options_in_panels(monkeypatch):
     )]  # fmt: skip
     assert panels == sorted(panels)
     for option, default in {"--samples": "50", "--noise": "0.05", "--method": "smoothgrad"}.items():
-        (line,) = [line for line in text.splitlines() if f"{option} " in line]
+        (line,) = [line for line in text.splitlines() if f"│ {option} " in line]
         assert f"[default: {default}]" in line
     assert text.index("--samples") > panels[2] > text.index("--instances") > panels[1]
 
@@ -193,18 +201,42 @@ def test_numbers_are_for_reading(result):
         assert all(len(value.lstrip("-0.").replace(".", "")) <= 3 for value in values)
 
 
+def test_a_lower_precision_is_marked_with_its_error(case):
+    done = segxai(*COMMAND, "--method", "gradient", "--precision", "bfloat16", "--instances", "1,2")
+    assert done.status == 0, done.err
+    rows = {row[0]: row for row in rows_of(done.out)}
+    assert re.search(r"bfloat16: rows within \d\.\d%$", " ".join(rows["1"]))
+    tree = public.open_result("r.h5")
+    facts = [json.loads(tree[f"attributions/gradient-signed_max/{n}"].attrs["facts"]) for n in "12"]
+    assert all(0 < one["precision_error"] < 0.1 for one in facts)
+    again = segxai(*COMMAND, "--method", "gradient", "--instances", "1,2")
+    assert again.status == 2, "the maps of another precision are other maps"
+    assert "precision" in again.error
+
+
 def test_missed_instances_and_estimates_are_marked(case):
     reference = picture()[0] > 0.5
     reference[:10, 9:] = False
     reference[8:11, 14:17, 2:4] = True
     write_nifti("reference.nii.gz", reference.astype(np.uint8))
-    done = segxai(*COMMAND, "--reference", "reference.nii.gz", *QUICK, "--rows", "20")
+    options = ("--reference", "reference.nii.gz", "--method", "gradient", "--rows", "20")
+    done = segxai(*COMMAND, *options)
     assert done.status == 0, done.err
     rows = {row[0]: row for row in rows_of(done.out)}
     assert [rows[label][2] for label in "12345"] == ["TP", "TP", "FP", "TP", "FN"]
-    assert " ".join(rows["1"][-6:]) == "estimate from 20 of 40 rows"
+    words = r"estimate from 20 of 40 rows, error about \d+% at the peak, \d+% anywhere"
+    assert re.fullmatch(words, " ".join(rows["1"][-14:]))
     assert " ".join(rows["5"][-4:]) == "missed by the model"
     assert len(rows["4"]) < len(rows["1"])
+
+
+def test_a_mean_stays_exact_and_says_so(result):
+    exact = snapshot(result)
+    done = segxai(*COMMAND, *QUICK, "--rows", "2", "--overwrite")
+    assert done.status == 0, done.err
+    assert "--rows changes nothing: this takes one backward pass, and is exact" in done.err
+    assert "estimate" not in done.out
+    assert_same(snapshot(result), exact)
 
 
 def test_channels_by_name_are_the_same_as_in_order(result):

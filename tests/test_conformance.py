@@ -24,7 +24,9 @@ LEFT = "the network is left as it came"
 LAYER = "the default layer exists"
 RECORD = "the record makes sense"
 CASE = "the embedded case fits the adapter"
-PROMISES = [RECORD, CASE, LOADS, SAME_WEIGHTS, SHAPE, LOGITS, TWICE, GRADIENTS, LEFT, LAYER]
+WHOLE = "the window's 96x96x96 voxels"
+ROWS = "rows can be computed"
+PROMISES = [RECORD, CASE, LOADS, SAME_WEIGHTS, SHAPE, LOGITS, TWICE, GRADIENTS, LEFT, LAYER, ROWS]
 
 
 def findings(adapter):
@@ -54,6 +56,9 @@ def with_network(change):
 def test_an_honest_adapter_keeps_every_promise():
     found = findings(TOY)
     assert list(found) == PROMISES
+    engine = found.pop(ROWS)
+    assert engine.holds
+    assert engine.detail.startswith("windowed; a row keeps to ")
     assert all(finding.holds and not finding.detail for finding in found.values())
 
 
@@ -93,7 +98,9 @@ def test_the_command_prints_the_list(monkeypatch):
     use_toys(monkeypatch)
     done = segxai("check", "toy")
     assert (done.status, done.err) == (0, "")
-    assert done.out.splitlines() == [f"ok   {promise}" for promise in PROMISES]
+    *promises, engine = done.out.splitlines()
+    assert promises == [f"ok   {promise}" for promise in PROMISES[:-1]]
+    assert engine.startswith(f"ok   {ROWS}: windowed; a row keeps to ")
     done = segxai("check", "toy_nan")
     assert f"FAIL {SHAPE}: logits are not finite" in done.out.splitlines()
     assert "adapter 'toy_nan' breaks" in done.error
@@ -103,9 +110,12 @@ def test_the_command_prints_the_list(monkeypatch):
 def test_the_adapter_of_this_project_passes():
     done = segxai("check", "ms_lesion")
     assert done.status == 0, done.out
-    summary, *promises = done.out.splitlines()
+    summary, *promises, engine = done.out.splitlines()
     assert summary == f"ms_lesion: {load_adapter('ms_lesion').summary}"
-    assert promises == [f"ok   {promise}" for promise in PROMISES]
+    assert promises == [f"ok   {promise}" for promise in PROMISES[:-1]]
+    assert (
+        engine == f"ok   {ROWS}: windowed; a row keeps to 31x31x31 of the window's 96x96x96 voxels"
+    )
 
 
 # ------------------------------------------------------------------------------------------- lies

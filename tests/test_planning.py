@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from segxai.instances import sample_rows
+from segxai.cotangent import Cotangent
 from segxai.method import Settings
 from segxai.planning import in_words, plan
 from segxai.plugins import load_aggregator, load_method
+from segxai.sampling import sample_rows
 from segxai.segmentation import Predictor, sliding_window
-from segxai.windowed import Cotangent
 from tests.networks import block, image_of, small_unet
 
 SHAPE = (40, 36, 14)
@@ -46,7 +46,9 @@ def test_it_counts_the_backward_passes_that_are_made(predictor, monkeypatch, agg
 
     monkeypatch.setattr(torch.autograd, "grad", counted)
     for instance in instances:
-        method.attribute(predictor, image, instance, replace(settings, engine=cost.engine))
+        method.attribute(
+            predictor, image, instance, replace(settings, engine=cost.engine, batch=cost.batch)
+        )
     assert cost.backward_passes == sum(made)
     copies = 3 if method.smooths else 1
     assert cost.rows == copies * (12 + 4)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,8 @@ from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.toy.segxai_toy import SHAPE, picture
 
 COMMAND = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
-SMOOTH = ("--aggregator", "mean", "--samples", "2", "--crop", "2", "--rows", "30", "--batch", "2")
-RUN = "smoothgrad-mean"
+SMOOTH = ("--samples", "2", "--crop", "2", "--rows", "30", "--batch", "2")
+RUN = "smoothgrad-signed_max"
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +97,7 @@ def test_the_provenance_of_a_run_is_complete(tree):
     stored = run_provenance(tree, RUN)
     expected = {
         "method": "smoothgrad",
-        "aggregator": "mean",
+        "aggregator": "signed_max",
         "packages": {
             "method": f"segxai {package.__version__}",
             "aggregator": f"segxai {package.__version__}",
@@ -310,11 +311,27 @@ def test_the_summaries_are_those_of_the_maps(tree):
 def test_notes_say_what_to_mind(tree):
     rows = {row["label"]: row for row in instance_table(tree, RUN)}
     assert [rows[label]["estimate"] for label in (1, 2)] == [True, False]
-    assert rows[1]["note"].startswith("estimate from 30 of 40 rows; ")
+    words = r"estimate from 30 of 40 rows, error about \d+% at the peak, \d+% anywhere; .*"
+    assert re.fullmatch(words, rows[1]["note"])
     assert rows[1]["note"].endswith("% of the energy cut off")
     assert rows[5]["outcome"] == "FN"
     assert rows[5]["note"].startswith("missed by the model; ")
     assert instance_table(tree, "gradcam++")[0]["note"] == ""
+
+
+def test_an_estimate_carries_its_error_and_an_exact_map_none(tree):
+    stored = maps(tree, RUN)
+    facts = {label: json.loads(stored[label].attrs["facts"]) for label in (1, 2)}
+    row = next(row for row in instance_table(tree, RUN) if row["label"] == 1)
+    for name in ("peak_error", "map_error", "map_error_l2"):
+        assert 0 <= facts[1][name] < 3
+        assert row[name] == facts[1][name]
+        assert name not in facts[2]
+    strata = facts[1]["rows_by_stratum"]
+    assert list(strata) == ["surface", "mid", "core"]
+    assert sum(one["rows"] for one in strata.values()) == facts[1]["rows"] == 30
+    assert sum(one["voxels"] for one in strata.values()) == facts[1]["domain_voxels"] == 40
+    assert "rows_by_stratum" not in facts[2]
 
 
 def test_a_public_name_opens_the_tree(finished):
@@ -330,7 +347,7 @@ import sys, segxai
 from segxai.cli import main
 assert "torch" not in sys.modules, "import segxai"
 with segxai.open_result("r.h5") as tree:
-    float(tree["attributions/smoothgrad-mean/1/map"][0, 0, 0, 0])
+    float(tree["attributions/smoothgrad-signed_max/1/map"][0, 0, 0, 0])
 assert "torch" not in sys.modules, "open_result"
 draw = ["show", "r.h5", "--run", "class_smoothgrad-mean", "--png", sys.argv[1]]
 for words in (draw, ["export", "r.h5", sys.argv[1]]):

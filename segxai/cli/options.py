@@ -9,7 +9,7 @@ MODEL = "Model and image"
 INSTANCES = "What is explained"
 METHOD = "How it is explained"
 OUTPUT = "Output"
-COMPUTING = "Computing (changes no value)"
+COMPUTING = "Computing (changes values only by lowrank and lower precision)"
 
 Plugin = Annotated[
     str, typer.Option(help="Which model: see `segxai plugins`.", rich_help_panel=MODEL)
@@ -83,7 +83,31 @@ Aggregator = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
-Samples = Annotated[int, typer.Option(metavar="N", help="Noisy copies.", rich_help_panel=METHOD)]
+Samples = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Noisy copies; auto: until their error is within the tolerance.",
+        rich_help_panel=METHOD,
+    ),
+]
+Tolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="T",
+        help="Where --samples auto stops: the largest standard error of a voxel, over the map's "
+        "peak; default: 0.03. Or that of --engine lowrank.",
+        rich_help_panel=METHOD,
+    ),
+]
+Antithetic = Annotated[
+    bool,
+    typer.Option(
+        "--antithetic",
+        help="Noisy copies in pairs, with opposite noise.",
+        rich_help_panel=METHOD,
+    ),
+]
 Noise = Annotated[
     float,
     typer.Option(
@@ -154,13 +178,28 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="auto, windowed (rows in their receptive field) or dense.",
+        help="auto, windowed (rows in their receptive field) or dense; lowrank is an "
+        "approximation within --tolerance (default: 0.003 of a row's peak), for networks with "
+        "instance normalisation.",
         rich_help_panel=COMPUTING,
     ),
 ]
 Batch = Annotated[
-    int,
-    typer.Option(metavar="N", help="Rows computed at once, at most.", rich_help_panel=COMPUTING),
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Rows computed at once, at most; default: what suits the network.",
+        rich_help_panel=COMPUTING,
+        show_default=False,
+    ),
+]
+Precision = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="float32, tf32 or bfloat16; the error of the last two is measured and kept.",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 
 Result = Annotated[Path, typer.Argument(metavar="FILE", help="A result file of `segxai run`.")]

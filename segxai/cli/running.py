@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -52,7 +52,9 @@ def run(
     split: options.Split = False,
     method: options.Method = Request.method,
     aggregator: options.Aggregator = None,
-    samples: options.Samples = Request.samples,
+    samples: options.Samples = str(Request.samples),
+    tolerance: options.Tolerance = None,
+    antithetic: options.Antithetic = False,
     noise: options.Noise = Request.noise,
     noise_unit: options.NoiseUnit = Request.noise_unit,
     layer: options.Layer = None,
@@ -67,6 +69,7 @@ def run(
     device: options.Device = Request.device,
     engine: options.Engine = Request.engine,
     batch: options.Batch = Request.batch,
+    precision: options.Precision = Request.precision,
 ) -> None:
     """Explain the instances that a model finds in an image.
 
@@ -77,7 +80,9 @@ def run(
     request = Request(
         method=method,
         aggregator=aggregator,
-        samples=samples,
+        samples=copies(samples),
+        tolerance=tolerance,
+        antithetic=antithetic,
         noise=noise,
         noise_unit=noise_unit,
         seed=seed,
@@ -93,9 +98,20 @@ def run(
         device=device,
         engine=engine,
         batch=batch,
+        precision=precision,
     )
     target = Target(out, overwrite, append, dry_run)
     _run(plugin, request, Files(tuple(images or ()), reference, checkpoint, mask), target)
+
+
+def copies(samples: str) -> int | Literal["auto"]:
+    """The number of noisy copies from `50` or `auto`."""
+    if samples == "auto":
+        return "auto"
+    try:
+        return int(samples)
+    except ValueError:
+        raise SegxaiError(f"--samples {samples}: give an integer, or auto") from None
 
 
 def selection(instances: str, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
