@@ -20,7 +20,7 @@ run: $(VENV)/installed ## Explain the embedded case; ARGS="--samples 5" adds opt
 test: $(VENV)/installed-dev ## All tests, in WORKERS=2 processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-lint: $(VENV)/installed-dev ## Style, types, layers, pinned versions, documentation
+lint: $(VENV)/installed-bench ## Style, types, layers, pinned versions, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -39,20 +39,19 @@ format: $(VENV)/installed-dev ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(VENV)/installed-dev ## Every script in benchmarks/
-	@if ! ls benchmarks/*.py >/dev/null 2>&1; then echo "benchmarks/ has no script yet"; fi
-	@for script in $(wildcard benchmarks/*.py); do \
-	  echo "$$script"; $(BIN)/python "$$script" || exit 1; \
+bench: $(VENV)/installed-bench ## Every script in benchmarks/, with its defaults: some 15 minutes
+	@for script in benchmarks/*.py; do \
+	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
 reference: $(VENV)/installed-dev ## Write docs/reference/cli.md from the command line's help
 	$(BIN)/typer segxai.cli utils docs --name segxai --title "Command line" \
 	  --output docs/reference/cli.md
 
-constraints: $(VENV)/installed-dev ## Pin the versions that are installed now
+constraints: $(VENV)/installed-bench ## Pin the versions that are installed now
 	$(BIN)/python .ci/constraints.py > constraints.new
 	mv constraints.new constraints.txt
-	touch $(VENV)/installed $(VENV)/installed-dev
+	touch $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-bench
 
 # The first of these that runs and is new enough makes the environment.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -75,4 +74,8 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP) install --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+$(VENV)/installed-bench: $(VENV)/installed-dev
+	$(PIP) install --constraint constraints.txt --group bench
 	@touch $@

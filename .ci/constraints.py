@@ -1,6 +1,6 @@
 """The tested versions: prints `constraints.txt` from what is installed; `--check` compares it.
 
-Everything that the project, its extras and its development group pull in, and nothing else that
+Everything that the project, its extras and its development groups pull in, and nothing else that
 happens to be installed. Where a platform needs less (a Mac has no CUDA), more pins are harmless.
 """
 
@@ -22,9 +22,9 @@ HEADER = f"# The versions that the tests ran with ({PLATFORM}); `make constraint
 
 
 def required() -> list[str]:
-    """Requirements of the project with all extras, and of the development group."""
+    """Requirements of the project with all extras, of its development and of its benchmarks."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    return ["segxai[all]", *_group(groups, "dev")]
+    return ["segxai[all]", *_group(groups, "dev"), *_group(groups, "bench")]
 
 
 def _group(groups: dict[str, list[Any]], name: str) -> Iterator[str]:

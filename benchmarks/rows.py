@@ -1,137 +1,224 @@
-"""Seconds for one row of a U-Net: ours against the loop over voxels that was published.
+"""Seconds and memory of a lesion's signed max: segxai's engines against the published loop.
 
-The same patch, network and lesion for all, in turns, in one run; equality is asserted before any
-time is printed. The published loop takes one voxel at a time through autograd and folds the
-signed max over the whole patch; it is timed on a few rows and not extrapolated: a row is a row.
+The same patch, network and lesion for all, in turns, in one run, on one noiseless copy (N = 1); a
+way's cost is one forward pass, all rows of the lesion and their fold. Before any time is printed,
+every way's rows are compared with the loop's: all of them up to 93 voxels, 64 seeded ones above.
+Ways whose cost is a sum over voxels (loop, dense) are timed on at most 64 rows and extrapolated:
+~ marks what was. Memory is the peak beyond the network and the image, in a process of its own.
 
-    python benchmarks/rows.py [--rows 32] [--rounds 3] [--json FILE]
+The defaults take some minutes on two cores. The full set takes many hours on a CPU:
+
+    python benchmarks/rows.py --networks all --voxels 33,93,500,2000
 """
 
 import argparse
-import json
-import platform
 from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
-from statistics import median
-from time import perf_counter
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
-from monai.networks.nets import UNet
-from torch import Tensor, nn
 
-from segxai.aggregators import SignedMax
-from segxai.jacobian import rows
-from segxai.segmentation import Predictor, frozen, whole_image
+from segxai.segmentation import exact_arithmetic
+from workbench import engines, lesions
+from workbench.clock import in_turns, spread
+from workbench.memory import apart, peak_bytes
+from workbench.networks import REAL, SUBJECTS, Setting, setting
+from workbench.published import published_loop, published_rows
+from workbench.report import finish, mebibytes, numbers, options, save, table, words
 
-PATCH = 96
-NETWORKS = {
-    "paper's U-Net (32 to 512)": (32, 64, 128, 256, 512),
-    "embedded U-Net (16 to 128)": (16, 32, 64, 128),
-}
+ALL_CHECKED = 93
+SEEDED = 64
+TOLERANCE = 1e-5
+FEW = 4  # rows that show the memory of a way that holds one row at a time
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the table; times are of the whole lesion, errors relative to the peak."""
+
+    network: str
+    voxels: int
+    way: str
+    timed_rows: int
+    seconds: float
+    fastest: float
+    slowest: float
+    faster_than_the_loop: float | None
+    error: float
+    peak_bytes: int | None
+
+    @property
+    def line(self) -> list[str]:
+        """For a person."""
+        mark = "~" if self.timed_rows < self.voxels else ""
+        ratio = self.faster_than_the_loop
+        return [
+            f"{self.network} {self.voxels} {self.way}",
+            f"{mark}{self.seconds:.2f}",
+            f"{mark}{self.fastest:.2f} to {self.slowest:.2f}",
+            f"{mark}{1000 * self.seconds / self.voxels:.2f}",
+            "" if ratio is None else f"{ratio:.1f}x",
+            f"{self.error:.1e}",
+            mebibytes(self.peak_bytes),
+        ]
 
 
 def main() -> None:
-    """Time every network and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=32, help="voxels of the lesion that are timed")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the figures here")
-    asked = parser.parse_args()
-    found = {
-        name: measure(unet(channels), lesion(asked.rows), asked.rounds)
-        for name, channels in NETWORKS.items()
-    }
-    print(f"{'seconds a row, median':30}{'loop':>10}{'dense':>10}{'windowed':>10}{'faster':>10}")
-    for name, seconds in found.items():
-        ratio = seconds["loop"] / seconds["windowed"]
-        row = "".join(f"{seconds[way]:10.4f}" for way in ("loop", "dense", "windowed"))
-        print(f"{name:30}{row}{ratio:9.1f}x")
-    if asked.json:
-        asked.json.write_text(json.dumps({"machine": machine(), "seconds": found}, indent=2))
+    """Measure every network and lesion, and print one table."""
+    asked = arguments()
+    networks = list(REAL) if asked.networks == ["all"] else asked.networks
+    figures: list[Figure] = []
+    for name, count in product(networks, asked.voxels):
+        print(f"{SUBJECTS[name].title}: {count} voxels", flush=True)
+        figures += measure(name, count, asked)
+        save("rows", asked, [asdict(one) for one in figures])
+    show(figures)
+    finish("rows", asked, [asdict(one) for one in figures])
 
 
-def unet(channels: tuple[int, ...]) -> nn.Module:
-    """The network of the published scripts, with random weights and batch statistics."""
-    torch.manual_seed(0)
-    network = UNet(
-        spatial_dims=3,
-        in_channels=2,
-        out_channels=2,
-        channels=channels,
-        strides=(2,) * (len(channels) - 1),
-        num_res_units=0,
-        norm="batch",
-    )
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            nn.init.normal_(module.running_mean, std=0.1)
-            nn.init.uniform_(module.running_var, 0.5, 2.0)
-    return network.eval()
+def arguments() -> argparse.Namespace:
+    """What is asked."""
+    parser = options(__doc__)
+    add = parser.add_argument
+    add("--networks", type=words, default=["unet", "embedded"], help=f"{','.join(SUBJECTS)} or all")
+    add("--voxels", type=numbers, default=[33, 93], help="sizes of the lesion: 33,93,500,2000")
+    add("--ways", type=words, help="loop,dense,windowed,lowrank; by default those that suit")
+    add("--timed-rows", type=int, default=64, help="of the ways that are extrapolated")
+    add("--rounds", type=int, default=3)
+    add("--batch", type=int, help="rows at once; segxai's own choice if not given")
+    add("--tolerance", type=float, default=3e-3, help="of the low-rank engine, of the peak")
+    add("--device", default="cpu", help="such as cuda")
+    add("--no-memory", action="store_true", help="leave the peak memory out")
+    return parser.parse_args()
 
 
-def lesion(count: int) -> np.ndarray:
-    """Voxels of a ball that does not sit on multiples of the stride, the nearest first."""
-    voxels = np.argwhere(np.ones((PATCH,) * 3, dtype=bool))
-    distance = np.linalg.norm(voxels - np.array([43.3, 51.7, 38.2]), axis=1)
-    return voxels[np.argsort(distance, kind="stable")[:count]]
+def show(figures: list[Figure]) -> None:
+    """Print the figures as a table."""
+    head = ["network, voxels, way", "s a lesion", "rounds", "ms a row", "faster", "error", "peak"]
+    table("rows of one noiseless copy; ~ is extrapolated", head, [one.line for one in figures])
 
 
-def measure(network: nn.Module, voxels: np.ndarray, rounds: int) -> dict[str, float]:
-    """Median seconds a row of each way, in turns, after one round to warm up."""
-    image = torch.randn(1, 2, *(PATCH,) * 3, generator=torch.Generator().manual_seed(0))
-    predictor = Predictor(network, whole_image(image.shape[2:]))
-    ways: dict[str, Callable[[], Tensor]] = {
-        "loop": lambda: published_loop(network, image, voxels),
-        "dense": lambda: ours(predictor, image, voxels, "dense"),
-        "windowed": lambda: ours(predictor, image, voxels, "windowed"),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    with frozen(network):
-        wanted = ways["loop"]().abs()
-        for name in ("dense", "windowed"):
-            error = float((ways[name]().abs() - wanted).abs().max() / wanted.max())
-            if error > 1e-5:
-                raise SystemExit(f"{name} rows differ from the loop by {error:.1e} of the peak")
-        for _ in range(rounds):
-            for name, way in ways.items():
-                started = perf_counter()
-                way()
-                seconds[name].append((perf_counter() - started) / len(voxels))
-    return {name: median(times) for name, times in seconds.items()}
+def measure(name: str, count: int, asked: argparse.Namespace) -> list[Figure]:
+    """One network and one lesion: check all ways, time them, weigh them."""
+    scene = setting(name, asked.device)
+    voxels = lesions.ball(scene.subject.patch, count)
+    ways = asked.ways or suitable(scene)
+    with exact_arithmetic():
+        errors = check(scene, voxels, ways, asked)
+        times = timed(scene, voxels, ways, asked)
+    loop = spread(times["loop"])["seconds"] if "loop" in times else None
+    return [
+        Figure(
+            network=name,
+            voxels=count,
+            way=way,
+            timed_rows=len(shortened(scene, voxels, way, asked.timed_rows)),
+            **spread(times[way]),
+            faster_than_the_loop=loop and loop / spread(times[way])["seconds"],
+            error=errors[way],
+            peak_bytes=None if asked.no_memory else apart(weigh, name, count, way, asked),
+        )
+        for way in ways
+    ]
 
 
-def published_loop(network: nn.Module, image: Tensor, voxels: np.ndarray) -> Tensor:
-    """One forward pass, then one voxel at a time: its gradient, folded over the whole patch."""
-    leaf = image.clone().requires_grad_()
-    logits = network(leaf)
-    best = torch.zeros_like(image[0])
-    for voxel in voxels:
-        (gradient,) = torch.autograd.grad(logits[(0, 1, *voxel)], leaf, retain_graph=True)
-        best = torch.where(gradient[0].abs() > best.abs(), gradient[0], best)
-    return best
+def suitable(scene: Setting) -> list[str]:
+    """The ways worth timing: windows are for rows that keep to a box, low rank for the others."""
+    ours = ["dense", "windowed" if scene.subject.local else "lowrank"]
+    return ["loop", *ours]
 
 
-def ours(predictor: Predictor, image: Tensor, voxels: np.ndarray, engine: str) -> Tensor:
-    """The same map by segxai's rows and fold."""
-    fold = SignedMax()
-    state = fold.start(image[0])
-    for batch in rows(predictor, image, voxels, class_index=1, engine=engine):
-        state = fold.add(state, batch)
-    return fold.finish(state)
+def shortened(scene: Setting, voxels: np.ndarray, way: str, most: int) -> np.ndarray:
+    """The voxels that a way is timed on: all, unless its cost is a sum over voxels."""
+    adds_up = way in ("loop", "dense") or (way == "windowed" and not scene.subject.local)
+    return lesions.sample(voxels, most) if adds_up else voxels
 
 
-def machine() -> dict[str, str]:
-    """What the figures were measured on."""
+def engine_of(
+    scene: Setting, voxels: np.ndarray, way: str, asked: argparse.Namespace
+) -> engines.Make:
+    """The engine of one of segxai's ways."""
+    return engines.chosen(scene, voxels, way, asked.batch, asked.tolerance)
+
+
+def work(
+    scene: Setting, voxels: np.ndarray, way: str, asked: argparse.Namespace
+) -> Callable[[], Any]:
+    """The job of making the map of these voxels in one way."""
+    if way == "loop":
+        return partial(published_loop, scene.network, scene.image, voxels)
+    engine = engine_of(scene, voxels, way, asked)
+    return partial(engines.signed_max, scene, voxels, engine)
+
+
+def check(
+    scene: Setting, voxels: np.ndarray, ways: list[str], asked: argparse.Namespace
+) -> dict[str, float]:
+    """The largest error of each way's rows, of the peak of the loop's.
+
+    Raises
+    ------
+    SystemExit
+        If an exact way is not exact.
+    """
+    chosen = voxels if len(voxels) <= ALL_CHECKED else lesions.sample(voxels, SEEDED)
+    wanted = torch.stack(list(published_rows(scene.network, scene.image, chosen)))
+    errors = {"loop": 0.0}
+    for way in (way for way in ways if way != "loop"):
+        # Where rows are computed together, all are: the lesion as a whole makes the batches.
+        short = len(shortened(scene, voxels, way, SEEDED)) < len(voxels)
+        asked_for = chosen if short else voxels
+        found = engines.batches(scene, asked_for, engine_of(scene, asked_for, way, asked))
+        errors[way] = engines.largest_error(wanted, found, len(asked_for))
+        if way != "lowrank" and not errors[way] <= TOLERANCE:
+            raise SystemExit(f"{way} rows differ from the loop's by {errors[way]:.1e} of the peak")
+    if "lowrank" in errors:
+        print(f"low rank: error {errors['lowrank']:.1e} for a tolerance of {asked.tolerance:.0e}")
+    return errors
+
+
+def timed(
+    scene: Setting, voxels: np.ndarray, ways: list[str], asked: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Seconds of the whole lesion for each way and round, in turns."""
+    parts = {way: shortened(scene, voxels, way, asked.timed_rows) for way in ways}
+    jobs = {way: work(scene, part, way, asked) for way, part in parts.items()}
+    jobs["forward"] = partial(forward, scene)
+    found = in_turns(jobs, asked.rounds, asked.device)
     return {
-        "date": datetime.now(UTC).date().isoformat(),
-        "processor": platform.processor() or platform.machine(),
-        "threads": str(torch.get_num_threads()),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("segxai", "torch", "monai")},
+        way: [
+            whole_lesion(seconds, once, len(part), len(voxels))
+            for seconds, once in zip(found[way], found["forward"], strict=True)
+        ]
+        for way, part in parts.items()
     }
+
+
+def forward(scene: Setting) -> torch.Tensor:
+    """The forward pass with its graph, which every way does once."""
+    return scene.network(scene.image.clone().requires_grad_())
+
+
+def whole_lesion(seconds: float, once: float, timed_rows: int, rows: int) -> float:
+    """Seconds of all rows, from those of some, of which `once` do not depend on their number."""
+    if timed_rows == rows:
+        return seconds
+    return once + max(seconds - once, 0.0) / timed_rows * rows
+
+
+def weigh(name: str, count: int, way: str, asked: argparse.Namespace) -> int:
+    """The peak memory of one way."""
+    scene = setting(name, asked.device)
+    voxels = lesions.ball(scene.subject.patch, count)
+    warm = work(scene, voxels[:1], "loop", asked)
+    # On a GPU the dense way computes rows together; on a CPU it holds one at a time.
+    part = shortened(scene, voxels, way, FEW if scene.image.device.type == "cpu" else SEEDED)
+    with exact_arithmetic():
+        warm()
+        return peak_bytes(work(scene, part, way, asked), asked.device)
 
 
 if __name__ == "__main__":

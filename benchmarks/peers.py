@@ -1,0 +1,229 @@
+"""The same maps by captum, MONAI, pytorch-grad-cam, torch-cam and segxai: cost, and what survives.
+
+Two lesions of the embedded case, explained by the embedded model on one patch that holds both. Each
+call below makes the map of the first lesion in a process of its own, for its memory and its
+seconds, then that of the second. What comes out is compared with a literal computation:
+
+  correlation  with the exact map, over the patch
+  factor 1, 2  by which the exact map is to be multiplied (least squares), for each lesion: a scale
+               that survives is the same for both
+  sign         share of the exact map (by magnitude) whose sign comes out
+  negative     whether any value is below 0; a heat map has none
+  instance     difference between the maps of the two lesions, relative to the first
+
+Heat maps called Grad-CAM++ are compared with Eqs. 8 to 10 of the paper, those called Grad-CAM with
+the original Grad-CAM of the lesion's summed logits. "class" in a call's name: the library's own way
+to choose what is explained, which is a class. A library that is not installed or fails is named,
+with what it raised. The packages: pip install --group bench
+
+    python benchmarks/peers.py [--patch 96] [--copies 10] [--json FILE]
+"""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from segxai import Instance, Predictor
+from segxai.errors import one_line
+from segxai.instances import find_instances
+from segxai.plugins import load_adapter
+from segxai.segmentation import exact_arithmetic, segment
+from workbench import libraries, references
+from workbench.clock import in_turns, spread
+from workbench.memory import apart, peak_bytes
+from workbench.references import Scene
+from workbench.report import finish, mebibytes, options, save, table
+
+ADAPTER = load_adapter("ms_lesion")
+Call = Callable[[nn.Module, Scene, Instance], Tensor]
+
+KINDS: dict[str, tuple[Call, dict[str, Call]]] = {
+    "mean gradient": (
+        references.exact_gradient,
+        {
+            "segxai InstanceGradient": libraries.segxai_mean,
+            "captum Saliency": libraries.captum_saliency,
+            "captum Saliency, abs=False": libraries.captum_saliency_signed,
+            "monai VanillaGrad, class": libraries.monai_gradient_of_class,
+            "monai VanillaGrad": libraries.monai_gradient,
+        },
+    ),
+    "SmoothGrad": (
+        references.exact_smoothgrad,
+        {
+            "another draw, literally": references.other_draw,
+            "segxai SeededNoiseTunnel": libraries.segxai_smoothgrad,
+            "captum NoiseTunnel": libraries.captum_smoothgrad,
+            "captum NoiseTunnel, abs=False": libraries.captum_smoothgrad_signed,
+            "monai SmoothGrad": libraries.monai_smoothgrad,
+            "monai SmoothGrad, magnitude=False": libraries.monai_smoothgrad_signed,
+        },
+    ),
+    "Grad-CAM": (
+        references.exact_gradcam,
+        {
+            "captum LayerGradCam": libraries.captum_gradcam,
+            "monai GradCAM, class": libraries.monai_gradcam_of_class,
+            "monai GradCAM": libraries.monai_gradcam,
+            "monai GradCAM, no postprocessing": libraries.monai_gradcam_as_it_is,
+            "pytorch-grad-cam GradCAM": libraries.pytorch_gradcam,
+            "torch-cam GradCAM": libraries.torchcam_gradcam,
+            "torch-cam GradCAM, not normalized": libraries.torchcam_gradcam_as_it_is,
+        },
+    ),
+    "Grad-CAM++": (
+        references.exact_gradcampp,
+        {
+            "segxai InstanceGradCamPlusPlus": libraries.segxai_gradcam,
+            "monai GradCAMpp, no postprocessing": libraries.monai_gradcampp,
+            "pytorch-grad-cam GradCAMPlusPlus": libraries.pytorch_gradcampp,
+            "pytorch-grad-cam HiResCAM": libraries.pytorch_hirescam,
+            "torch-cam GradCAMpp, not normalized": libraries.torchcam_gradcampp,
+        },
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """What one call costs, and what survives in its maps."""
+
+    kind: str
+    call: str
+    seconds: float
+    fastest: float
+    slowest: float
+    peak_bytes: int
+    correlation: float
+    factors: tuple[float, float]
+    sign: float
+    negative: bool
+    instance: float
+
+    @property
+    def line(self) -> list[str]:
+        """For a person."""
+        return [
+            self.call,
+            f"{self.seconds:.2f}",
+            mebibytes(self.peak_bytes),
+            f"{self.correlation:.3f}",
+            *(f"{factor:.3g}" for factor in self.factors),
+            f"{self.sign:.0%}",
+            "yes" if self.negative else "no",
+            f"{self.instance:.2f}",
+        ]
+
+
+def main() -> None:
+    """Measure every call of every kind."""
+    asked = arguments()
+    scene = made(asked.patch, asked.copies)
+    first, second = (len(one.voxels) for one in scene.lesions)
+    print(f"lesions of {first} and {second} voxels in a patch of {asked.patch}^3")
+    figures: list[dict[str, Any]] = []
+    failed: dict[str, str] = {}
+    for kind, (reference, calls) in KINDS.items():
+        exact = [reference(ADAPTER.load_network(None), scene, one) for one in scene.lesions]
+        done = []
+        for name in (name for name in calls if asked.calls in name):
+            try:
+                measured = apart(attempt, kind, name, scene, asked.rounds)
+            except Exception as error:  # whatever a library raises is its answer
+                failed[name] = f"{type(error).__name__}: {one_line(error)}"
+                continue
+            done.append(judged(kind, name, measured, exact))
+        show(kind, done)
+        figures += [asdict(one) for one in done]
+        save("peers", asked, {"calls": figures, "failed": failed})
+    for name, reason in failed.items():
+        print(f"left out: {name}: {reason}")
+    finish("peers", asked, {"calls": figures, "failed": failed})
+
+
+def arguments() -> argparse.Namespace:
+    """What is asked."""
+    parser = options(__doc__)
+    add = parser.add_argument
+    add("--patch", type=int, default=96, help="voxels along each axis, a multiple of 8")
+    add("--copies", type=int, default=10, help="noisy ones")
+    add("--rounds", type=int, default=3)
+    add("--calls", default="", metavar="TEXT", help="only those with this in their name")
+    return parser.parse_args()
+
+
+def made(patch: int, copies: int) -> Scene:
+    """A patch of the embedded case around its largest lesion, that lesion and the next largest."""
+    case = ADAPTER.embedded_case()
+    predictor = Predictor(ADAPTER.load_network(None), ADAPTER.layout(case.grid.shape))
+    rule = ADAPTER.rule()
+    probability = segment(predictor, case, ADAPTER.classes).probability()[rule.class_index]
+    found = find_instances(probability, case.grid, rule)
+    middle = found[0].voxels.mean(axis=0).astype(int)
+    start = np.clip(middle - patch // 2, 0, np.array(case.grid.shape) - patch)
+    moved = [one.voxels - start for one in found]
+    inside = [voxels for voxels in moved if voxels.min() >= 0 and voxels.max() < patch]
+    if len(inside) < 2:
+        raise SystemExit(f"a patch of {patch}^3 holds fewer than two lesions: give a larger one")
+    first, second = (Instance(k + 1, voxels) for k, voxels in enumerate(inside[:2]))
+    crop = case.image[(slice(None), *(slice(a, a + patch) for a in start))]
+    image = np.ascontiguousarray(crop[None], dtype=np.float32)
+    return Scene(image, (first, second), copies, ADAPTER.layer or "")
+
+
+def attempt(kind: str, name: str, scene: Scene, rounds: int) -> dict[str, Any]:
+    """One call's maps, seconds and memory; meant for a process of its own."""
+    torch.manual_seed(0)
+    network, call = ADAPTER.load_network(None), KINDS[kind][1][name]
+    first, second = scene.lesions
+    kept: list[Tensor] = []
+    with exact_arithmetic():
+        references.exact_gradient(network, scene, first)  # warms up
+        peak = peak_bytes(lambda: kept.append(call(network, scene, first).detach()))
+        times = in_turns({"": lambda: call(network, scene, first)}, rounds)[""]
+        kept.append(call(network, scene, second).detach())
+    return {"peak_bytes": peak, **spread(times), "maps": [one.numpy() for one in kept]}
+
+
+def judged(kind: str, name: str, measured: dict[str, Any], exact: list[Tensor]) -> Figure:
+    """What survives."""
+    found = [torch.from_numpy(one) for one in measured.pop("maps")]
+    pairs = [compared(one, wanted) for one, wanted in zip(found, exact, strict=True)]
+    (correlation, factor, sign), (_, second, _) = pairs
+    return Figure(
+        kind=kind,
+        call=name,
+        **measured,
+        correlation=correlation,
+        factors=(factor, second),
+        sign=sign,
+        negative=bool((found[0] < 0).any()),
+        instance=float((found[0] - found[1]).norm() / found[0].norm()),
+    )
+
+
+def compared(found: Tensor, exact: Tensor) -> tuple[float, float, float]:
+    """Correlation, least-squares factor, and share of the exact magnitude with the same sign."""
+    if found.shape != exact.shape:
+        raise SystemExit(f"a map of shape {tuple(found.shape)} instead of {tuple(exact.shape)}")
+    one, wanted = found.flatten().double(), exact.flatten().double()
+    correlation = torch.corrcoef(torch.stack([one, wanted]))[0, 1]
+    factor = (one @ wanted) / (wanted @ wanted)
+    same = wanted.abs()[one.sign() == wanted.sign()].sum() / wanted.abs().sum()
+    return float(correlation), float(factor), float(same)
+
+
+def show(kind: str, figures: list[Figure]) -> None:
+    """Print one kind of map."""
+    head = ["call", "seconds", "peak", "correlation", "factor 1", "factor 2"]
+    lines = [one.line for one in figures]
+    table(kind, [*head, "sign", "negative", "instance"], lines)
+
+
+if __name__ == "__main__":
+    main()

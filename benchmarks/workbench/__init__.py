@@ -1,0 +1,1 @@
+"""What the benchmarks share: networks, lesions, the published loop, clocks, memory, reports."""
