@@ -19,8 +19,10 @@ from segxai.segmentation import Predictor
 Members = Int[np.ndarray, " member"]
 Rows = Callable[[Members], RowBatch]
 ENGINES = ("windowed", "dense", "lowrank")
-BUDGET = 3 * 2**24  # bytes of the widest tensor of a batch: large ones are mapped anew each time
-MOST = 64  # rows at once
+# Of a batch: rows at most, and bytes of its widest tensor. On a CPU more is hardly faster, large
+# tensors are mapped anew each time, and peak memory would grow with the instance.
+MOST, BUDGET = 8, 2**26
+MOST_ON_GPU, BUDGET_ON_GPU = 64, 2**30
 
 
 @runtime_checkable
@@ -149,10 +151,16 @@ def find_engine(
         if engine != "auto":
             raise
         return Suited("dense", dense, str(error))
-    fits = batch or max(1, min(MOST, BUDGET // tape.largest))
+    most, budget = (MOST, BUDGET) if not image.is_cuda else (MOST_ON_GPU, BUDGET_ON_GPU)
+    fits = batch or _power_of_two(min(most, budget // tape.largest))
     if engine != "auto":
         return Suited(engine, fits, "as asked")
     if tape.densified:
         return Suited("dense", dense, f"a row spreads over the whole window at {tape.densified[0]}")
     size, whole = ("x".join(map(str, n)) for n in (found.values.shape[2:], one.leaf.shape[2:]))
     return Suited("windowed", fits, f"a row keeps to {size} of the window's {whole} voxels")
+
+
+def _power_of_two(number: int) -> int:
+    """The largest that is not larger, at least 1: the sizes in which near voxels are in order."""
+    return 1 << max(number, 1).bit_length() - 1

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from segxai.engines import Engine, Members, Rows, Windowed
 from segxai.errors import SegxaiError
+from segxai.ordering import compactly
 from segxai.passes import Pass, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
@@ -74,8 +75,7 @@ def rows(
         # Counted in rows: batches may have been halved when the others were computed.
         members, done = members[done:], max(done - len(members), 0)
         while len(members):
-            pieces = -(-len(members) // at_once)
-            chunk = members[: -(-len(members) // pieces)]
+            chunk = members[:at_once]
             try:
                 found = windows.rows(covering, chunk)
             except (RuntimeError, MemoryError) as error:
@@ -196,6 +196,7 @@ def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Membe
     """Groups of near voxels (as indices) that the same windows cover, with these windows.
 
     Rows of near voxels have nearly the same box: what a batch computes is the box that they span.
+    The order does not depend on the size of a batch.
     The groups follow the longest axis of the instance, so that a window's groups come close to
     each other.
     """
@@ -204,7 +205,8 @@ def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Membe
     block = blocks_of(voxels, layout.windows[0])[:, along]
     found, group = np.unique(np.hstack([block, cover]), axis=0, return_inverse=True)
     for number, pattern in enumerate(found[:, block.shape[1] :]):
-        yield np.flatnonzero(pattern).tolist(), np.flatnonzero(group.ravel() == number)
+        members = compactly(voxels, np.flatnonzero(group.ravel() == number))
+        yield np.flatnonzero(pattern).tolist(), members
 
 
 def _summed(parts: list[RowBatch], image: Float[Tensor, "1 channel *grid"]) -> RowBatch:

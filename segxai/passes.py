@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 import segxai.rules  # noqa: F401  # the windowed engine's rules register themselves
 from segxai.cotangent import Cotangent, Tape
+from segxai.ordering import compactly
 from segxai.protocols import RowBatch
 from segxai.segmentation import Predictor
 from segxai.types import Box
@@ -135,8 +136,8 @@ def blocks_of(voxels: Voxels, window: Box) -> Voxels:
 
 
 def in_blocks(voxels: Voxels, window: Box, batch: int) -> Iterator[Int[np.ndarray, " member"]]:
-    """Batches of the voxels of each block, as indices."""
+    """Batches of near voxels of each block, as indices."""
     _, block = np.unique(blocks_of(voxels, window), axis=0, return_inverse=True)
     for number in range(int(block.max()) + 1):
-        members = np.flatnonzero(block.ravel() == number)
-        yield from np.array_split(members, -(-len(members) // batch))
+        members = compactly(voxels, np.flatnonzero(block.ravel() == number))
+        yield from (members[n : n + batch] for n in range(0, len(members), batch))

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import ndimage
 
+from segxai.ordering import along_curve
 from segxai.protocols import Aggregator
 from segxai.types import Instance
 
@@ -46,13 +47,13 @@ def sample_rows(
     # The domain itself is part of the seed: labels depend on what else is in the case.
     domain = crc32(instance.voxels.astype("<i8").tobytes())
     generator = np.random.default_rng(np.random.SeedSequence([seed, domain]))
-    along_curve = np.lexsort((_curve(instance.voxels),))
-    stratum = strata(instance.voxels, spacing)[along_curve]
+    order = along_curve(instance.voxels)
+    stratum = strata(instance.voxels, spacing)[order]
     picks: list[int] = []
     sizes = np.bincount(stratum, minlength=len(STRATA))
     for number, share in enumerate(_shares(sizes, count, generator.random())):
         # Rolled round, because some stretches are one voxel longer than others.
-        ring = np.roll(along_curve[stratum == number], generator.integers(max(sizes[number], 1)))
+        ring = np.roll(order[stratum == number], generator.integers(max(sizes[number], 1)))
         stretches = np.array_split(ring, share) if share else []
         picks += [generator.choice(stretch) for stretch in stretches]
     return replace(instance, sampled=np.array(picks))
@@ -118,14 +119,3 @@ def _shares(
     """
     edges = np.floor(count * np.cumsum(sizes) / sizes.sum() + offset)
     return np.diff(edges, prepend=0.0).astype(np.int64)
-
-
-def _curve(voxels: Voxels) -> Int[np.ndarray, " voxel"]:
-    """Position along a Morton curve: the bits of the coordinates, interleaved."""
-    local = voxels - voxels.min(axis=0)
-    position = np.zeros(len(voxels), dtype=np.int64)
-    axes = local.shape[1]
-    for bit in range(63 // axes):
-        for axis in range(axes):
-            position |= ((local[:, axis] >> bit) & 1) << (bit * axes + axis)
-    return position
