@@ -103,7 +103,7 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
     if facts["estimate"]:
         columns |= {name: facts.get(name) for name in SAMPLING_ERRORS}
         words.append(_estimate(facts))
-    if "row_error" in facts:
+    if facts.get("rank"):  # 0 where every row was exact
         words.append(f"low rank: rows within {facts['row_error']:.1%} of their peak")
     if "precision" in facts:
         words.append(f"{facts['precision']}: rows within {facts['precision_error']:.1%}")
