@@ -4,19 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from segxai.cotangent import CannotCarryError, Tape
 from segxai.errors import unknown_name
 from segxai.lowrank import LowRank
-from segxai.passes import Pass, Voxels, dense_rows, forward_pass, windowed_rows
+from segxai.passes import Members, Pass, Voxels, dense_rows, forward_pass, windowed_rows
 from segxai.protocols import RowBatch
 from segxai.segmentation import Predictor
 
-Members = Int[np.ndarray, " member"]
 Rows = Callable[[Members], RowBatch]
 ENGINES = ("windowed", "dense", "lowrank")
 # Of a batch: rows at most, and bytes of its widest tensor. On a CPU more is hardly faster, large

@@ -12,10 +12,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segxai.engines import Engine, Members, Rows, Windowed
+from segxai.engines import Engine, Rows, Windowed
 from segxai.errors import SegxaiError
 from segxai.ordering import compactly
-from segxai.passes import Pass, Voxels, blocks_of, forward_pass
+from segxai.passes import Members, Pass, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
 from segxai.segmentation import Layout, Predictor

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from segxai.cotangent import Tape
-from segxai.passes import Pass, Voxels, dense_rows, in_blocks, windowed_rows
+from segxai.passes import Members, Pass, Voxels, dense_rows, in_blocks, windowed_rows
 from segxai.protocols import RowBatch
 from segxai.types import Box
 
@@ -33,7 +33,6 @@ STEP = 4  # fields that are computed between two looks at the error
 CHECKED = 2  # rows that are computed densely at each look
 KEPT = 2**30  # bytes of windowed rows that are kept, rather than computed twice
 
-Members = Int[np.ndarray, " member"]
 Weights = Float[Tensor, "voxel class"]
 
 

@@ -19,6 +19,7 @@ from segxai.segmentation import Predictor
 from segxai.types import Box
 
 Voxels = Int[np.ndarray, "voxel axis"]
+Members = Int[np.ndarray, " member"]  # some of an instance's voxels, by number
 BLOCK = 16  # voxels along an axis whose rows share a batch: the total stride of most U-Nets
 
 
@@ -135,7 +136,7 @@ def blocks_of(voxels: Voxels, window: Box) -> Voxels:
     return window.local(voxels) // BLOCK
 
 
-def in_blocks(voxels: Voxels, window: Box, batch: int) -> Iterator[Int[np.ndarray, " member"]]:
+def in_blocks(voxels: Voxels, window: Box, batch: int) -> Iterator[Members]:
     """Batches of near voxels of each block, as indices."""
     _, block = np.unique(blocks_of(voxels, window), axis=0, return_inverse=True)
     for number in range(int(block.max()) + 1):
