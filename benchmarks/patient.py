@@ -101,9 +101,9 @@ def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instanc
     case = adapter.load_case(files, None)
     network = adapter.load_network(None).eval().requires_grad_(False).to(device)
     predictor = Predictor(network, adapter.layout(case.grid.shape))
-    probability = segment(predictor, case, adapter.classes).probability()
     rule = adapter.rule()
-    instances = find_instances(probability[rule.class_index], case.grid, rule)
+    mask = segment(predictor, case, adapter.classes).mask(rule.class_index, rule.threshold)
+    instances = find_instances(mask, case.grid, rule)
     if not instances:
         raise SystemExit(f"the model finds no lesion in {folder.name}")
     return predictor, torch.from_numpy(case.image)[None].to(device), instances

@@ -162,8 +162,8 @@ def made(patch: int, copies: int) -> Scene:
     case = ADAPTER.embedded_case()
     predictor = Predictor(ADAPTER.load_network(None), ADAPTER.layout(case.grid.shape))
     rule = ADAPTER.rule()
-    probability = segment(predictor, case, ADAPTER.classes).probability()[rule.class_index]
-    found = find_instances(probability, case.grid, rule)
+    mask = segment(predictor, case, ADAPTER.classes).mask(rule.class_index, rule.threshold)
+    found = find_instances(mask, case.grid, rule)
     middle = found[0].voxels.mean(axis=0).astype(int)
     start = np.clip(middle - patch // 2, 0, np.array(case.grid.shape) - patch)
     moved = [one.voxels - start for one in found]

@@ -125,7 +125,7 @@ def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
         predictor = Predictor(network, adapter.layout(case.grid.shape))
         rule = adapter.rule(None, None, None)
         found = segment(predictor, case, adapter.classes)
-        lesions = find_instances(found.probability()[rule.class_index], case.grid, rule)
+        lesions = find_instances(found.mask(rule.class_index, rule.threshold), case.grid, rule)
         chosen = [min(lesions, key=lambda one: abs(len(one.voxels) - n)) for n in asked.voxels]
         cases = [(case, one) for one in {one.label: one for one in chosen}.values()]
     else:

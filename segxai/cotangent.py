@@ -176,6 +176,13 @@ def _crop(factor: Tensor, box: Box) -> Tensor:
     return factor[(..., *(slice(None) if n == 1 else side for n, side in sides))]
 
 
+# A dense cotangent of ours may lie otherwise in memory than autograd's own, of which this is a view.
+RESHAPES = {
+    torch.ops.aten.view.default: torch.ops.aten.reshape.default,
+    torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
+}
+
+
 def _no_rule(func: Any, *args: Any, **kwargs: Any) -> Any:
     return NotImplemented
 
@@ -189,7 +196,7 @@ def _densely(func: Any, args: Sequence[Any], kwargs: Any) -> Any:
     for row in range(count):
         picked = [one if rows is None else rows[row] for one, rows in zip(flat, dense, strict=True)]
         row_args, row_kwargs = trees.tree_unflatten(picked, structure)
-        results.append(func(*row_args, **row_kwargs))
+        results.append(RESHAPES.get(func, func)(*row_args, **row_kwargs))
     leaves = [trees.tree_leaves(result) for result in results]
     joined = [
         Cotangent(torch.stack(values) if count > 1 else values[0][None], None, values[0].shape)

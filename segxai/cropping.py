@@ -6,16 +6,22 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from segxai.types import Attribution, Instance
+from segxai.types import Attribution, Box, Case, Instance
 
 
-def crop_to_support(attribution: Attribution, instance: Instance) -> Attribution:
-    """The map on the smallest box that holds its non-zero values and the instance's domain."""
+def crop_to_support(attribution: Attribution, instance: Instance | None) -> Attribution:
+    """The map on the smallest box that holds its non-zero values and the instance's domain.
+
+    None stands for a domain that lies on another grid. At least one voxel is left.
+    """
     used = np.zeros(attribution.box.size, dtype=bool)
     for values in (attribution.values, attribution.standard_error):
         if values is not None:
             used |= _any_channel(values != 0, used.ndim)
-    used |= instance.seen_from(attribution.box).mask(used.shape)
+    if instance is not None:
+        used |= instance.seen_from(attribution.box).mask(used.shape)
+    if not used.any():
+        used[(0,) * used.ndim] = True
     return _cut(attribution, used)
 
 
@@ -39,6 +45,17 @@ def crop_at_distance(
     }
     kept_error = None if error is None else error * near
     return _cut(replace(attribution, values=values, standard_error=kept_error, facts=facts), near)
+
+
+def on_map(instance: Instance, case: Case, box: Box) -> Instance:
+    """The domain on the grid of maps: its voxels, or those nearest to them in a map's box."""
+    if not case.domains_on_source:
+        return instance
+    to_voxels = np.linalg.inv(case.grid.affine)
+    places = case.domain_grid.to_mm(instance.voxels)
+    nearest = np.rint(places @ to_voxels[:-1, :-1].T + to_voxels[:-1, -1]).astype(int)
+    inside = np.clip(nearest, box.start, np.asarray(box.stop) - 1)
+    return replace(instance, voxels=np.unique(inside, axis=0), sampled=None)
 
 
 def _any_channel(used: Bool[np.ndarray, "*shape"], axes: int) -> Bool[np.ndarray, "*box"]:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -139,10 +140,14 @@ def find_engine(
         return Suited("dense", dense, "as asked")
     if engine != "auto" and batch:
         return Suited(engine, batch, "as asked")
-    window = next(w for w in predictor.layout.windows if w.contains(voxels).any())
+    covering = (w for w in predictor.layout.windows if w.contains(voxels).any())
+    window = next(covering, predictor.layout.windows[0])
     one = forward_pass(predictor, image, window)
     tape = Tape(exact=engine != "lowrank")
+    # Any logit will do: with a readout, voxels are not the network's own.
     first = voxels[window.contains(voxels)][:1]
+    if predictor.readout is not None:
+        first = np.array([[size // 2 for size in one.logits.shape[2:]]])
     try:
         found = windowed_rows(one, first, torch.ones(1, one.logits.shape[1]), tape)
     except CannotCarryError as error:

@@ -6,22 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from tifffile import imwrite
 
 from segxai.errors import SegxaiError
 from segxai.grids import resample
 from segxai.images import save_volume
-from segxai.report import failures_of, instance_table, make_folder, maps, on_grid
-from segxai.results import grid_of, group, source_grid_of
+from segxai.report import failures_of, instance_table, make_folder, maps, moved
+from segxai.results import attribution_of, domain_grid_of, grid_of, group, source_grid_of
 from segxai.types import Grid
+
+ENDINGS = {2: ".tif", 3: ".nii.gz"}
 
 
 def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
-    """Write NIfTI maps, a label map and a table to a folder, which is made; yields the files.
+    """Write maps, a label map and a table to a folder, which is made; yields the files.
 
     Parameters
     ----------
     tree : DataTree
-        A 3D result.
+        A 3D result, whose files are NIfTI, or a 2D one, whose files are TIFF.
     run : str
         One of its runs.
     folder : Path
@@ -30,7 +33,7 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
     Raises
     ------
     SegxaiError
-        If the result is not 3D, or the folder cannot be made or written.
+        If the result has one axis, or the folder cannot be made or written.
 
     Notes
     -----
@@ -38,24 +41,29 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
     interpolated linearly: values stay derivatives with respect to the network's own voxels.
     """
     grid, source = grid_of(tree), source_grid_of(tree)
-    if len(grid.shape) != 3:
-        raise SegxaiError(f"a result of {len(grid.shape)} axes cannot be NIfTI; use show --png")
+    rank = len(grid.shape)
+    if rank not in ENDINGS:
+        raise SegxaiError(f"a result of {rank} axes cannot be a picture or a volume")
     make_folder(folder)
-    labels = resample(group(tree, "segmentation")["labels"].values, grid, source, order=0)
-    yield _saved(folder / "labels.nii.gz", labels.astype(np.int32), source)
+    found = group(tree, "segmentation")["labels"].values
+    labels = resample(found, domain_grid_of(tree), source, order=0)
+    yield _saved(folder / f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
     channels = [str(name) for name in group(tree, "input")["channel"].values]
     for label, stored in maps(tree, run).items():
-        values, _ = on_grid(stored, grid.shape)
-        named = zip(channels, values, strict=True) if values.ndim == 4 else [("heat", values)]
+        values = moved(attribution_of(stored).on_grid(grid.shape), grid, source)
+        named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]
         for channel, one in named:
-            moved = resample(one, grid, source, order=1).astype(np.float32)
-            name = f"{run}-{label}-{channel}.nii.gz".replace("/", "-")
-            yield _saved(folder / name, moved, source)
+            name = f"{run}-{label}-{channel}{ENDINGS[rank]}".replace("/", "-")
+            yield _saved(folder / name, one.astype(np.float32), source)
     yield _table(tree, run, folder / f"{run}.csv")
 
 
 def _saved(path: Path, data: np.ndarray, grid: Grid) -> Path:
-    save_volume(path, data, grid)
+    if len(grid.shape) == 3:
+        save_volume(path, data, grid)
+        return path
+    with failures_of(path):
+        imwrite(path, data)
     return path
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -56,6 +56,7 @@ def draw_instance(
     spacing: Sequence[float],
     unit: str,
     center: Sequence[int] | None = None,
+    picture: UInt8[np.ndarray, "y x 3"] | None = None,
 ) -> Figure:
     """One instance: a row for each channel, a column for each plane, the map over the image.
 
@@ -80,10 +81,12 @@ def draw_instance(
     center : sequence of int, optional
         The voxel that the planes go through; if not given, the one of the domain that is nearest to
         its centroid.
+    picture : ndarray of shape (y, x, 3), optional
+        Colours of a 2D image, shown where there is no map.
     """
     scale = _colour_scale([values], is_heat=values.ndim == domain.ndim)
     place = middle_voxel(domain) if center is None else tuple(center)
-    scene = Scene(grey_image(image), values, domain, place, np.array(spacing), scale)
+    scene = Scene(grey_image(image), values, domain, place, np.array(spacing), scale, picture)
     views = VOLUME_VIEWS if domain.ndim == 3 else PICTURE_VIEWS
     figure, panels = _sheet(len(channels), len(views), side=2.2)
     for channel, row in enumerate(panels):
@@ -103,6 +106,7 @@ def draw_overview(
     title: str,
     unit: str,
     rows: int = 4,
+    picture: UInt8[np.ndarray, "y x 3"] | None = None,
 ) -> Figure:
     """The largest instances of a case, a row each, all on one scale; 1200 pixels wide when saved.
 
@@ -111,7 +115,7 @@ def draw_overview(
 
     Parameters
     ----------
-    image, channels, spacing, title, unit
+    image, channels, spacing, title, unit, picture
         As for `draw_instance`.
     items : iterable of (str, ndarray, ndarray)
         Label, map and domain of each instance. From an iterator no more than `rows` are held.
@@ -131,11 +135,13 @@ def draw_overview(
     grey, side = grey_image(image), (8 - LEFT - RIGHT) / (len(channels) + 1) - GAP
     figure, panels = _sheet(len(drawn), len(channels) + 1, side)
     for row, (_, values, domain) in zip(panels, drawn, strict=True):
-        scene = Scene(grey, values, domain, middle_voxel(domain), np.array(spacing), scale)
+        place = middle_voxel(domain)
+        scene = Scene(grey, values, domain, place, np.array(spacing), scale, picture)
         draw_panel(row[0], scene, whole, 0, others=every)
         for channel, panel in enumerate(row[1:]):
             draw_panel(panel, scene, around, channel)
-    heads, names = [f"{channels[0]}, whole", *channels], [item[0] for item in drawn]
+    first = f"{channels[0]}, whole" if picture is None else "picture"
+    heads, names = [first, *channels], [item[0] for item in drawn]
     _finish(figure, panels, title=title, heads=heads, names=names, unit=unit, scale=scale)
     return figure
 

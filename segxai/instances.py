@@ -1,13 +1,14 @@
-"""Find: from probabilities, or a user's mask, to the instances that are explained."""
+"""Find: from a predicted class, or a user's mask, to the instances that are explained."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
+from segxai.segmentation import Predictor
 from segxai.types import Grid, Instance
 
 
@@ -19,8 +20,9 @@ class Rule:
     ----------
     class_index : int
         Which class.
-    threshold : float
-        Voxels whose probability is larger belong to the class.
+    threshold : float, optional
+        Voxels whose probability is larger belong to the class; None: those where its logit is the
+        largest (see `Segmentation.mask`).
     min_volume_mm3 : float
         Smaller components are left out.
     connectivity : int
@@ -28,13 +30,13 @@ class Rule:
     """
 
     class_index: int = 1
-    threshold: float = 0.5
+    threshold: float | None = 0.5
     min_volume_mm3: float = 0.0
     connectivity: int = 2
 
 
 def find_instances(
-    probability: Float[np.ndarray, "*grid"],
+    mask: Bool[np.ndarray, "*grid"],
     grid: Grid,
     rule: Rule,
     reference: Bool[np.ndarray, "*grid"] | None = None,
@@ -43,8 +45,8 @@ def find_instances(
 
     Parameters
     ----------
-    probability : ndarray of shape (*grid)
-        Of the rule's class.
+    mask : ndarray of shape (*grid)
+        Where the rule's class is predicted.
     reference : ndarray of shape (*grid), optional
         Where an expert drew the class. A predicted instance that overlaps it is a "TP", one that
         does not an "FP"; its components that no predicted instance overlaps are "FN" and follow,
@@ -55,7 +57,7 @@ def find_instances(
     list of Instance
         Equal volumes in the order of their first voxel. Empty where nothing is found.
     """
-    predicted = components(probability > rule.threshold, grid, rule)
+    predicted = components(mask, grid, rule)
     if reference is None:
         return _numbered(predicted, [""] * len(predicted), rule)
     found = np.zeros(grid.shape, dtype=bool)
@@ -66,6 +68,42 @@ def find_instances(
     ]
     outcomes = ["TP" if reference[tuple(voxels.T)].any() else "FP" for voxels in predicted]
     return _numbered(predicted + missed, outcomes + ["FN"] * len(missed), rule)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """What a model that finds instances itself found on the clean image.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Its logits are a channel for each detection, whose identity is frozen: of a query its index,
+        of a box its place.
+    names : tuple of str
+        The class of each detection.
+    scores : tuple of float
+        How sure the model is of each.
+    domains : tuple of ndarray of shape (voxel, axis)
+        The voxels of each, on the output grid.
+    """
+
+    predictor: Predictor
+    names: tuple[str, ...]
+    scores: tuple[float, ...]
+    domains: tuple[Int[np.ndarray, "_ axis"], ...]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """A name for each detection: its class and its label."""
+        return tuple(f"{name} {label}" for label, name in enumerate(self.names, start=1))
+
+    def instances(self, class_name: str | None = None) -> list[Instance]:
+        """Those of a class, or all; labels count from 1 in the model's own order."""
+        return [
+            Instance(label, voxels, class_index=label - 1)
+            for label, (name, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
+            if class_name in (None, name) and len(voxels)
+        ]
 
 
 def components(
@@ -104,20 +142,16 @@ def from_labels(
     ]
 
 
-def whole_class(probability: Float[np.ndarray, "*grid"], rule: Rule) -> Instance:
+def whole_class(mask: Bool[np.ndarray, "*grid"], rule: Rule) -> Instance:
     """All voxels of the class as one instance of label 0, for class-level methods.
 
     Raises
     ------
     SegxaiError
-        If no voxel is above the threshold.
+        If there is none.
     """
-    mask = probability > rule.threshold
     if not mask.any():
-        raise SegxaiError(
-            f"no voxel of the class has a probability above {rule.threshold:g} (largest: "
-            f"{float(probability.max()):.3g}); give a lower --threshold"
-        )
+        raise SegxaiError("no voxel of the class is predicted; give a lower --threshold")
     return Instance.from_mask(mask, label=0, class_index=rule.class_index)
 
 

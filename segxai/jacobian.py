@@ -5,13 +5,16 @@ share in the blend. Everything here works on a crop of the grid (`Layout.around`
 nothing for windows that do not cover the instance, and nothing for the network's parameters.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from segxai.combining import combined
 from segxai.engines import Engine, Rows, Windowed
 from segxai.errors import SegxaiError
 from segxai.ordering import compactly
@@ -19,7 +22,7 @@ from segxai.passes import Members, Pass, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
 from segxai.segmentation import Layout, Predictor
-from segxai.types import Box
+from segxai.types import Box, Instance
 
 
 def rows(
@@ -67,6 +70,9 @@ def rows(
     the last; a batch that does not fit into memory is halved.
     """
     engine = engine or Windowed()
+    if predictor.readout is not None:
+        yield from _read_out(predictor, image, voxels, class_index, score, engine, done)
+        return
     windows = _Windows(predictor, image, voxels, class_index, score, engine)
     groups = list(_together(predictor.layout, voxels))
     last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
@@ -74,16 +80,64 @@ def rows(
     for group, (covering, members) in enumerate(groups):
         # Counted in rows: batches may have been halved when the others were computed.
         members, done = members[done:], max(done - len(members), 0)
-        while len(members):
-            chunk = members[:at_once]
-            try:
-                found = windows.rows(covering, chunk)
-            except (RuntimeError, MemoryError) as error:
-                at_once = _halved(len(chunk), error)
-                continue
+        batches = _Batches(partial(windows.rows, covering), at_once)
+        for _, found in batches.of(members):
             yield found
-            members = members[len(chunk) :]
+        at_once = batches.at_once
         windows.forget(number for number in covering if last[number] == group)
+
+
+def _read_out(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    class_index: int,
+    score: str,
+    engine: Engine,
+    done: int,
+) -> Iterator[RowBatch]:
+    """Rows through a readout: those of coarse logits, each computed once, and their sums.
+
+    Of a score that is not linear in the logits each row takes a backward pass of its own.
+    """
+    if predictor.readout is None:
+        raise ValueError("the predictor has no readout")
+    if score != "logit":
+        for voxel in voxels[done:]:
+            options: dict[str, Any] = {"class_index": class_index, "score": score}
+            yield RowBatch(mean_row(predictor, image, voxel[None], **options)[None], _origin(image))
+        return
+    cells, weights = predictor.readout.weights(voxels, class_index)
+    if not len(cells):  # nothing of the network's output reaches this instance
+        yield RowBatch(image.new_zeros(len(voxels) - done, *image.shape[1:]), _origin(image))
+        return
+    bare, _ = predictor.bare(Instance(0, voxels, class_index))
+    windows = _Windows(bare, image, cells, class_index, score, engine)
+    batches = _Batches(partial(windows.rows, [0]), engine.batch)
+    yield from combined(batches.of, cells, weights, batch=engine.batch, done=done)
+
+
+def _origin(image: Float[Tensor, "1 channel *grid"]) -> tuple[int, ...]:
+    return (0,) * (image.ndim - 2)
+
+
+class _Batches:
+    """Computes rows in batches; one that does not fit into memory is halved, and all after it."""
+
+    def __init__(self, compute: Callable[[Members], RowBatch], at_once: int) -> None:
+        self.compute, self.at_once = compute, at_once
+
+    def of(self, members: Members) -> Iterator[tuple[Members, RowBatch]]:
+        """The rows of these members, in their order, with the members of each batch."""
+        while len(members):
+            chunk = members[: self.at_once]
+            try:
+                found = self.compute(chunk)
+            except (RuntimeError, MemoryError) as error:
+                self.at_once = _halved(len(chunk), error)
+                continue
+            yield chunk, found
+            members = members[len(chunk) :]
 
 
 class _Windows:
@@ -124,7 +178,8 @@ class _Windows:
         one = forward_pass(self.predictor, self.image, window)
         # The cotangent of a plain logit is the same whatever the logits: this window's will do.
         seen = one.outputs(inner) if self.logits is None else self.logits[torch.from_numpy(covered)]
-        weights = cotangents(self.score, seen, self.class_index).cpu()
+        activation = self.predictor.activation
+        weights = cotangents(self.score, seen, self.class_index, activation).cpu()
         compute = self.engine.rows_of(one, inner, weights)
         place = np.cumsum(covered) - 1
         return lambda members: compute(place[members])
@@ -155,6 +210,8 @@ def mean_row(
 
     Parameters as for `rows`. Only one window's graph is held at a time.
     """
+    if predictor.readout is not None:
+        return _mean_through_readout(predictor, image, voxels, class_index, score)
     total = torch.zeros_like(image[0])
     blended = None if score == "logit" else logits_at(predictor, image, voxels)
     for window in predictor.layout.windows:
@@ -163,11 +220,29 @@ def mean_row(
         inner = voxels[covered]
         # The cotangent of a plain logit is the same whatever the logits: this window's will do.
         logits = one.outputs(inner) if blended is None else blended[torch.from_numpy(covered)]
-        weights = cotangents(score, logits, class_index).cpu() * one.shares(inner) / len(voxels)
+        weights = cotangents(score, logits, class_index, predictor.activation).cpu()
+        weights = weights * one.shares(inner) / len(voxels)
         cotangent = one.cotangent(inner, weights)
         (gradient,) = torch.autograd.grad(one.logits, one.leaf, cotangent)
         total[one.inside.index] += gradient[0].to(total)
     return total
+
+
+def _mean_through_readout(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    class_index: int,
+    score: str,
+) -> Float[Tensor, "channel *grid"]:
+    """One backward pass through the network and its readout."""
+    leaf = image.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        logits = predictor(leaf)[0]
+    chosen = logits[(slice(None), *torch.from_numpy(voxels.T))].T  # voxel class
+    weights = cotangents(score, chosen.detach(), class_index, predictor.activation)
+    total = (chosen * weights.to(chosen)).sum() / len(voxels)
+    return torch.autograd.grad(total, leaf)[0][0]
 
 
 def logits_at(
@@ -176,6 +251,9 @@ def logits_at(
     """Blended logits of some voxels, without a graph; one window is held at a time."""
     total: Tensor | None = None
     with torch.no_grad():
+        if predictor.readout is not None:
+            logits = predictor(image)[0]
+            return logits[(slice(None), *torch.from_numpy(voxels.T))].T.cpu()
         for window in predictor.layout.windows:
             part = _blended([forward_pass(predictor, image, window)], voxels)
             total = part if total is None else total + part

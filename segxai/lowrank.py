@@ -108,7 +108,7 @@ class WindowedRows:
         left_out: dict[int, Tensor] = {}
         peaks: dict[int, Tensor] = {}
         free = KEPT
-        for members in in_blocks(voxels, one.inside, batch):
+        for members in in_blocks(voxels, one.outside, batch):
             tape = Tape(exact=False)
             found = windowed_rows(one, voxels[members], weights[members], tape)
             parts = tape.left_out or [torch.zeros(len(members), 1)]
@@ -186,7 +186,7 @@ class SharedFields:
         weights = windowed.weights * (self.amounts[:, number] / windowed.peaks)[:, None]
         weighted = weights * one.shares(windowed.voxels)
         whole = one.gradient(windowed.voxels, weighted)
-        box = Box.around(one.inside.local(windowed.voxels))
+        box = Box.around(one.outside.local(windowed.voxels))
         cotangent = one.cotangent(windowed.voxels, weighted)[box.index]
         local = one.carry(cotangent, box, Tape(exact=False))
         whole[local.box.seen_from(one.inside).index] -= local.values[0]

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Shaped, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, LinearSegmentedColormap, Normalize
 from matplotlib.patches import Rectangle
@@ -107,6 +107,7 @@ class Scene:
     center: tuple[int, ...]
     spacing: Float[np.ndarray, " axis"]
     scale: Colours
+    picture: UInt8[np.ndarray, "y x 3"] | None = None
 
     def values_of(self, channel: int) -> Float[np.ndarray, "*grid"]:
         """The map that belongs to a channel; a heat map belongs to all."""
@@ -162,7 +163,10 @@ def draw_panel(
     panel: Axes, scene: Scene, view: View, channel: int, others: Mask | None = None
 ) -> None:
     """Draw one view of one channel, its map and its outlines into a panel."""
-    _draw_layer(panel, scene, view.plane, scene.grey[channel], DIM if view.has_map else GREY)
+    if scene.picture is not None and not view.has_map:
+        _draw_picture(panel, scene, scene.picture)
+    else:
+        _draw_layer(panel, scene, view.plane, scene.grey[channel], DIM if view.has_map else GREY)
     if view.has_map:
         _draw_layer(panel, scene, view.plane, scene.values_of(channel), scene.scale)
     if others is not None:
@@ -194,6 +198,12 @@ def _draw_layer(
         # Anatomy may be smooth; a map shows its voxels as they are.
         interpolation="bicubic" if scale in (GREY, DIM) else "nearest",
     )
+
+
+def _draw_picture(panel: Axes, scene: Scene, picture: UInt8[np.ndarray, "y x 3"]) -> None:
+    down, across = scene.spacing
+    height, width = ((np.array(picture.shape[:2]) - 0.5) * scene.spacing).tolist()
+    panel.imshow(picture, extent=(-0.5 * across, width, -0.5 * down, height), origin="lower")
 
 
 def _draw_outline(panel: Axes, scene: Scene, view: View, mask: Mask, colour: str) -> None:

@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 import segxai.rules  # noqa: F401  # the windowed engine's rules register themselves
 from segxai.cotangent import Cotangent, Tape
+from segxai.errors import SegxaiError
 from segxai.ordering import compactly
 from segxai.protocols import RowBatch
 from segxai.segmentation import Predictor
@@ -29,13 +30,19 @@ class Pass:
 
     window: Box
     leaf: Float[Tensor, "1 channel *inside"]
-    logits: Float[Tensor, "1 class *inside"]
-    share: Float[Tensor, "*inside"]
-    inside: Box  # the part of the window on the grid, which all arrays here cover
+    logits: Float[Tensor, "1 class *own"]
+    share: Float[Tensor, "*own"]
+    inside: Box  # the part of the window on the grid, which the leaf covers
+
+    @property
+    def outside(self) -> Box:
+        """What the logits cover: the same, or all of a bare predictor's coarse logits."""
+        size = tuple(self.logits.shape[2:])
+        return self.inside if size == self.inside.size else Box.whole(size)
 
     def index(self, voxels: Voxels) -> Int[Tensor, " voxel"]:
-        """Where grid voxels are in the pass's arrays, if these are flattened."""
-        return torch.from_numpy(self.inside.flat(voxels))
+        """Where output voxels are in the logits, if these are flattened."""
+        return torch.from_numpy(self.outside.flat(voxels))
 
     def outputs(self, voxels: Voxels) -> Float[Tensor, "voxel class"]:
         """The window's own logits at grid voxels."""
@@ -47,7 +54,7 @@ class Pass:
 
     def cotangent(
         self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
-    ) -> Float[Tensor, "1 class *inside"]:
+    ) -> Float[Tensor, "1 class *own"]:
         """What is handed to the backward pass: the weights at grid voxels, 0 elsewhere."""
         cotangent = self.logits.new_zeros(self.logits.shape)  # contiguous: flatten is a view
         cotangent[0].flatten(1)[:, self.index(voxels)] = weights.T.to(cotangent)
@@ -98,7 +105,15 @@ def forward_pass(
     leaf = image[inside.index].detach().clone().requires_grad_()
     with torch.enable_grad(), _OwnMemory():
         logits = predictor.window_logits(leaf, window)
-    return Pass(window, leaf, logits, predictor.layout.share(window), inside)
+    if not logits.requires_grad:
+        raise SegxaiError(
+            "the network's output has no gradient with respect to the image: something in its "
+            "forward cuts it (torch.no_grad, inference_mode, detach); give it without"
+        )
+    share = predictor.layout.share(window)
+    if predictor.is_bare or predictor.readout is not None:
+        share = torch.ones(logits.shape[2:])
+    return Pass(window, leaf, logits, share, inside)
 
 
 def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:
@@ -123,7 +138,7 @@ def windowed_rows(
     CannotCarryError
         If the backward pass writes in place.
     """
-    local, weighted = one.inside.local(voxels), weights * one.shares(voxels)
+    local, weighted = one.outside.local(voxels), weights * one.shares(voxels)
     box = Box.around(local)
     values = one.logits.new_zeros(len(voxels), one.logits.shape[1], *box.size)
     row = torch.arange(len(voxels))

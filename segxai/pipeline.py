@@ -11,7 +11,7 @@ import torch
 
 from segxai import storage
 from segxai.bookmarks import FileBookmark, Meter
-from segxai.cropping import crop_at_distance
+from segxai.cropping import crop_at_distance, on_map
 from segxai.drafts import unfinished
 from segxai.errors import SegxaiError
 from segxai.instances import chosen, find_instances, from_labels, whole_class
@@ -22,6 +22,8 @@ from segxai.sampling import rows_by_stratum, sample_rows, takes_rows, with_rows_
 from segxai.segmentation import segment
 from segxai.task import Task
 from segxai.types import Attribution, Instance, Segmentation
+
+MOST_NAMED = 8  # classes in a message
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,9 @@ def find(task: Task) -> Findings:
     """The prediction, its instances, and what it will cost to explain them."""
     for text in (*task.case.notes, *(f"warning: {text}" for text in task.case.warnings)):
         task.progress.say(text)
-    for text in task.predictor.layout.notes():
+    for text in (*task.adapter.notes, *task.predictor.layout.notes()):
         task.progress.say(text)
-    segmentation = segment(task.predictor, task.case, task.adapter.classes, task.progress)
+    segmentation = segment(task.predictor, task.case, task.classes, task.progress)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
     if task.request.rows is not None and not takes_rows(task.settings.aggregator):
@@ -162,13 +164,14 @@ def attribute(
     attribution = task.method.attribute(task.predictor, image, instance, settings)
     task.progress.advance(meter.complete() * work)
     if task.request.crop_mm is not None:
+        domain = on_map(instance, task.case, attribution.box)
         spacing = task.case.grid.spacing
-        attribution = crop_at_distance(attribution, instance, spacing, task.request.crop_mm)
+        attribution = crop_at_distance(attribution, domain, spacing, task.request.crop_mm)
     facts = {
         **attribution.facts,
         "domain_voxels": len(instance.voxels),
         "estimate": instance.sampled is not None,
-        **_strata(instance, task.case.grid.spacing),
+        **_strata(instance, task.case.domain_grid.spacing),
         "seconds": round(before + perf_counter() - started, 3),
     }
     return replace(attribution, facts=facts)
@@ -190,33 +193,57 @@ def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], 
 
 def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     """All instances of the case: from the user's mask, or from the prediction."""
+    grid = task.case.domain_grid
     if task.labels is not None:
         index = task.rule.class_index
-        return from_labels(task.labels, index, split=task.request.split, grid=task.case.grid)
-    probability = segmentation.probability()[task.rule.class_index]
-    found = find_instances(probability, task.case.grid, task.rule, task.case.reference)
+        return from_labels(task.labels, index, split=task.request.split, grid=grid)
+    if task.detections is not None:
+        found = task.detections.instances(task.request.class_name or _named_by_index(task))
+    else:
+        mask = segmentation.mask(task.rule.class_index, task.rule.threshold)
+        found = find_instances(mask, grid, task.rule, task.case.reference)
     if not found:
-        raise SegxaiError(
-            f"no instance found: the largest probability of the class is {probability.max():.3g}, "
-            f"its threshold {task.rule.threshold:g}, the smallest volume "
-            f"{task.rule.min_volume_mm3:g} mm3; give a lower --threshold or --min-volume, or a "
-            "mask of your own with --instances MASK"
-        )
+        raise SegxaiError(_nothing_found(task, segmentation))
     return found
+
+
+def _named_by_index(task: Task) -> str | None:
+    """The class that --class-index asks for, by name."""
+    return None if task.request.class_index is None else task.adapter.classes[task.rule.class_index]
+
+
+def _nothing_found(task: Task, segmentation: Segmentation) -> str:
+    """Why there is no instance, and what to do."""
+    name, rule = task.adapter.classes[task.rule.class_index], task.rule
+    if task.detections is not None:
+        seen = ", ".join(sorted(set(task.detections.names)))
+        return f"no {name} detected; the model found: {seen}; give one of them with --class"
+    probability = segmentation.probability()
+    largest = f"the largest probability of {name} is {probability[rule.class_index].max():.3g}"
+    at = "it is nowhere the largest" if rule.threshold is None else f"threshold {rule.threshold:g}"
+    shares = np.bincount(probability.argmax(axis=0).ravel(), minlength=len(task.classes))
+    order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
+    parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
+    seen = ", ".join(f"{name} {share:.0%}" for name, share in parts)
+    return (
+        f"no instance found: {largest}, {at}, the smallest volume {rule.min_volume_mm3:g} mm3; "
+        f"this image shows {seen}; give another --class, a lower --threshold or --min-volume, or a "
+        "mask of your own with --instances MASK"
+    )
 
 
 def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:
     """The instances that are explained, each with the rows to compute."""
     if task.method.scope == "class":
-        probability = segmentation.probability()[task.rule.class_index]
-        selected = [whole_class(probability, task.rule)]
+        mask = segmentation.mask(task.rule.class_index, task.rule.threshold)
+        selected = [whole_class(mask, task.rule)]
     elif task.request.instances is not None:
         selected = chosen(instances, task.request.instances)
     else:
         selected = instances
     if task.request.rows is None:
         return selected
-    seed, spacing = task.request.seed, task.case.grid.spacing
+    seed, spacing = task.request.seed, task.case.domain_grid.spacing
     sampled = [sample_rows(one, task.request.rows, seed, spacing) for one in selected]
     return [with_rows_for(task.settings.aggregator, one) for one in sampled]
 
@@ -232,7 +259,7 @@ def _objects(task: Task, instances: list[Instance]) -> np.ndarray:
     """Where objects of the class are: as the expert drew them, or as the network did."""
     if task.case.reference is not None:
         return task.case.reference
-    objects = np.zeros(task.case.grid.shape, dtype=bool)
+    objects = np.zeros(task.case.domain_grid.shape, dtype=bool)
     for instance in instances:
         objects[tuple(instance.voxels.T)] = True
     return objects

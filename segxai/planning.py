@@ -83,6 +83,8 @@ def plan(
     engine = settings.engine
     if not instances:
         return Plan(engine, settings.batch, {}, 0, 0, 0, 0)
+    coarse = [predictor.bare(one) for one in instances]  # through a readout, rows are of its cells
+    predictor, instances = coarse[0][0], [instance for _, instance in coarse]
     one_by_one = settings.aggregator is not None and not settings.aggregator.linear
     if not one_by_one:
         engine = "dense"  # one backward pass a window: there is nothing to crop

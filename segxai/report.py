@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,17 @@ import xarray as xr
 
 from segxai import figures
 from segxai.errors import SegxaiError, one_line, unknown_name
-from segxai.results import attribution_of, facts_of, grid_of, group, provenance_of
+from segxai.grids import resample
+from segxai.results import (
+    attribution_of,
+    domain_grid_of,
+    domain_of,
+    facts_of,
+    grid_of,
+    group,
+    provenance_of,
+)
+from segxai.types import Grid
 
 Row = dict[str, Any]
 SAMPLING_ERRORS = ("peak_error", "map_error", "map_error_l2")
@@ -126,15 +136,16 @@ def _estimate(facts: Mapping[str, Any]) -> str:
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
     """One picture of a whole run: the largest instances, each with its map in each channel."""
-    grid, image = grid_of(tree), group(tree, "input")
-    items = [(title, *on_grid(stored, grid.shape)) for title, stored in _titled(tree, run)]
+    canvas = _canvas(tree)
+    items = [(title, *canvas.place(stored)) for title, stored in _titled(tree, run)]
     figure = figures.draw_overview(
-        image["image"].values,
+        canvas.image,
         items,
         channels=_channels(tree),
-        spacing=grid.spacing,
-        title=f"{image.attrs['case']}: {run}",
+        spacing=canvas.grid.spacing,
+        title=f"{group(tree, 'input').attrs['case']}: {run}",
         unit=_unit(tree, run),
+        picture=canvas.picture,
     )
     with failures_of(path):
         figures.save_figure(figure, path)
@@ -149,17 +160,18 @@ def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
         If the folder cannot be made or written.
     """
     make_folder(folder)
-    grid, image = grid_of(tree), group(tree, "input")["image"].values
+    canvas = _canvas(tree)
     for title, stored in _titled(tree, run):
-        values, domain = on_grid(stored, grid.shape)
+        values, domain = canvas.place(stored)
         figure = figures.draw_instance(
-            image,
+            canvas.image,
             values,
             domain,
             channels=_channels(tree),
             title=title,
-            spacing=grid.spacing,
+            spacing=canvas.grid.spacing,
             unit=_unit(tree, run),
+            picture=canvas.picture,
         )
         path = folder / f"{run}-{int(stored.attrs['label'])}.png"
         with failures_of(path):
@@ -184,23 +196,51 @@ def failures_of(path: Path) -> Iterator[None]:
         raise SegxaiError(f"cannot write {path}: {one_line(error)}") from error
 
 
-def on_grid(stored: xr.Dataset, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
-    attribution = attribution_of(stored)
-    domain = replace(attribution, values=stored["domain"].values != 0, standard_error=None)
-    return attribution.on_grid(shape), domain.on_grid(shape)
+@dataclass(frozen=True)
+class Canvas:
+    """What instances are drawn on: the grid on which they live, and the image there.
+
+    Where that is the user's own grid, images and maps are interpolated to it linearly.
+    """
+
+    grid: Grid
+    maps_grid: Grid
+    image: np.ndarray
+    picture: np.ndarray | None
+
+    def place(self, stored: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
+        values = attribution_of(stored).on_grid(self.maps_grid.shape)
+        return moved(values, self.maps_grid, self.grid), domain_of(stored, self.grid.shape)
+
+
+def _canvas(tree: xr.DataTree) -> Canvas:
+    grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
+    image = moved(stored["image"].values, maps_grid, grid)
+    return Canvas(grid, maps_grid, image, stored["picture"].values if "picture" in stored else None)
+
+
+def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Values on another grid, interpolated linearly; as they are on their own."""
+    same = grid.shape == target.shape and np.array_equal(grid.affine, target.affine)
+    return values if same else resample(values, grid, target, order=1).astype(np.float32)
 
 
 def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
     rows = {row["label"]: row for row in instance_table(tree, run)}
     for label, stored in maps(tree, run).items():
-        yield _title(rows[label]), stored
+        yield _title(rows[label], "mm3" if len(stored["affine"]) > 3 else "px"), stored
 
 
-def _title(row: Mapping[str, Any]) -> str:
+def _title(row: Mapping[str, Any], unit: str) -> str:
     if row["label"] == 0:
         return "whole class"
-    words = [f"{row['class']} {row['label']}", row["outcome"], f"{row['volume_mm3']:.0f} mm3"]
+    name = (
+        row["class"]
+        if row["class"].endswith(f" {row['label']}")
+        else f"{row['class']} {row['label']}"
+    )
+    words = [name, row["outcome"], f"{row['volume_mm3']:.0f} {unit}"]
     return ", ".join([*filter(None, words), *(["estimate"] if row["estimate"] else [])])
 
 

@@ -1,7 +1,7 @@
 """Reproduce: repeat a run of a result file from its provenance, and compare the maps."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import xarray as xr
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError
 from segxai.images import file_sha256
+from segxai.own_models import OwnModel, adapter_again, is_own
 from segxai.pipeline import attribute, find
 from segxai.plugins import load_adapter
 from segxai.protocols import Progress
@@ -28,14 +29,15 @@ OPTIONAL = ("samples", "tolerance", "antithetic", "noise", "noise_unit", "precis
 
 @dataclass(frozen=True)
 class Places:
-    """Where the files of a run are now: the folder of its images, and its weights.
+    """Where the files of a run are now: the folder of its images, its weights, its model.
 
     A result knows the names and the sha256 of files only. `checkpoint` is None for the plugin's
-    own weights.
+    own weights; `own` says where a model is that was no plugin's.
     """
 
     folder: Path = Path()
     checkpoint: Path | None = None
+    own: OwnModel = field(default_factory=OwnModel)
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task)
 def _task(
     stored: dict[str, Any], how: dict[str, Any], places: Places, device: str, progress: Progress
 ) -> Task:
-    adapter = load_adapter(stored["plugin"]["name"])
+    adapter = _adapter(stored, places)
     domains = stored["domains"]
     has_mask = domains["origin"] != "predicted"
     mask = _file(places.folder, domains["origin"], domains["sha256"]) if has_mask else None
@@ -147,6 +149,13 @@ def _task(
     )
 
 
+def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
+    """The adapter of the run's model: a plugin's, or one's own if that is given."""
+    if is_own(stored):
+        return adapter_again(stored, places.own, places.checkpoint)
+    return load_adapter(stored["plugin"]["name"]).of(places.checkpoint)
+
+
 def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], device: str) -> Request:
     """What was asked for, from its provenance."""
     rule, labels = stored["rule"], how["instances"]
@@ -155,7 +164,8 @@ def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], devi
         **{name: how[name] for name in OPTIONAL if name in how},
         **({"tolerance": how["row_tolerance"]} if "row_tolerance" in how else {}),
         crop_mm=how["crop_mm"],
-        class_name=adapter.classes[rule["class_index"]],
+        class_name=_class_name(adapter, stored),
+        tta="tta" in stored,
         threshold=rule["threshold"],
         min_volume_mm3=rule["min_volume_mm3"],
         instances=None if labels == "all" else tuple(labels),
@@ -163,6 +173,13 @@ def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], devi
         device=device,
         engine=how["engine"],
         batch=how["batch"],
+    )
+
+
+def _class_name(adapter: Adapter, stored: dict[str, Any]) -> str | None:
+    """The class that was asked for: of a model that finds instances itself, perhaps none."""
+    return (
+        None if stored["rule"]["class"] is None else adapter.classes[stored["rule"]["class_index"]]
     )
 
 
@@ -180,7 +197,7 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
 
 def _file(folder: Path, name: str, sha256: str) -> Path:
     """The file of this name and content in a folder, or in one that is in it."""
-    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.is_file()]
+    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.exists()]
     if not found:
         raise SegxaiError(f"no file {name} in {folder}: say where it is with --images DIR")
     same = [path for path in found if file_sha256(path) == sha256]

@@ -29,7 +29,7 @@ class Request:
         Of CAM methods; the adapter's default if not given.
     score : str
         "logit", "margin" or "probability".
-    class_name, threshold, min_volume_mm3
+    class_name, class_index, threshold, min_volume_mm3
         What counts as an instance; the adapter's defaults if not given.
     instances : tuple of int, optional
         Labels to explain; all if not given.
@@ -39,6 +39,8 @@ class Request:
         Explain a domain from at most so many of its rows: an estimate.
     crop_mm : float, optional
         Cut maps at this distance from the domain.
+    tta : bool
+        Whether logits are the mean over mirror images of the input.
     device, engine, batch
         How it is computed; changes no value beyond float noise.
 
@@ -59,12 +61,14 @@ class Request:
     layer: str | None = None
     score: str = "logit"
     class_name: str | None = None
+    class_index: int | None = None
     threshold: float | None = None
     min_volume_mm3: float | None = None
     instances: tuple[int, ...] | None = None
     split: bool = False
     rows: int | None = None
     crop_mm: float | None = None
+    tta: bool = False
     device: str = "auto"
     engine: str = "auto"
     batch: int | None = None

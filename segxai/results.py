@@ -3,7 +3,7 @@
 A result is a tree of groups:
 
 /                       schema version, provenance
-/input                  image(channel, *grid), affine, the user's own grid
+/input                  image(channel, *grid), affine, the user's own grid, a picture of colours
 /segmentation           probability(class, *grid), labels(*grid)
 /instances              one row for each instance
 /attributions/RUN/LABEL map, standard_error(channel, *box), domain(*box); label 0 is a whole class
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from segxai.types import Attribution, Case, Grid, Instance, Segmentation
+from segxai.types import Attribution, Box, Case, Grid, Instance, Segmentation
 
 SCHEMA = 1
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
@@ -49,8 +49,10 @@ def root_dataset(provenance: Mapping[str, Any]) -> xr.Dataset:
 def input_dataset(case: Case) -> xr.Dataset:
     """The network's input and its place in space."""
     source = case.source_grid or case.grid
+    picture = {"picture": (("source_y", "source_x", "rgb"), case.picture)}
     return xr.Dataset(
         {
+            **(picture if case.picture is not None else {}),
             "image": (
                 ("channel", *case.grid.axes),
                 case.image.astype(np.float32),
@@ -70,15 +72,17 @@ def segmentation_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
     """Probabilities of all classes, and the labels of the instances (the smaller on top)."""
-    labels = np.zeros(case.grid.shape, dtype=np.int32)
+    grid = case.domain_grid
+    labels = np.zeros(grid.shape, dtype=np.int32)
     for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
         labels[tuple(instance.voxels.T)] = instance.label
     variables: dict[str, Any] = {
-        "probability": (("class", *case.grid.axes), segmentation.probability()),
-        "labels": (case.grid.axes, labels),
+        "probability": (("class", *grid.axes), segmentation.probability()),
+        "labels": (grid.axes, labels),
+        "affine": (("row", "column"), grid.affine, {"long_name": "voxel to mm"}),
     }
     if case.reference is not None:
-        variables["reference"] = (case.grid.axes, case.reference.astype(np.int8))
+        variables["reference"] = (grid.axes, case.reference.astype(np.int8))
     return xr.Dataset(variables, coords={"class": list(segmentation.classes)})
 
 
@@ -86,7 +90,7 @@ def instances_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
     """One row for each instance, by label."""
-    probability = segmentation.probability()
+    probability, grid = segmentation.probability(), case.domain_grid
     voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
     means = [probability[(one.class_index, *one.voxels.T)].mean() for one in instances]
     return xr.Dataset(
@@ -94,13 +98,13 @@ def instances_dataset(
             "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),
             "outcome": ("label", _words(one.outcome for one in instances)),
             "voxels": ("label", voxels),
-            "volume_mm3": ("label", voxels * case.grid.voxel_volume_mm3, {"units": "mm3"}),
+            "volume_mm3": ("label", voxels * grid.voxel_volume_mm3, {"units": "mm3"}),
             "mean_probability": ("label", np.array(means, dtype=np.float64)),
-            **_places(instances, case.grid),
+            **_places(instances, grid),
         },
         coords={
             "label": np.array([one.label for one in instances], dtype=np.int64),
-            "axis": list(case.grid.axes),
+            "axis": list(grid.axes),
             "side": ["start", "stop"],
         },
     )
@@ -133,7 +137,7 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
     box = attribution.box
     variables: dict[str, Any] = {
         "map": (dims, attribution.values.astype(np.float32), unit),
-        "domain": (grid_axes, instance.mask(case.grid.shape)[box.index].astype(np.int8)),
+        **_domain(instance, case, box),
         "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
     }
     if attribution.standard_error is not None:
@@ -144,11 +148,23 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
     }
     if has_channels:
         coords["channel"] = list(case.channels)
+    if case.domains_on_source:
+        around = Box.around(instance.voxels)
+        pairs = zip(case.domain_grid.axes, around.start, around.stop, strict=True)
+        coords |= {f"source_{axis}": np.arange(start, stop) for axis, start, stop in pairs}
     return xr.Dataset(
         variables,
         coords=coords,
         attrs={"label": attribution.label, "facts": as_json(attribution.facts)},
     )
+
+
+def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:
+    """The domain on the map's box; or on its own, along axes of the source grid."""
+    axes, mask = case.grid.axes, instance.mask(case.domain_grid.shape)
+    if case.domains_on_source:
+        axes, box = tuple(f"source_{axis}" for axis in axes), Box.around(instance.voxels)
+    return {"domain": (axes, mask[box.index].astype(np.int8))}
 
 
 def group(tree: xr.DataTree, path: str) -> xr.Dataset:
@@ -162,6 +178,14 @@ def grid_of(tree: xr.DataTree) -> Grid:
     return Grid(tuple(stored["image"].shape[1:]), stored["affine"].values)
 
 
+def domain_grid_of(tree: xr.DataTree) -> Grid:
+    """The grid of instances and probabilities."""
+    stored = group(tree, "segmentation")
+    if "affine" not in stored:  # of a file from before domains had a grid of their own
+        return grid_of(tree)
+    return Grid(tuple(stored["labels"].shape), stored["affine"].values)
+
+
 def source_grid_of(tree: xr.DataTree) -> Grid:
     """The grid of the user's own files."""
     stored = group(tree, "input")
@@ -170,12 +194,21 @@ def source_grid_of(tree: xr.DataTree) -> Grid:
 
 def attribution_of(stored: xr.Dataset) -> Attribution:
     """A stored map as it was computed."""
-    axes = stored["domain"].dims
+    rank = len(stored["affine"]) - 1
+    axes = stored["map"].dims[-rank:]
     error = stored["standard_error"].values if "standard_error" in stored else None
     offset = tuple(int(stored[axis].values[0]) for axis in axes)
     return Attribution(
         int(stored.attrs["label"]), stored["map"].values, offset, error, facts_of(stored)
     )
+
+
+def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    """The domain of a stored map, as booleans on the whole of its grid."""
+    domain, mask = stored["domain"], np.zeros(shape, dtype=bool)
+    starts = [int(stored[axis].values[0]) for axis in domain.dims]
+    mask[Box(tuple(starts), domain.shape).index] = domain.values != 0
+    return mask
 
 
 def provenance_of(stored: xr.Dataset) -> dict[str, Any]:

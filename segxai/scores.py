@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.types import Instance
+from segxai.types import Activation, Instance
 
 Score = Callable[[Float[Tensor, "voxel class"], int], Float[Tensor, " voxel"]]
 
@@ -36,11 +36,20 @@ def probability(logits: Float[Tensor, "voxel class"], class_index: int) -> Float
     return torch.softmax(logits, dim=1)[:, class_index]
 
 
+def own_probability(
+    logits: Float[Tensor, "voxel class"], class_index: int
+) -> Float[Tensor, " voxel"]:
+    """Sigmoid of the class's own logit, where logits stand for themselves."""
+    return torch.sigmoid(logits[:, class_index])
+
+
 SCORES: dict[str, Score] = {"logit": logit, "margin": margin, "probability": probability}
+# A logit that stands for itself has no others to be compared with.
+OWN_SCORES: dict[str, Score] = {"logit": logit, "margin": logit, "probability": own_probability}
 
 
-def find_score(name: str) -> Score:
-    """The score of this name.
+def find_score(name: str, activation: Activation = "softmax") -> Score:
+    """The score of this name, for logits of this activation.
 
     Raises
     ------
@@ -49,11 +58,14 @@ def find_score(name: str) -> Score:
     """
     if name not in SCORES:
         raise unknown_name("score", name, SCORES)
-    return SCORES[name]
+    return (SCORES if activation == "softmax" else OWN_SCORES)[name]
 
 
 def cotangents(
-    name: str, logits: Float[Tensor, "voxel class"], class_index: int
+    name: str,
+    logits: Float[Tensor, "voxel class"],
+    class_index: int,
+    activation: Activation = "softmax",
 ) -> Float[Tensor, "voxel class"]:
     """Derivative of each voxel's score with respect to its own logits.
 
@@ -69,7 +81,7 @@ def cotangents(
         )
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
-        total = find_score(name)(leaf, class_index).sum()
+        total = find_score(name, activation)(leaf, class_index).sum()
         return torch.autograd.grad(total, leaf)[0]
 
 
@@ -95,7 +107,7 @@ class InstanceScore(nn.Module):
         super().__init__()
         self.model = model
         self.instance = Instance.of(instance)
-        self.score = find_score(score)
+        self.score = find_score(score, getattr(model, "activation", "softmax"))
 
     def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:
         """Mean score over the domain, for each image of the batch."""

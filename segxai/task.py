@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,18 @@ from segxai.adapter import Adapter
 from segxai.engines import ENGINES
 from segxai.errors import SegxaiError, unknown_name
 from segxai.images import file_sha256
-from segxai.instances import Rule
+from segxai.instances import Detections, Rule
 from segxai.layers import find_layer
 from segxai.lowrank import LowRank
 from segxai.method import Method, Settings
 from segxai.methods.smoothgrad import noise_levels, stop_at
+from segxai.mirroring import Mirrored
 from segxai.plugins import describe, load_aggregator, load_method
 from segxai.protocols import Aggregator, Progress, Quiet
 from segxai.request import Request
 from segxai.results import versions
 from segxai.scores import find_score
-from segxai.segmentation import PRECISIONS, Predictor
+from segxai.segmentation import PRECISIONS, Predictor, exact_arithmetic, frozen
 from segxai.types import Case
 
 
@@ -42,6 +44,10 @@ class Task:
         How instances are attributed.
     rule : Rule
         What counts as an instance.
+    classes : tuple of str
+        Names of the predictor's logits: the adapter's, or one for each detection.
+    detections : Detections, optional
+        Of a model that finds instances itself.
     labels : ndarray of shape (*grid), optional
         A user's mask of instances, instead of the predicted ones.
     case_provenance, run_provenance : mapping
@@ -55,6 +61,8 @@ class Task:
     method: Method
     settings: Settings
     rule: Rule
+    classes: tuple[str, ...]
+    detections: Detections | None
     labels: Int[np.ndarray, "*grid"] | None
     case_provenance: Mapping[str, Any]
     run_provenance: Mapping[str, Any]
@@ -144,24 +152,54 @@ def prepare(
         If a name is not known, or the checkpoint or the mask cannot be used.
     """
     choice = choose(request)
-    rule = adapter.rule(request.class_name, request.threshold, request.min_volume_mm3)
-    network = adapter.load_network(checkpoint).to(choice.device)
+    rule = adapter.rule(
+        request.class_name, request.threshold, request.min_volume_mm3, request.class_index
+    )
+    network = _network(adapter, request, checkpoint).to(choice.device)
     layer = _layer(adapter, request, choice.method, network)
+    detections = None if adapter.detect is None else _detect(adapter, network, case, choice, mask)
     settings = settings_for(request, choice, case.image, case.foreground, layer)
     return Task(
         adapter,
         case,
         request,
-        Predictor(network, adapter.layout(case.grid.shape)),
+        detections.predictor if detections else adapter.predict_with(network, case),
         choice.method,
         settings,
         rule,
+        detections.classes if detections else adapter.classes,
+        detections,
         None if mask is None else adapter.load_labels(mask, case),
         _case_provenance(adapter, case, request, rule, checkpoint, mask),
         _run_provenance(request, choice, settings),
         choice.device,
         progress or Quiet(),
     )
+
+
+def _network(adapter: Adapter, request: Request, checkpoint: Path | None) -> nn.Module:
+    """The adapter's network, with its mirror images if they are asked for."""
+    if request.tta and not adapter.mirror_axes:
+        raise SegxaiError(f"{adapter.name!r} names no axes to mirror: give no --tta")
+    network = adapter.load_network(checkpoint)
+    return Mirrored(network, adapter.mirror_axes) if request.tta else network
+
+
+def _detect(
+    adapter: Adapter, network: nn.Module, case: Case, choice: Choice, mask: Path | None
+) -> Detections:
+    """What a model finds itself, if there is something and nothing else is asked for."""
+    if choice.method.scope == "class" or mask is not None:
+        asked = f"method {choice.method.name!r}" if mask is None else f"--instances {mask.name}"
+        raise SegxaiError(
+            f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
+            "detection for itself; explain a semantic model so"
+        )
+    with torch.no_grad(), frozen(network), exact_arithmetic():
+        found = adapter.detect(network, case) if adapter.detect else None
+    if found is None or not found.names:
+        raise SegxaiError(f"{adapter.name!r} detects nothing in {case.name}")
+    return found
 
 
 def find_device(name: str) -> torch.device:
@@ -200,15 +238,16 @@ def _case_provenance(
     mask: Path | None,
 ) -> dict[str, Any]:
     """What all maps of a case depend on. File names only: folders can name a patient."""
-    plugin = describe("adapter", adapter.name)
     weights = adapter.weights(checkpoint)
     domains: dict[str, Any] = {"origin": "predicted"}
     if mask is not None:
         domains = {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
     return {
         "versions": versions(),
-        "plugin": {"name": plugin.name, "package": plugin.package, "version": plugin.version},
-        "weights": {"name": weights.name, "sha256": file_sha256(weights)} if weights else None,
+        "plugin": dict(adapter.origin) or _package_of(adapter),
+        **({"notes": list(adapter.notes)} if adapter.notes else {}),
+        **({"tta": list(adapter.mirror_axes)} if request.tta else {}),
+        "weights": {"name": weights.name, "sha256": _sha256(weights)} if weights else None,
         "case": {
             "name": case.name,
             "channels": list(case.channels),
@@ -223,9 +262,29 @@ def _case_provenance(
         }
         if adapter.window
         else "whole image",
-        "rule": {"class": adapter.classes[rule.class_index], **asdict(rule)},
+        "rule": {"class": _class_asked(adapter, request, rule), **asdict(rule)},
         "domains": domains,
     }
+
+
+def _class_asked(adapter: Adapter, request: Request, rule: Rule) -> str | None:
+    """The class that is explained; None for all that a model detects."""
+    is_asked = request.class_name is not None or request.class_index is not None
+    return adapter.classes[rule.class_index] if is_asked or adapter.detect is None else None
+
+
+def _package_of(adapter: Adapter) -> dict[str, str]:
+    plugin = describe("adapter", adapter.name)
+    return {"name": plugin.name, "package": plugin.package, "version": plugin.version}
+
+
+def _sha256(path: Path) -> str:
+    """Of a file, or of the names and contents of all files in a folder."""
+    if not path.is_dir():
+        return file_sha256(path)
+    files = sorted(one for one in path.rglob("*") if one.is_file())
+    each = [f"{one.relative_to(path).as_posix()} {file_sha256(one)}" for one in files]
+    return sha256("\n".join(each).encode()).hexdigest()
 
 
 def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dict[str, Any]:

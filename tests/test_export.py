@@ -6,12 +6,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from tifffile import imread
 
 from segxai import storage
-from segxai.errors import SegxaiError
 from segxai.exporting import export
 from segxai.grids import working_grid
-from segxai.report import instance_table
+from segxai.report import instance_table, maps
+from segxai.results import attribution_of, grid_of
 from segxai.types import Attribution, Case, Grid, Instance, Segmentation
 from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.toy.segxai_toy import picture
@@ -141,15 +142,17 @@ def test_an_unfinished_run_is_exported_as_far_as_it_is(folder):
     assert names == ["labels.nii.gz", "later.csv"]
 
 
-def test_a_flat_result_is_no_nifti(folder, monkeypatch):
+def test_a_flat_result_is_exported_as_tiff(folder, monkeypatch):
     use_toys(monkeypatch)
     command = ["run", "--plugin", "toy_flat", "--method", "gradcam++", "--out", "r.h5"]
     assert segxai(*command).status == 0
-    with (
-        storage.open_result("r.h5") as tree,
-        pytest.raises(SegxaiError, match="a result of 2 axes cannot be NIfTI"),
-    ):
-        list(export(tree, "gradcam++", Path("maps")))
+    with storage.open_result("r.h5") as tree:
+        files = list(export(tree, "gradcam++", Path("maps")))
+        heat = attribution_of(maps(tree, "gradcam++")[1]).on_grid(grid_of(tree).shape)
+        labels = tree["segmentation/labels"].values
+    assert [file.name for file in files][:2] == ["labels.tif", "gradcam++-1-heat.tif"]
+    np.testing.assert_array_equal(imread(files[1]), heat)
+    np.testing.assert_array_equal(imread(files[0]), labels)
 
 
 def test_a_round_trip_through_the_command_line(folder, monkeypatch):

@@ -12,23 +12,23 @@ from segxai.instances import (
     from_labels,
     whole_class,
 )
-from segxai.types import Box, Grid, Instance
+from segxai.types import Box, Grid, Instance, Segmentation
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))
 RULE = Rule(class_index=1, threshold=0.3, min_volume_mm3=5)
 
 
-def probability_of(*blocks, value=0.9):
-    probability = np.full(GRID.shape, 0.1, dtype=np.float32)
+def mask_of(*blocks):
+    mask = np.zeros(GRID.shape, dtype=bool)
     for start, size in blocks:
-        probability[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = value
-    return probability
+        mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
+    return mask
 
 
 def test_labels_fall_with_the_volume():
     found = find_instances(
-        probability_of(((1, 1, 1), (2, 2, 2)), ((10, 1, 1), (3, 3, 3)), ((1, 10, 1), (5, 1, 1))),
+        mask_of(((1, 1, 1), (2, 2, 2)), ((10, 1, 1), (3, 3, 3)), ((1, 10, 1), (5, 1, 1))),
         GRID,
         RULE,
     )
@@ -41,21 +41,42 @@ def test_labels_fall_with_the_volume():
 
 def test_equal_volumes_keep_the_order_of_their_first_voxels():
     found = find_instances(
-        probability_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE
+        mask_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE
     )
     assert [tuple(one.voxels[0]) for one in found] == [(1, 12, 1), (12, 1, 1)]
 
 
 def test_the_threshold_is_exceeded_and_not_reached():
-    assert not find_instances(probability_of(((1, 1, 1), (3, 3, 3)), value=0.3), GRID, RULE)
+    logits = np.log(np.array([[[0.7, 0.6]], [[0.3, 0.4]]]))
+    found = Segmentation(logits, ("background", "lesion"))
+    assert found.mask(1, float(found.probability()[1, 0, 0])).tolist() == [[False, True]]
+
+
+def test_without_a_threshold_the_largest_logit_wins():
+    logits = np.array([[[0.1, 3.0]], [[0.2, 2.0]], [[-1.0, 2.5]]])
+    found = Segmentation(logits, ("sky", "car", "road"))
+    assert [found.mask(index, None).tolist() for index in range(3)] == [
+        [[False, True]],
+        [[True, False]],
+        [[False, False]],
+    ]
+
+
+def test_logits_that_stand_for_themselves_win_where_they_are_positive():
+    logits = np.array([[[0.1, -3.0]], [[0.2, 2.0]]])
+    found = Segmentation(logits, ("lesion", "oedema"), "sigmoid")
+    assert found.mask(0, None).tolist() == [[True, False]]
+    np.testing.assert_allclose(found.probability(), 1 / (1 + np.exp(-logits)), rtol=1e-6)
+    single = Segmentation(logits[:1], ("lesion",))
+    assert single.mask(0, None).tolist() == [[True, False]]
 
 
 def test_volumes_are_in_mm3_and_the_smallest_is_kept():
     fine = Grid(GRID.shape, np.diag([0.5, 0.5, 2.0, 1.0]))  # 0.5 mm3 a voxel
-    probability = probability_of(((1, 1, 1), (10, 1, 1)), ((1, 10, 1), (9, 1, 1)))
-    assert [len(one.voxels) for one in find_instances(probability, fine, RULE)] == [10]
+    mask = mask_of(((1, 1, 1), (10, 1, 1)), ((1, 10, 1), (9, 1, 1)))
+    assert [len(one.voxels) for one in find_instances(mask, fine, RULE)] == [10]
     almost = Grid(GRID.shape, np.diag([1.0, 1.0, 0.9999999, 1.0]))
-    assert find_instances(probability_of(((1, 1, 1), (5, 1, 1))), almost, RULE)
+    assert find_instances(mask_of(((1, 1, 1), (5, 1, 1))), almost, RULE)
 
 
 @pytest.mark.parametrize(
@@ -69,13 +90,13 @@ def test_neighbours_share_a_face_or_an_edge_but_not_a_corner(second, together):
 
 
 def test_outcomes_against_a_reference():
-    probability = probability_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (2, 2, 2)))
+    mask = mask_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (2, 2, 2)))
     reference = np.zeros(GRID.shape, dtype=bool)
     reference[3, 3, 3:9] = True  # touches the first by one voxel
     reference[1:3, 12:14, 1:4] = True  # 12 voxels, missed
     reference[15:17, 12:14, 1:4] = True  # 12 voxels, missed
     reference[10:14, 12, 12] = True  # 4 voxels, too small to count
-    found = find_instances(probability, GRID, RULE, reference)
+    found = find_instances(mask, GRID, RULE, reference)
     assert [(one.label, one.outcome, len(one.voxels)) for one in found] == [
         (1, "TP", 27),
         (2, "FP", 8),
@@ -85,10 +106,10 @@ def test_outcomes_against_a_reference():
 
 
 def test_a_prediction_too_small_to_be_an_instance_detects_nothing():
-    probability = probability_of(((1, 1, 1), (2, 2, 1)))
+    mask = mask_of(((1, 1, 1), (2, 2, 1)))
     reference = np.zeros(GRID.shape, dtype=bool)
     reference[1:4, 1:4, 1:4] = True
-    assert [one.outcome for one in find_instances(probability, GRID, RULE, reference)] == ["FN"]
+    assert [one.outcome for one in find_instances(mask, GRID, RULE, reference)] == ["FN"]
 
 
 def test_labels_of_a_mask_are_kept_whole_with_their_numbers_and_no_minimum():
@@ -115,11 +136,11 @@ def test_chosen_labels_keep_the_order_of_the_case():
 
 
 def test_the_whole_class_has_label_0():
-    probability = probability_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (1, 1, 1)))
-    whole = whole_class(probability, RULE)
+    mask = mask_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (1, 1, 1)))
+    whole = whole_class(mask, RULE)
     assert (whole.label, len(whole.voxels)) == (0, 28)
-    with pytest.raises(SegxaiError, match="no voxel of the class .* above 0.95"):
-        whole_class(probability, Rule(threshold=0.95))
+    with pytest.raises(SegxaiError, match="no voxel of the class is predicted"):
+        whole_class(np.zeros_like(mask), RULE)
 
 
 def test_boxes_cut_and_count():

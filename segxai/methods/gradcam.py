@@ -126,10 +126,10 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         predictor, box = as_predictor(self.model, image).around(instance.row_voxels)
         crop, voxels = image[box.index], box.local(instance.row_voxels)
         blended = logits_at(predictor, crop, voxels)
-        weights = cotangents(self.score, blended, instance.class_index)
+        weights = cotangents(self.score, blended, instance.class_index, predictor.activation)
         full = torch.zeros_like(image[0, :1])
         for window in predictor.layout.windows:
-            covered = window.contains(voxels)
+            covered = window.contains(voxels) | (predictor.readout is not None)
             inside = window.inside(predictor.layout.shape)
             full[box.index][inside.index] += self._window_map(
                 predictor, crop, window, voxels[covered], weights[torch.from_numpy(covered)]
@@ -147,12 +147,15 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         """One window's heat map, weighted by its share in the blend."""
         inside = window.inside(predictor.layout.shape)
         share = predictor.layout.share(window)
-        index = torch.from_numpy(inside.flat(voxels))
-        shared = weights * share.flatten()[index, None]
+        seen, shared = inside.local(voxels), weights
+        if predictor.readout is None:
+            shared = weights * share[tuple(torch.from_numpy(seen.T))][:, None]
 
         def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:
-            logits = predictor.window_logits(window_image, window)[0].flatten(1)
-            return (logits[:, index].T * shared.to(logits)).sum()[None]
+            logits = predictor.window_logits(window_image, window)
+            logits = logits if predictor.readout is None else predictor.readout(logits)
+            chosen = logits[(0, slice(None), *torch.from_numpy(seen.T))].T  # voxel class
+            return (chosen * shared.to(chosen)).sum()[None]
 
         leaf = image[inside.index].clone().requires_grad_()
         with torch.enable_grad():
@@ -196,7 +199,7 @@ def _grad_cam(
     settings.tick(1.0)
     facts = {"layer": name, "suspect_weights": max(method.suspect)}
     whole = Attribution(instance.label, values.cpu().numpy(), (0,) * values.ndim, facts=facts)
-    return crop_to_support(whole, instance)
+    return crop_to_support(whole, predictor.on_image(instance))
 
 
 def grad_cam(

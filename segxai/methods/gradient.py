@@ -238,7 +238,7 @@ def gradient(
     whole = Attribution(
         instance.label, values.cpu().numpy(), (0,) * len(values.shape[1:]), facts=facts
     )
-    return crop_to_support(whole, instance)
+    return crop_to_support(whole, predictor.on_image(instance))
 
 
 @hookimpl

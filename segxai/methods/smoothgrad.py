@@ -114,9 +114,8 @@ def smoothgrad(
         **_facts_of_copies(tunnel, instance.label),
         **growth.facts(instance),
     }
-    return crop_to_support(
-        Attribution(instance.label, _joined(maps), box.start, error, facts), instance
-    )
+    found = Attribution(instance.label, _joined(maps), box.start, error, facts)
+    return crop_to_support(found, predictor.on_image(instance))
 
 
 @dataclass
