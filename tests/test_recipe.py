@@ -12,7 +12,7 @@ from segxai_ms_lesion import network
 from segxai_ms_lesion.recipe import anatomies, sources
 from segxai_ms_lesion.recipe.appearance import scanned
 from segxai_ms_lesion.recipe.cases import TrainingCase, random_patch
-from segxai_ms_lesion.recipe.evaluate import lesion_probability, stored_threshold
+from segxai_ms_lesion.recipe.evaluate import scored, stored_threshold
 from segxai_ms_lesion.recipe.lesions import LesionLook, placed, with_lesions
 from segxai_ms_lesion.recipe.losses import blob_loss, normalised_dice_loss
 from segxai_ms_lesion.recipe.scores import score, without_specks
@@ -20,6 +20,7 @@ from segxai_ms_lesion.recipe.train import rate_factor
 from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, grid_points, sample
 
 from segxai.errors import SegxaiError
+from segxai.plugins import load_adapter
 
 SHARED = Path(__file__).parents[2] / "shared"
 OPEN_MS = SHARED / "data" / "open_ms"
@@ -242,13 +243,8 @@ def test_the_embedded_case_is_small_and_skull_stripped() -> None:
 
 
 def test_the_network_finds_most_lesions_of_the_embedded_case() -> None:
-    channels = [
-        np.asarray(nib.load(CASE / f"{name}.nii.gz").dataobj, dtype=np.float32)
-        for name in ("flair", "mprage")
-    ]
-    reference = np.asarray(nib.load(CASE / "reference.nii.gz").dataobj) > 0
-    probability = lesion_probability(network.weights_file(), channels)
-    assert score(probability > network.THRESHOLD, reference).true_positive_rate >= 0.7
+    adapter = load_adapter("ms_lesion")
+    assert scored(adapter, adapter.embedded_case()).true_positive_rate >= 0.7
 
 
 def test_the_threshold_of_the_weights_is_the_constant() -> None:

@@ -23,7 +23,7 @@ from segxai_ms_lesion.network import (
     load_unet,
     weights_file,
 )
-from segxai_ms_lesion.preprocessing import normalise
+from segxai_ms_lesion.preprocessing import normalise_all
 
 EMBEDDED = Path(__file__).parent / "case"
 
@@ -53,7 +53,7 @@ def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
     raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
     case = Case(
         name=files[CHANNELS[0]].name.split(".")[0],
-        image=np.stack([normalise(channel) for channel in raw]),
+        image=normalise_all(raw),
         channels=CHANNELS,
         grid=grid,
         foreground=(raw != 0).any(axis=0),

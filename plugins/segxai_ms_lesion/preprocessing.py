@@ -43,6 +43,13 @@ def normalise(image: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
     return result
 
 
+def normalise_all(
+    images: Float[np.ndarray, "channel *grid"],
+) -> Float[np.ndarray, "channel *grid"]:
+    """Every channel normalised for itself."""
+    return np.stack([normalise(image) for image in images])
+
+
 def _robust_moments(values: Float[np.ndarray, " voxel"]) -> tuple[float, float]:
     """Mean and standard deviation of the winsorised values."""
     low, high = np.percentile(values, WINSOR_PERCENTILES)

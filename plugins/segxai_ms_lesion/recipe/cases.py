@@ -1,5 +1,6 @@
 """Training cases: a brain, real lesion shapes, a scanner; and patches cut from them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,7 +8,6 @@ import numpy as np
 from jaxtyping import Float, Integer
 from scipy.ndimage import label
 
-from segxai_ms_lesion.preprocessing import normalise
 from segxai_ms_lesion.recipe.anatomies import (
     Anatomy,
     open_patient,
@@ -20,17 +20,20 @@ from segxai_ms_lesion.recipe.lesions import NEIGHBOURS_18, placed, random_look, 
 from segxai_ms_lesion.recipe.sources import open_masks
 from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, sample
 
+Normalise = Callable[[Float[np.ndarray, "channel x y z"]], Float[np.ndarray, "channel x y z"]]
+
 PATIENT_SHARE = 0.7
 LESION_PATCH_SHARE = 0.6
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Everything that cases are made from, in memory."""
+    """Everything that cases are made from, in memory, and how a network wants them normalised."""
 
     patient: Volume
     phantom: Volume
     masks: list[Volume]
+    normalise: Normalise
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,10 @@ class TrainingCase:
     lesions: Integer[np.ndarray, "x y z"]
 
 
-def open_sources(data: Path, mask_numbers: tuple[int, ...]) -> Sources:
+def open_sources(data: Path, mask_numbers: tuple[int, ...], normalise: Normalise) -> Sources:
     """The two brains and the lesion masks of the given patients."""
-    return Sources(open_patient(data), open_phantom(), open_masks(data, mask_numbers))
+    masks = open_masks(data, mask_numbers)
+    return Sources(open_patient(data), open_phantom(), masks, normalise)
 
 
 def random_case(
@@ -56,14 +60,15 @@ def random_case(
     if not on_patient or random.random() < 0.85:
         anatomy = _with_random_lesions(anatomy, sources.masks, random)
     images = [scanned(image, strength, random) for image in (anatomy.flair, anatomy.mprage)]
-    return finished(images, anatomy)
+    return finished(np.stack(images), anatomy, sources.normalise)
 
 
-def finished(images: list[Float[np.ndarray, "x y z"]], anatomy: Anatomy) -> TrainingCase:
+def finished(
+    images: Float[np.ndarray, "channel x y z"], anatomy: Anatomy, normalise: Normalise
+) -> TrainingCase:
     """Whole images normalised as at inference, lesions as labelled components."""
-    normalised = np.stack([normalise(image) for image in images]).astype(np.float16)
     labels, _ = label(anatomy.lesions, NEIGHBOURS_18)
-    return TrainingCase(normalised, labels.astype(np.int16))
+    return TrainingCase(normalise(images).astype(np.float16), labels.astype(np.int16))
 
 
 def _random_anatomy(sources: Sources, on_patient: bool, random: np.random.Generator) -> Anatomy:

@@ -1,4 +1,4 @@
-"""Score weights on one patient of open_ms: `python -m segxai_ms_lesion.recipe.evaluate --help`.
+"""Score a lesion plugin on a patient of open_ms: `python -m segxai_ms_lesion.recipe.evaluate -h`.
 
 The only module that opens the test patient. Nothing is chosen from what it prints.
 """
@@ -8,56 +8,45 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-import torch
-from jaxtyping import Float
-from monai.inferers.utils import sliding_window_inference
 from safetensors import safe_open
 
-from segxai_ms_lesion.network import OVERLAP, WINDOW, load_unet
-from segxai_ms_lesion.preprocessing import normalise
-from segxai_ms_lesion.recipe.scores import score
+from segxai.adapter import Adapter
+from segxai.plugins import load_adapter
+from segxai.segmentation import segment
+from segxai.types import Case
+from segxai_ms_lesion.recipe.scores import Scores, score
 
 
 def main() -> None:
     """Print the scores as one line of JSON."""
-    parser = argparse.ArgumentParser(description="Score weights on one patient of open_ms.")
-    parser.add_argument("weights", type=Path, help="a .safetensors file of the recipe")
+    parser = argparse.ArgumentParser(description="Score a lesion plugin on a patient of open_ms.")
+    parser.add_argument("--plugin", default="ms_lesion", help="ms_lesion, nnunet, swin_unetr")
+    parser.add_argument("--checkpoint", type=Path, help="weights instead of the embedded ones")
     parser.add_argument("--data", type=Path, required=True, help="the open_ms folder")
     parser.add_argument("--patient", type=int, required=True)
     asked = parser.parse_args()
     folder = asked.data / f"patient{asked.patient:02d}"
-    threshold = stored_threshold(asked.weights)
-    channels = [_read(folder / name) for name in ("flair.nii.gz", "t1.nii.gz")]
-    probability = lesion_probability(asked.weights, channels)
-    reference = _read(folder / "gt.nii.gz") > 0
-    scores = score(probability > threshold, reference)
-    print(json.dumps({"patient": asked.patient, "threshold": threshold, **asdict(scores)}))
+    adapter = load_adapter(asked.plugin).of(asked.checkpoint)
+    names = zip(adapter.files, ("flair.nii.gz", "t1.nii.gz"), strict=True)
+    case = adapter.load_case({name: folder / file for name, file in names}, folder / "gt.nii.gz")
+    scores = scored(adapter, case, asked.checkpoint)
+    print(json.dumps({"plugin": asked.plugin, "patient": asked.patient, **asdict(scores)}))
+
+
+def scored(adapter: Adapter, case: Case, checkpoint: Path | None = None) -> Scores:
+    """How well a plugin's prediction fits a case's reference, with its own threshold."""
+    predictor = adapter.predict_with(adapter.load_network(checkpoint), case)
+    rule = adapter.rule()
+    found = segment(predictor, case, adapter.classes).mask(rule.class_index, rule.threshold)
+    if case.reference is None:
+        raise ValueError(f"the case {case.name} has no reference")
+    return score(found, case.reference)
 
 
 def stored_threshold(weights: Path) -> float:
     """The probability above which a voxel is lesion, as chosen when the weights were trained."""
     with safe_open(weights, framework="pt") as file:
         return float(file.metadata()["threshold"])
-
-
-def lesion_probability(
-    weights: Path, channels: list[Float[np.ndarray, "x y z"]]
-) -> Float[np.ndarray, "x y z"]:
-    """Softmax probability of lesion, from raw images (flair, mprage) by a sliding window."""
-    image = torch.from_numpy(np.stack([normalise(channel) for channel in channels]))
-    model = load_unet(weights)
-    with torch.no_grad():
-        logits = sliding_window_inference(
-            image[None], WINDOW, 1, model, overlap=OVERLAP, mode="gaussian"
-        )
-    return np.asarray(torch.softmax(torch.as_tensor(logits), dim=1)[0, 1].numpy())
-
-
-def _read(path: Path) -> Float[np.ndarray, "x y z"]:
-    """The voxels of a NIfTI file, turned to RAS."""
-    return np.asarray(nib.as_closest_canonical(nib.load(path)).dataobj, dtype=np.float32)
 
 
 if __name__ == "__main__":

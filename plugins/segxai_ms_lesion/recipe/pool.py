@@ -12,7 +12,13 @@ from queue import Empty
 import numpy as np
 import torch
 
-from segxai_ms_lesion.recipe.cases import TrainingCase, open_sources, random_case, random_patch
+from segxai_ms_lesion.recipe.cases import (
+    Normalise,
+    TrainingCase,
+    open_sources,
+    random_case,
+    random_patch,
+)
 
 POOL_CASES = 150
 
@@ -48,12 +54,14 @@ class CasePool:
 
 
 @contextmanager
-def running_pool(data: Path, mask_numbers: tuple[int, ...], seed: int) -> Iterator[CasePool]:
+def running_pool(
+    data: Path, mask_numbers: tuple[int, ...], normalise: Normalise, seed: int
+) -> Iterator[CasePool]:
     """A pool whose cases are made by a process of their own until the block is left."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=4)
     worker = context.Process(
-        target=_make_cases, args=(data, mask_numbers, seed, queue), daemon=True
+        target=_make_cases, args=(data, mask_numbers, normalise, seed, queue), daemon=True
     )
     worker.start()
     try:
@@ -64,12 +72,16 @@ def running_pool(data: Path, mask_numbers: tuple[int, ...], seed: int) -> Iterat
 
 
 def _make_cases(
-    data: Path, mask_numbers: tuple[int, ...], seed: int, queue: "Queue[TrainingCase]"
+    data: Path,
+    mask_numbers: tuple[int, ...],
+    normalise: Normalise,
+    seed: int,
+    queue: "Queue[TrainingCase]",
 ) -> None:
     """Put case after case into the queue; case n depends on the seed and n alone."""
-    os.nice(2)  # training comes first
+    os.nice(5)  # training comes first
     torch.set_num_threads(1)
-    sources = open_sources(data, mask_numbers)
+    sources = open_sources(data, mask_numbers, normalise)
     number = 0
     while True:
         queue.put(random_case(sources, np.random.default_rng([seed, number])))

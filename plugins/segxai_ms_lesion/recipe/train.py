@@ -1,11 +1,16 @@
-"""Train the embedded network: `python -m segxai_ms_lesion.recipe.train --help`."""
+"""Train an embedded network: `python -m segxai_ms_lesion.recipe.train --help` for the 3D U-Net.
+
+The other networks for the same lesions have a `recipe.train` of their own, which calls `train`.
+"""
 
 import argparse
 import copy
 import json
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,53 +19,103 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from segxai_ms_lesion.network import unet
+from segxai_ms_lesion.preprocessing import normalise_all
+from segxai_ms_lesion.recipe.cases import Normalise
 from segxai_ms_lesion.recipe.losses import training_loss
 from segxai_ms_lesion.recipe.pool import CasePool, running_pool
 from segxai_ms_lesion.recipe.sources import training_mask_numbers
 from segxai_ms_lesion.recipe.validation import Choice, best_threshold, held_out_cases
 
 PATCH_VOXELS = 64
-BATCH = 4
 FIRST_CASES = 24
-PEAK_RATE = 4e-3
 WEIGHT_DECAY = 1e-4
 WARM_UP_SHARE = 0.03
 AVERAGE_STEPS = 1000
-VALIDATION_MINUTES = 5.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What differs between the networks of one recipe.
+
+    Parameters
+    ----------
+    network : callable
+        Makes the network with random weights.
+    normalise : callable
+        Maps raw channels to what the network is fed.
+    predict : callable
+        Maps a network and a whole image to logits, for validation.
+    save : callable
+        Writes a network with its threshold and validation scores to a path.
+    batch : int
+        Patches a step.
+    peak_rate : float
+        Largest learning rate.
+    memory_format : torch.memory_format
+        The layout in which it trains fastest.
+    validation_minutes : float
+        Time between two validations.
+    """
+
+    network: Callable[[], nn.Module]
+    normalise: Normalise
+    predict: Callable[[nn.Module, Tensor], Tensor]
+    save: Callable[[nn.Module, Choice, Path], None]
+    batch: int
+    peak_rate: float
+    memory_format: torch.memory_format = torch.contiguous_format
+    validation_minutes: float = 5.0
 
 
 def main() -> None:
-    """Read the command line and train."""
-    parser = argparse.ArgumentParser(description="Train the embedded lesion network.")
+    """Train the embedded 3D U-Net."""
+    train(
+        Recipe(
+            network=unet,
+            normalise=normalise_all,
+            predict=lambda model, image: model(image),
+            save=save_weights,
+            batch=4,
+            peak_rate=4e-3,
+            memory_format=torch.channels_last_3d,
+        ),
+        minutes=70.0,
+    )
+
+
+def train(recipe: Recipe, minutes: float) -> None:
+    """Read the command line and train; `minutes` unless told otherwise."""
+    parser = argparse.ArgumentParser(description="Train an embedded lesion network.")
     parser.add_argument("--data", type=Path, required=True, help="the open_ms folder")
-    parser.add_argument("--minutes", type=float, default=70.0)
+    parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--out", type=Path, required=True, help="a .safetensors file to write")
+    parser.add_argument("--out", type=Path, required=True, help="where to write the weights")
     asked = parser.parse_args()
     torch.manual_seed(asked.seed)
     torch.set_num_threads(asked.threads)
     masks = tuple(training_mask_numbers(asked.data))
-    cases = held_out_cases(asked.data)
-    with running_pool(asked.data, masks, asked.seed) as pool:
+    cases = held_out_cases(asked.data, recipe.normalise)
+    with running_pool(asked.data, masks, recipe.normalise, asked.seed) as pool:
         pool.wait_for(FIRST_CASES)
-        training = Training(pool, asked.seed, asked.minutes)
+        training = Training(recipe, pool, asked.seed, asked.minutes)
         while training.progress() < 1:
-            training.run(VALIDATION_MINUTES)
-            choice = best_threshold(training.average, cases)
+            training.run(recipe.validation_minutes)
+            choice = best_threshold(partial(recipe.predict, training.average), cases)
             report(training, choice)
             if training.improves(choice):
-                save_weights(training.average, choice, asked.out)
+                recipe.save(training.average, choice, asked.out)
 
 
 class Training:
     """A network on its way; the rate follows the clock, so that it ends with the minutes."""
 
-    def __init__(self, pool: CasePool, seed: int, minutes: float) -> None:
-        self.model = unet().to(memory_format=torch.channels_last_3d)
+    def __init__(self, recipe: Recipe, pool: CasePool, seed: int, minutes: float) -> None:
+        self.recipe = recipe
+        self.model = recipe.network().to(memory_format=recipe.memory_format)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY
+            self.model.parameters(), lr=recipe.peak_rate, weight_decay=WEIGHT_DECAY
         )
         self.pool = pool
         self.random = np.random.default_rng([seed, 2**31])
@@ -83,19 +138,21 @@ class Training:
     def step(self) -> None:
         """One batch, one update of the weights and of their running average."""
         self.pool.refresh()
-        patches = self.pool.patches(BATCH, PATCH_VOXELS, self.random)
+        patches = self.pool.patches(self.recipe.batch, PATCH_VOXELS, self.random)
         image = torch.from_numpy(np.stack([patch.image for patch in patches])).float()
         lesions = torch.from_numpy(np.stack([patch.lesions for patch in patches])).long()
         for group in self.optimizer.param_groups:
-            group["lr"] = PEAK_RATE * rate_factor(self.progress())
+            group["lr"] = self.recipe.peak_rate * rate_factor(self.progress())
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self.model(image.contiguous(memory_format=torch.channels_last_3d))
+            logits = self.model(image.contiguous(memory_format=self.recipe.memory_format))
         loss = training_loss(logits, lesions)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self._follow(float(loss.detach()))
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        # In bfloat16 the backward pass of a transformer overflows now and then.
+        if bool(norm.isfinite()):
+            self.optimizer.step()
+            self._follow(float(loss.detach()))
 
     def _follow(self, loss: float) -> None:
         """Move the averages of weights, statistics and loss."""
@@ -134,12 +191,18 @@ def report(training: Training, choice: Choice) -> None:
     print(json.dumps(record), flush=True)
 
 
-def save_weights(model: nn.Module, choice: Choice, path: Path) -> None:
-    """Write weights, threshold and validation scores to a safetensors file."""
+def save_weights(model: nn.Module, choice: Choice, path: Path, *, half: bool = False) -> None:
+    """Write weights, threshold and validation scores to a safetensors file.
+
+    With `half`, tensors are written in half precision, and without the indices that the
+    architecture makes itself; the scores are those of single precision.
+    """
     state: dict[str, Tensor] = {
         name: value.contiguous(memory_format=torch.contiguous_format)
         for name, value in model.state_dict().items()
     }
+    if half:
+        state = {name: value.half() for name, value in state.items() if value.is_floating_point()}
     metadata = {"threshold": str(choice.threshold), "validation": json.dumps(choice.groups)}
     save_file(state, path, metadata=metadata)
 

@@ -1,19 +1,29 @@
 """What every choice is made on: phantoms and the training patient, with lesions held out."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import nn
+from torch import Tensor
 
 from segxai_ms_lesion.recipe.anatomies import patient_anatomy
-from segxai_ms_lesion.recipe.cases import Sources, TrainingCase, finished, open_sources, random_case
+from segxai_ms_lesion.recipe.cases import (
+    Normalise,
+    Sources,
+    TrainingCase,
+    finished,
+    open_sources,
+    random_case,
+)
 from segxai_ms_lesion.recipe.scores import Scores, score
 from segxai_ms_lesion.recipe.sources import HELD_OUT_MASKS
 from segxai_ms_lesion.recipe.volumes import grid_points
+
+Predict = Callable[[Float[Tensor, "1 channel x y z"]], Float[Tensor, "1 class x y z"]]
 
 SEED = 1_000_003  # apart from every training seed
 CASES_EACH = 5
@@ -29,9 +39,9 @@ class Choice:
     groups: dict[str, tuple[float, float, float, float]]  # Dice, nDSC, lesion TPR, lesion FDR
 
 
-def held_out_cases(data: Path) -> dict[str, list[TrainingCase]]:
+def held_out_cases(data: Path, normalise: Normalise) -> dict[str, list[TrainingCase]]:
     """Cases by group: new phantoms, the deformed patient with new lesions, the patient itself."""
-    sources = open_sources(data, HELD_OUT_MASKS)
+    sources = open_sources(data, HELD_OUT_MASKS, normalise)
     return {
         "phantom": [_drawn(sources, number, patient=False) for number in range(CASES_EACH)],
         "pasted": [_drawn(sources, number, patient=True) for number in range(CASES_EACH)],
@@ -42,7 +52,7 @@ def held_out_cases(data: Path) -> dict[str, list[TrainingCase]]:
 def _drawn(sources: Sources, number: int, *, patient: bool) -> TrainingCase:
     """A random case whose lesions come from the held-out mask of that number."""
     masks = [sources.masks[number % len(sources.masks)]]
-    chosen = Sources(sources.patient, sources.phantom, masks)
+    chosen = replace(sources, masks=masks)
     random = np.random.default_rng([SEED, number, int(patient)])
     return random_case(chosen, random, patient=patient)
 
@@ -50,24 +60,24 @@ def _drawn(sources: Sources, number: int, *, patient: bool) -> TrainingCase:
 def _plain_patient(sources: Sources) -> TrainingCase:
     """The training patient as it is."""
     anatomy = patient_anatomy(sources.patient, grid_points())
-    return finished([anatomy.flair, anatomy.mprage], anatomy)
+    return finished(np.stack([anatomy.flair, anatomy.mprage]), anatomy, sources.normalise)
 
 
-def lesion_probability(model: nn.Module, case: TrainingCase) -> Float[np.ndarray, "x y z"]:
-    """Softmax probability of lesion, the whole grid in one pass."""
+def lesion_probability(predict: Predict, case: TrainingCase) -> Float[np.ndarray, "x y z"]:
+    """Softmax probability of lesion."""
     image = torch.from_numpy(case.image.astype(np.float32))
     with torch.no_grad():
-        logits = model(image[None])
+        logits = predict(image[None])
     return torch.softmax(logits, dim=1)[0, 1].numpy()
 
 
-def best_threshold(model: nn.Module, cases: dict[str, list[TrainingCase]]) -> Choice:
+def best_threshold(predict: Predict, cases: dict[str, list[TrainingCase]]) -> Choice:
     """The threshold of the highest quality, and the scores it gives.
 
     Quality is the mean over the groups of the mean of Dice and lesion-wise F1.
     """
     probabilities = {
-        group: [lesion_probability(model, case) for case in members]
+        group: [lesion_probability(predict, case) for case in members]
         for group, members in cases.items()
     }
     choices = [_choice(threshold, probabilities, cases) for threshold in THRESHOLDS]

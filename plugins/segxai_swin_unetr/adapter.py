@@ -1,0 +1,45 @@
+"""The adapter: the case of `ms_lesion`, explained for a Swin UNETR."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from segxai_ms_lesion.adapter import check_objects, embedded_case, load_case, load_mask
+from segxai_ms_lesion.network import CHANNELS, CLASSES
+
+from segxai import hookimpl
+from segxai.adapter import Adapter
+from segxai_swin_unetr.network import OVERLAP, WINDOW, load_swin_unetr, weights_file
+
+THRESHOLD = 0.9
+PAPERS_WINDOW = (96, 96, 96)
+
+
+@hookimpl
+def segxai_adapter() -> Adapter:
+    """The Swin UNETR for lesions of multiple sclerosis."""
+    return Adapter(
+        name="swin_unetr",
+        channels=CHANNELS,
+        classes=CLASSES,
+        load_network=load_swin_unetr,
+        for_checkpoint=_for_checkpoint,
+        load_case=load_case,
+        load_labels=load_mask,
+        embedded_case=embedded_case,
+        weights=lambda checkpoint: checkpoint or weights_file(),
+        target_class="lesion",
+        threshold=THRESHOLD,
+        min_volume_mm3=5.0,
+        connectivity=2,
+        window=WINDOW,
+        overlap=OVERLAP,
+        layer="decoder2",
+        check_objects=check_objects,
+        embedded_request={"instances": (4,), "rows": 12, "samples": 4},
+        summary="lesions of multiple sclerosis on FLAIR and MPRAGE, Swin UNETR",
+    )
+
+
+def _for_checkpoint(path: Path) -> Adapter:
+    """Networks of other people are taken to be trained on the paper's windows."""
+    return replace(segxai_adapter(), window=PAPERS_WINDOW, threshold=0.5)

@@ -1,0 +1,1 @@
+"""How the embedded Swin UNETR was trained."""
