@@ -32,6 +32,7 @@ _HOME = {
     "open_result": "segxai.storage",
     "sliding_window": "segxai.segmentation",
     "whole_image": "segxai.segmentation",
+    "wrap": "segxai.wrapping",
 }
 
 __all__ = sorted(_HOME)

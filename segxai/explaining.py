@@ -9,6 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
+from segxai.checkpoints import without_halves
 from segxai.errors import SegxaiError
 from segxai.method import Settings
 from segxai.request import Request
@@ -119,8 +120,9 @@ def explain(
     instance = Instance.from_mask(domain, class_index=class_index)
     tensor = torch.from_numpy(pixels)[None].to(choice.device)
     try:
-        predictor = Predictor(model.to(choice.device), layout)
-        attribution = choice.method.attribute(predictor, tensor, instance, settings)
+        with without_halves(model.to(choice.device)) as network:
+            predictor = Predictor(network, layout)
+            attribution = choice.method.attribute(predictor, tensor, instance, settings)
     finally:
         model.to(home.device)
     return _as_data_array(attribution, shape, request, settings)

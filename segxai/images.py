@@ -11,17 +11,19 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from jaxtyping import Float, Int, Shaped
-from nibabel.filebasedimages import ImageFileError
+from nibabel.filebasedimages import FileBasedImage, ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segxai.errors import SegxaiError, one_line
 from segxai.grids import mismatch, times
 from segxai.types import Grid, Source
+from segxai.volumes import is_for_itk, parts_of, read_with_itk
 
 LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
     EOFError,
+    RuntimeError,  # SimpleITK's
     ValueError,
     MemoryError,
     zlib.error,
@@ -49,7 +51,8 @@ def load_volume(path: str | PathLike[str], role: str) -> Volume:
     Parameters
     ----------
     path : path
-        NIfTI (.nii, .nii.gz) or another volume that nibabel reads; further axes must have length 1.
+        NIfTI (.nii, .nii.gz) or another volume that nibabel reads; NRRD, MetaImage or a folder
+        with one DICOM series, where SimpleITK is installed. Further axes must have length 1.
     role : str
         What the file is for (a channel's name); used in messages.
 
@@ -157,18 +160,23 @@ def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], gr
 
 
 def file_sha256(path: str | PathLike[str]) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Of a folder, or a header whose voxels lie in another file, that of the files' own SHA-256s.
+    """
+    found = []
+    for part in parts_of(Path(path)):
+        with part.open("rb") as stream:
+            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
     """The file as a 3D image of real numbers whose voxels are not read yet."""
-    if not path.is_file():
-        raise _not_a_file(path, role)
+    if not path.exists():
+        raise _not_found(path, role)
     try:
-        _read_to_the_end(path)
-        image = nib.load(path)
+        image = read_with_itk(path, role) if is_for_itk(path) else _read_with_nibabel(path)
         source = Source(role, path.name, file_sha256(path))
     except UNREADABLE as error:
         raise _unreadable(path.name, role, error) from error
@@ -178,17 +186,16 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
     return image, source
 
 
-def _read_to_the_end(path: Path) -> None:
-    """Check a gzip file's checksum, which nibabel leaves unread: it stops at the last voxel."""
+def _read_with_nibabel(path: Path) -> FileBasedImage:
+    """The image; a gzip file's checksum is looked at first, as nibabel stops at the last voxel."""
     if path.suffix == ".gz":
         with gzip.open(path) as stream:
             while stream.read(2**20):
                 pass
+    return nib.load(path)
 
 
-def _not_a_file(path: Path, role: str) -> SegxaiError:
-    if path.is_dir():
-        return SegxaiError(f"{role} {path} is a folder; give the image file in it (NIfTI, .nii.gz)")
+def _not_found(path: Path, role: str) -> SegxaiError:
     if not path.parent.is_dir():
         return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
     names = [other.name for other in path.parent.iterdir()]

@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.outputs import logits_of
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -51,7 +52,7 @@ def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]
     ]
     try:
         with torch.no_grad():
-            classes = network(window).shape[1]
+            classes = logits_of(network(window)).shape[1]
     finally:
         for hook in hooks:
             hook.remove()

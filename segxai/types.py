@@ -1,14 +1,18 @@
 """The nouns: Grid, Box, Case, Segmentation, Instance, Attribution. Frozen, numpy only."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import ArrayLike
 
+from segxai.errors import SegxaiError
+
+Activation = Literal["softmax", "sigmoid"]
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
+ROUNDING = 1e-6  # mm, or voxels: a point on the surface of a ball is in it
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,10 @@ class Case:
         Non-zero where an expert drew an object of the class.
     source_grid : Grid, optional
         The grid of the user's own file, to which maps are exported; `grid` if not given.
+    domains_on_source : bool
+        Whether instances, probabilities and references live on the source grid, not on `grid`.
+    picture : ndarray of shape (y, x, 3), optional
+        The user's own picture on the source grid, for figures.
     sources : tuple of Source
         The files.
     notes, warnings : tuple of str
@@ -163,9 +171,16 @@ class Case:
     input_unit: str = "input unit"
     reference: Bool[np.ndarray, "*grid"] | None = None
     source_grid: Grid | None = None
+    domains_on_source: bool = False
+    picture: UInt8[np.ndarray, "y x 3"] | None = None
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def domain_grid(self) -> Grid:
+        """The grid of instances, probabilities and references."""
+        return self.source_grid if self.domains_on_source and self.source_grid else self.grid
 
 
 @dataclass(frozen=True)
@@ -174,10 +189,23 @@ class Segmentation:
 
     logits: Float[np.ndarray, "class *grid"]
     classes: tuple[str, ...]
+    activation: Activation = "softmax"
+
+    def mask(self, class_index: int, threshold: float | None) -> Bool[np.ndarray, "*grid"]:
+        """Where the class is predicted: above a probability, or where its logit is the largest.
+
+        Without a threshold, logits that stand for themselves (a single one, or under a sigmoid)
+        must be positive.
+        """
+        if threshold is not None:
+            return self.probability()[class_index] > threshold
+        if len(self.logits) == 1 or self.activation == "sigmoid":
+            return self.logits[class_index] > 0
+        return self.logits.argmax(axis=0) == class_index
 
     def probability(self) -> Float[np.ndarray, "class *grid"]:
-        """Softmax over the classes; the sigmoid where the network has a single logit."""
-        if self.logits.shape[0] == 1:
+        """Softmax over the classes; the sigmoid where logits stand for themselves."""
+        if self.logits.shape[0] == 1 or self.activation == "sigmoid":
             return np.asarray(1 / (1 + np.exp(-self.logits)), dtype=np.float32)
         shifted = np.exp(self.logits - self.logits.max(axis=0, keepdims=True))
         return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
@@ -238,6 +266,49 @@ class Instance:
             )
         return cls.from_mask(mask)
 
+    @classmethod
+    def sphere(
+        cls,
+        centre_mm: Sequence[float] | Float[np.ndarray, " axis"],
+        radius_mm: float,
+        grid: Grid,
+        *,
+        label: int = 1,
+        class_index: int = 1,
+    ) -> "Instance":
+        """The instance whose domain is a ball: voxels whose centres lie at most a radius away.
+
+        Parameters
+        ----------
+        centre_mm : sequence of float, one for each axis
+            Position in the grid's own space, as `grid.to_mm` gives it; need not be a voxel's.
+        radius_mm : float
+            0 takes the voxel at the centre, if there is one.
+
+        Notes
+        -----
+        What lies outside of the grid is cut off. Looks at the voxels around the ball only.
+
+        Raises
+        ------
+        SegxaiError
+            If no voxel lies in the ball, or a number is not finite.
+        """
+        centre = np.asarray(centre_mm, dtype=float)
+        known = centre.shape == (len(grid.shape),) and np.isfinite([*centre, radius_mm]).all()
+        if not known or radius_mm < 0:
+            raise SegxaiError(
+                f"a sphere at {_position(centre)} mm of radius {radius_mm:g} mm: give "
+                f"{len(grid.shape)} finite coordinates for this image, and a radius of 0 or more"
+            )
+        voxels = _within(grid, centre, radius_mm)
+        if len(voxels) == 0:
+            raise SegxaiError(
+                f"no voxel centre lies within {radius_mm:g} mm of {_position(centre)} mm; "
+                f"{_extent_mm(grid)}"
+            )
+        return cls(label, voxels, class_index)
+
     @property
     def row_voxels(self) -> Int[np.ndarray, "row axis"]:
         """The voxels whose rows are computed: the domain, or the sample of it."""
@@ -252,6 +323,33 @@ class Instance:
     def seen_from(self, box: Box) -> "Instance":
         """The same instance on the crop of the grid that a box cuts out."""
         return replace(self, voxels=box.local(self.voxels))
+
+
+def _within(
+    grid: Grid, centre_mm: Float[np.ndarray, " axis"], radius_mm: float
+) -> Int[np.ndarray, "voxel axis"]:
+    """The voxels whose centres are at most so far away, in C order."""
+    to_voxels = np.linalg.inv(grid.affine[:-1, :-1])
+    centre = to_voxels @ (centre_mm - grid.affine[:-1, -1])
+    # How far a ball reaches along an axis of voxels is the length of that row of the inverse.
+    reach = radius_mm * np.linalg.norm(to_voxels, axis=1) + ROUNDING
+    first = np.maximum(np.ceil(centre - reach), 0).astype(np.int64)
+    stop = np.minimum(np.floor(centre + reach) + 1, grid.shape).astype(np.int64)
+    size = np.maximum(stop - first, 0)
+    near = np.indices(tuple(size.tolist())).reshape(len(size), -1).T + first
+    distance = np.linalg.norm(grid.to_mm(near.astype(float)) - centre_mm, axis=1)
+    return near[distance <= radius_mm + ROUNDING]
+
+
+def _position(point: Float[np.ndarray, "..."]) -> str:
+    return f"({', '.join(f'{x:g}' for x in point.ravel())})"
+
+
+def _extent_mm(grid: Grid) -> str:
+    """Where a grid's voxel centres lie, for a message."""
+    ends = np.indices((2,) * len(grid.shape)).reshape(len(grid.shape), -1).T
+    corners = grid.to_mm(ends * (np.array(grid.shape) - 1.0))
+    return f"the image reaches from {_position(corners.min(0))} to {_position(corners.max(0))} mm"
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,17 @@ def run_page(page: Path) -> None:
     namespace: dict[str, Any] = {"__name__": page.stem}
     for block in blocks(page):
         if block.language == "python":
+            save_if_titled(block)
             run_python(block, page.name, namespace)
         elif block.language == "sh" and block.runs:
             for words in commands(block):
                 run_command(words)
+
+
+def save_if_titled(block: Block) -> None:
+    """A block with a title is a file in the current folder, as its reader would save it."""
+    if found := re.search(r'title="([^"]+)"', block.info):
+        Path(found[1]).write_text(block.text)
 
 
 def run_python(block: Block, name: str, namespace: dict[str, Any]) -> None:

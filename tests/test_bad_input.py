@@ -191,7 +191,7 @@ INSTANCES = {
     "split without a mask": (option("--split"), ["--split cuts a mask", "--instances MASK"]),
     "none found": (
         option("--threshold", "0.9999"),
-        ["no instance found", "its threshold 0.9999", "lower --threshold", "--instances MASK"],
+        ["no instance found", "threshold 0.9999", "lower --threshold", "--instances MASK"],
     ),
     "none large enough": (
         option("--min-volume", "1e6"),
@@ -199,7 +199,7 @@ INSTANCES = {
     ),
     "none of the class": (
         [*option("--threshold", "0.9999"), "--method", "class_smoothgrad"],
-        ["no instance found", "give a lower --threshold"],
+        ["no instance found", "a lower --threshold"],
     ),
 }
 

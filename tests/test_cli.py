@@ -129,7 +129,7 @@ def test_the_help_of_run_has_its_options_in_panels(monkeypatch):
     assert panels == sorted(panels)
     for option, default in {"--samples": "50", "--noise": "0.05", "--method": "smoothgrad"}.items():
         (line,) = [line for line in text.splitlines() if f"│ {option} " in line]
-        assert f"[default: {default}]" in line
+        assert re.search(rf"\[default: \(?{default}\)?\]", line)
     assert text.index("--samples") > panels[2] > text.index("--instances") > panels[1]
 
 
@@ -363,8 +363,8 @@ def test_a_picture_of_a_flat_case(drawn, folder):
     done = segxai(*command)
     assert done.status == 0, done.err
     assert segxai("show", "r.h5", "--png", "maps").status == 0
-    error = segxai("export", "r.h5", "maps").error
-    assert error == "a result of 2 axes cannot be NIfTI; use show --png"
+    exported = segxai("export", "r.h5", "maps").out.splitlines()
+    assert exported[0].endswith("labels.tif")
 
 
 # ------------------------------------------------------------------------------------------ rerun

@@ -12,44 +12,19 @@ import yaml
 
 import segxai
 from segxai import hookspecs
-from segxai.plugins import load_adapter
 from segxai.storage import open_result
-from segxai.testing import check_adapter
 from tests import markdown
 from tests.markdown import ROOT
 
 DOCS = ROOT / "docs"
 PAGES = [page for page in markdown.pages() if page.is_relative_to(DOCS)]
-PLUGIN_PAGE = DOCS / "how-to" / "write-a-plugin.md"
+PLUGIN_PAGE = DOCS / "how-to" / "write-a-plugin.md"  # run by test_new_plugin
 RUN = "smoothgrad-signed_max"
 MODULES = sorted([*(ROOT / "segxai").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")])
 
 
 def named(page):
     return str(page.relative_to(DOCS).with_suffix(""))
-
-
-@pytest.fixture
-def toy(folder, monkeypatch):
-    """The plugin of the how-to, installed as a package of its own in the current folder."""
-    module, package = (
-        next(block for block in markdown.blocks(PLUGIN_PAGE) if block.language == language)
-        for language in ("python", "toml")
-    )
-    project = tomllib.loads(package.text)["project"]
-    (points,) = project["entry-points"].values()
-    assert f'title="{points["toy"]}.py"' in module.info
-    (folder / f"{points['toy']}.py").write_text(module.text)
-    metadata = folder / f"segxai_toy-{project['version']}.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(
-        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
-    )
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    (metadata / "entry_points.txt").write_text("\n".join(["[segxai.adapters]", *lines, ""]))
-    monkeypatch.syspath_prepend(folder)
-    yield project
-    sys.modules.pop(points["toy"], None)
 
 
 # --- code
@@ -61,33 +36,6 @@ def test_the_blocks_of_a_page_run(page, folder, request):
         result = request.getfixturevalue("embedded_result")
         (folder / result.name).write_bytes(result.read_bytes())
     markdown.run_page(page)
-
-
-def test_the_plugin_of_the_how_to_is_found_and_keeps_its_promises(toy):
-    findings = list(check_adapter(load_adapter("toy")))
-    assert len(findings) > 5
-    assert [finding for finding in findings if not finding.holds] == []
-
-
-def test_the_commands_of_the_plugin_how_to_run(toy, folder):
-    markdown.run_page(PLUGIN_PAGE)
-    with open_result(folder / "toy.h5") as tree:
-        assert set(tree["attributions"].children) == {"gradcam++", RUN}
-        assert set(tree["instances"].to_dataset()["outcome"].values) == {"TP"}
-    assert (folder / "toy.png").stat().st_size > 0
-
-
-def test_the_plugin_of_the_how_to_reads_a_picture(toy, folder):
-    import numpy as np
-
-    case = load_adapter("toy").embedded_case()
-    np.save(folder / "picture.npy", case.image[0])
-    np.save(folder / "drawn.npy", case.reference)
-    words = ["run", "--plugin", "toy", "picture.npy", "--reference", "drawn.npy"]
-    output = markdown.run_command([*words, "--method", "gradient", "--aggregator", "mean"])
-    assert "toy_picture.h5" in output
-    with pytest.raises(segxai.SegxaiError, match=r"give a \.npy file"):
-        markdown.run_command(["run", "--plugin", "toy", "picture.png"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from segxai.cli.authoring import new_plugin
 from segxai.cli.listing import check, methods, plugins
 from segxai.cli.reading import export, rerun, show
 from segxai.cli.running import run
@@ -23,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, show, export, rerun, plugins, methods, check):
+for command in (run, show, export, rerun, plugins, methods, check, new_plugin):
     app.command()(command)
 
 

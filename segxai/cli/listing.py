@@ -1,6 +1,7 @@
 """`segxai plugins`, `methods` and `check`: what is installed, and whether it works."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -58,6 +59,12 @@ def methods() -> None:
 
 def check(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An adapter: see `segxai plugins`.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Weights instead of the plugin's own.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Look whether an adapter keeps its promises: the conformance kit."""
     from segxai.plugins import load_adapter
@@ -66,7 +73,7 @@ def check(
     adapter, broken = load_adapter(name), 0
     if adapter.summary:
         typer.echo(f"{name}: {adapter.summary}")
-    for finding in check_adapter(adapter):
+    for finding in check_adapter(adapter, checkpoint):
         broken += not finding.holds
         detail = f": {finding.detail}" if finding.detail else ""
         typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")

@@ -12,7 +12,8 @@ OUTPUT = "Output"
 COMPUTING = "Computing (changes values only by lowrank and lower precision)"
 
 Plugin = Annotated[
-    str, typer.Option(help="Which model: see `segxai plugins`.", rich_help_panel=MODEL)
+    str | None,
+    typer.Option(metavar="NAME", help="Which model: see `segxai plugins`.", rich_help_panel=MODEL),
 ]
 Images = Annotated[
     list[str] | None,
@@ -31,7 +32,25 @@ Reference = Annotated[
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", help="Weights instead of the plugin's own.", rich_help_panel=MODEL
+        metavar="PATH",
+        help="Weights, or a model's folder, instead of the plugin's own.",
+        rich_help_panel=MODEL,
+    ),
+]
+Tta = Annotated[
+    bool,
+    typer.Option(
+        "--tta",
+        help="Average over mirror images of the input, along the axes that the plugin names.",
+        rich_help_panel=MODEL,
+    ),
+]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        help="Explain the whole embedded case, where the plugin would take a part of it.",
+        rich_help_panel=MODEL,
     ),
 ]
 
@@ -45,7 +64,17 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help="Probability above which a voxel counts; default: the plugin's.",
+        help="Probability above which a voxel counts; default: the plugin's (of models of many "
+        "classes: where the class wins).",
+        rich_help_panel=INSTANCES,
+    ),
+]
+ClassIndex = Annotated[
+    int | None,
+    typer.Option(
+        "--class-index",
+        metavar="N",
+        help="The class by its number, from 0.",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -56,10 +85,11 @@ MinVolume = Annotated[
     ),
 ]
 Instances = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="all|1,2,5|MASK",
         help="Labels of the table, or an integer mask of your own: one instance a label.",
+        show_default="all",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -84,10 +114,11 @@ Aggregator = Annotated[
     ),
 ]
 Samples = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="N|auto",
         help="Noisy copies; auto: until their error is within the tolerance.",
+        show_default="50",
         rich_help_panel=METHOD,
     ),
 ]

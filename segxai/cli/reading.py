@@ -61,6 +61,18 @@ def rerun(
         Path | None,
         typer.Option(metavar="FILE", help="Weights, where they were not the plugin's own."),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY|FILE", help="The run's model, where it was no plugin's."
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's MONAI bundle.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Load a program or a bundle, which can run any code.")
+    ] = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
@@ -68,12 +80,14 @@ def rerun(
     """Repeat a run from its provenance, and compare the maps: exit status 1 if one differs."""
     from segxai import reproduction
     from segxai.cli.watching import watched
+    from segxai.own_models import OwnModel
     from segxai.report import find_run
     from segxai.storage import open_result
 
     with open_result(file) as tree, watched(afterwards="nothing was changed") as progress:
         name = find_run(tree, run_name)
-        places = reproduction.Places(images, checkpoint)
+        own = OwnModel(model or "", bundle, trust)
+        places = reproduction.Places(images, checkpoint, own)
         found = list(reproduction.rerun(tree, name, places, device=device, progress=progress))
     _print_comparisons(found)
     if not all(one.agrees for one in found):

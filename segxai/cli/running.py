@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from segxai.cli import options
+from segxai.cli import options, own
 from segxai.errors import SegxaiError, unknown_name
 from segxai.request import Request
 
@@ -31,6 +31,14 @@ class Files:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Whether instances were chosen, and whether all of the embedded case is wanted."""
+
+    is_chosen: bool
+    is_whole: bool
+
+
+@dataclass(frozen=True)
 class Target:
     """Where results go, and what may happen to a file that is there."""
 
@@ -41,18 +49,31 @@ class Target:
 
 
 def run(
-    plugin: options.Plugin,
+    plugin: options.Plugin = None,
     images: options.Images = None,
     reference: options.Reference = None,
     checkpoint: options.Checkpoint = None,
+    tta: options.Tta = False,
+    full: options.Full = False,
+    model: own.Model = None,
+    bundle: own.Bundle = None,
+    trust: own.Trust = False,
+    channels: own.Channels = None,
+    classes: own.Classes = None,
+    window: own.Window = None,
+    overlap: own.Overlap = None,
+    activation: own.Sigmoid = None,
+    normalise: own.Normalise = None,
+    spacing: own.Spacing = None,
     class_name: options.ClassName = None,
+    class_index: options.ClassIndex = None,
     threshold: options.Threshold = None,
     min_volume: options.MinVolume = None,
-    instances: options.Instances = "all",
+    instances: options.Instances = None,
     split: options.Split = False,
     method: options.Method = Request.method,
     aggregator: options.Aggregator = None,
-    samples: options.Samples = str(Request.samples),
+    samples: options.Samples = None,
     tolerance: options.Tolerance = None,
     antithetic: options.Antithetic = False,
     noise: options.Noise = Request.noise,
@@ -77,10 +98,10 @@ def run(
     The same command goes on where it was interrupted.
     """
     labels, mask = selection(instances, split=split)
-    request = Request(
+    asked = _given(
         method=method,
         aggregator=aggregator,
-        samples=copies(samples),
+        samples=None if samples is None else copies(samples),
         tolerance=tolerance,
         antithetic=antithetic,
         noise=noise,
@@ -89,19 +110,30 @@ def run(
         layer=layer,
         score=score,
         class_name=class_name,
+        class_index=class_index,
         threshold=threshold,
         min_volume_mm3=min_volume,
         instances=labels,
         split=split,
         rows=rows,
         crop_mm=crop,
+        tta=tta,
         device=device,
         engine=engine,
         batch=batch,
         precision=precision,
     )
-    target = Target(out, overwrite, append, dry_run)
-    _run(plugin, request, Files(tuple(images or ()), reference, checkpoint, mask), target)
+    Request(**asked)  # what makes no sense should not wait for the model
+    files = Files(tuple(images or ()), reference, checkpoint, mask)
+    part = Part(is_chosen=instances is not None, is_whole=full)
+    how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
+    words = own.Words(plugin, model, bundle, *how)
+    _run(words, asked, part, files, Target(out, overwrite, append, dry_run))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """The options that were given, or have a default of their own."""
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def copies(samples: str) -> int | Literal["auto"]:
@@ -114,8 +146,9 @@ def copies(samples: str) -> int | Literal["auto"]:
         raise SegxaiError(f"--samples {samples}: give an integer, or auto") from None
 
 
-def selection(instances: str, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
+def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
     """Labels and mask from `all`, `1,2,5` or a path."""
+    instances = instances or "all"
     parts = instances.split(",")
     if instances != "all" and not all(part.strip().isdecimal() for part in parts):
         if not Path(instances).is_file():
@@ -161,25 +194,67 @@ def _listed(channels: tuple[str, ...]) -> str:
     return ", ".join(channels)
 
 
-def _run(plugin: str, request: Request, files: Files, target: Target) -> None:
+def _run(words: own.Words, asked: dict[str, Any], part: Part, files: Files, target: Target) -> None:
     from segxai.cli.watching import watched
     from segxai.drafts import sole_writer
-    from segxai.plugins import load_adapter
 
+    words.check()
     _check(files, target)
     with watched(afterwards=GOES_ON) as progress:
-        task = _task(load_adapter(plugin), request, files, progress)
-        out = target.out or Path(f"{plugin}_{task.case.name}.h5")
+        adapter = _adapter(words, files)
+        request = _request(adapter, asked, part, files, progress)
+        task = _task(adapter, request, files, progress)
+        out = target.out or Path(f"{words.plugin or adapter.name}_{task.case.name}.h5")
         _check_out(out, files, overwrite=target.overwrite)
         if target.dry_run:
-            words = _estimate(task, out, target)
+            cost = _estimate(task, out, target)
             progress.close()
-            typer.echo(words)
+            typer.echo(cost)
             return
         with sole_writer(out):
             name = _explain(task, out, target)
         progress.close()
         _report(out, name)
+
+
+def _adapter(words: own.Words, files: Files) -> "Adapter":
+    """The adapter of a plugin, or of a model of one's own."""
+    if words.plugin is not None:
+        from segxai.plugins import load_adapter
+
+        return load_adapter(words.plugin).of(files.checkpoint)
+    if not files.images:
+        raise SegxaiError("a model of your own has no embedded case: give it images")
+    from segxai.cases import input_names
+
+    def files_of(channels: tuple[str, ...]) -> dict[str, Path]:
+        return files_by_channel(files.images, input_names(channels, files.images))
+
+    return own.own_adapter(words, files.checkpoint, files_of)
+
+
+def _request(
+    adapter: "Adapter",
+    asked: dict[str, Any],
+    part: Part,
+    files: Files,
+    progress: "TerminalProgress",
+) -> Request:
+    """What is asked for; of a slow model's embedded case a part, unless all of it is wanted."""
+    if files.images or part.is_whole:
+        return Request(**asked)
+    usual = dict(adapter.embedded_request)
+    if part.is_chosen:
+        usual.pop("instances", None)
+    usual = {name: value for name, value in usual.items() if name not in asked}
+    if usual:
+        words = ", ".join(f"{name} {_in_words(value)}" for name, value in usual.items())
+        progress.say(f"of the embedded case a part, which is quick: {words}; --full takes it all")
+    return Request(**{**usual, **asked})
+
+
+def _in_words(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _check(files: Files, target: Target) -> None:
@@ -188,6 +263,8 @@ def _check(files: Files, target: Target) -> None:
         raise SegxaiError("--overwrite and --append exclude each other: give one of them")
     if files.reference and not files.images:
         raise SegxaiError("--reference belongs to images: give them, too")
+    if files.checkpoint and not files.checkpoint.exists():
+        raise SegxaiError(f"no checkpoint at {files.checkpoint}")
     if target.out:
         _check_out(target.out, files, overwrite=target.overwrite)
 
@@ -198,9 +275,12 @@ def _check_out(out: Path, files: Files, *, overwrite: bool) -> None:
 
     check_writable(out)
     masks_and_weights = filter(None, (files.reference, files.checkpoint, files.mask))
-    inputs = [*map(Path, files.images), *masks_and_weights]
-    if out.absolute() in [path.absolute() for path in inputs]:
-        raise SegxaiError(f"--out {out} is one of the files to read; name another")
+    named = [name for image in files.images if (name := image.partition("=")[2])]
+    inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *masks_and_weights)}
+    for written in (out, out.with_suffix(".png")):
+        if written.absolute() in inputs:
+            what = "is" if written == out else f"would write its picture to {written}, which is"
+            raise SegxaiError(f"--out {out} {what} one of the files to read; name another")
     if overwrite:
         check_replaceable(out)
 
@@ -223,7 +303,7 @@ def _task(
 
 def _case(adapter: "Adapter", files: Files) -> "Case":
     if files.images:
-        return adapter.load_case(files_by_channel(files.images, adapter.channels), files.reference)
+        return adapter.load_case(files_by_channel(files.images, adapter.files), files.reference)
     return replace(adapter.embedded_case(), name="embedded")
 
 

@@ -1,0 +1,163 @@
+"""Layer-wise relevance propagation (LRP) of an instance, by zennit: methods for segxai."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from zennit.canonizers import NamedMergeBatchNorm
+from zennit.composites import LayerMapComposite
+from zennit.rules import Epsilon, Norm, Pass, ZPlus
+from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
+
+from segxai import Attribution, Instance, Method, Predictor, SegxaiError, Settings, hookimpl
+from segxai.cropping import crop_to_support
+from segxai.methods.gradient import InstanceGradient
+from segxai.outputs import logits_of
+from segxai.segmentation import frozen
+
+EPSILON = 1e-6
+OTHERS = [(Activation, Pass()), (AvgPool, Norm()), (BatchNorm, Pass())]
+RULES = {
+    "lrp": [(Linear, Epsilon(EPSILON)), *OTHERS],
+    "lrp_plus": [(Convolution, ZPlus()), (Linear, Epsilon(EPSILON)), *OTHERS],
+}
+SUMMARIES = {
+    "lrp": "relevance by the epsilon rule: what each input voxel adds to the instance's mean logit",
+    "lrp_plus": "relevance by the z-plus rule in convolutions: positive evidence alone",
+}
+
+
+def attribute(
+    name: str, predictor: Predictor, image: Tensor, instance: Instance, settings: Settings
+) -> Attribution:
+    """The relevance of the input for the mean logit of an instance, in logits.
+
+    zennit replaces the backward pass of each layer by its rule. What lies above the network (the
+    blend of the windows, the mean over the domain) is linear, so the network's logits get the
+    relevance gradient x logit, and one backward pass for each window does the rest: that of the
+    mean gradient.
+    """
+    if settings.score != "logit":
+        raise SegxaiError(f"method {name!r} decomposes the logit: give no --score {settings.score}")
+    with relevance_rules(predictor, image, name) as scores:
+        mean = InstanceGradient(predictor, "mean", tick=settings.tick)
+        values = mean.attribute(image, instance=instance)[0].cpu().numpy()
+    facts = {"rule": name, "mean_logit": sum(scores), "relevance": float(values.sum())}
+    whole = Attribution(instance.label, values, (0,) * (image.ndim - 2), facts=facts)
+    return crop_to_support(whole, predictor.on_image(instance))
+
+
+@contextmanager
+def relevance_rules(predictor: Predictor, image: Tensor, name: str) -> Iterator[list[float]]:
+    """A network whose backward pass carries relevance; afterwards as it was.
+
+    Yields
+    ------
+    list of float
+        How much of the score each backward pass starts with: filled as they run.
+    """
+    network, scores = predictor.network, []
+
+    def start(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        found: Tensor = StartRelevance.apply(logits_of(output), scores)
+        return found
+
+    with ExitStack() as stack:
+        stack.enter_context(merged_batch_norms(predictor, image))
+        composite = LayerMapComposite(RULES[name])
+        stack.callback(composite.remove)  # also if it fails half-way
+        composite.register(network)
+        stack.callback(network.register_forward_hook(start).remove)
+        yield scores
+
+
+class StartRelevance(torch.autograd.Function):
+    """The logits as they are; backwards, gradient x logit: the relevance of each logit."""
+
+    @staticmethod
+    def forward(context: Any, logits: Tensor, scores: list[float]) -> Tensor:
+        """The same values."""
+        context.save_for_backward(logits)
+        context.scores = scores
+        return logits.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """What each logit adds to the score."""
+        relevance = gradient * context.saved_tensors[0]
+        context.scores.append(float(relevance.sum()))
+        return relevance, None
+
+
+@contextmanager
+def merged_batch_norms(predictor: Predictor, image: Tensor) -> Iterator[None]:
+    """Every batch norm becomes a part of the convolution whose output it gets.
+
+    Which one that is, is seen in a forward pass: layers may be registered in any order.
+
+    Raises
+    ------
+    SegxaiError
+        If the network then predicts something else: the convolution's output is used elsewhere.
+    """
+    with frozen(predictor.network), torch.no_grad():
+        before, pairs = _traced(predictor, image)
+        merges = []
+        try:
+            for batch_norm, linear in pairs.items():
+                merges.append(NamedMergeBatchNorm([]))  # empty: the pairs are known
+                merges[-1].register((linear,), batch_norm)
+            after = _window_logits(predictor, image)
+            if (after - before).abs().max() > 1e-3 * before.abs().max():
+                raise SegxaiError(
+                    "LRP cannot merge the batch norms of this network into its layers"
+                )
+            with torch.enable_grad():
+                yield
+        finally:
+            for merge in reversed(merges):
+                merge.remove()
+
+
+def _traced(predictor: Predictor, image: Tensor) -> tuple[Tensor, dict[nn.Module, nn.Module]]:
+    """The logits of a window, and for each batch norm in it the layer whose output it gets."""
+    made: list[tuple[Tensor, nn.Module]] = []
+    pairs: dict[nn.Module, nn.Module] = {}
+
+    def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if any(module is layer for _, layer in made):
+            raise SegxaiError("LRP needs a network whose layers run once: one of this runs again")
+        found = [layer for tensor, layer in made if tensor is inputs[0]]
+        made.append((output, module))
+        is_scaled = isinstance(module, BatchNorm) and module.weight is not None
+        if is_scaled and found and isinstance(found[0], Linear):
+            pairs[module] = found[0]
+
+    layers = [one for one in predictor.network.modules() if isinstance(one, (Linear, BatchNorm))]
+    hooks = [layer.register_forward_hook(look) for layer in layers]
+    try:
+        return _window_logits(predictor, image), pairs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _window_logits(predictor: Predictor, image: Tensor) -> Tensor:
+    window = predictor.layout.windows[0]
+    return predictor.window_logits(image[window.inside(predictor.layout.shape).index], window)
+
+
+@hookimpl
+def segxai_method(name: str) -> Method | None:
+    """The method of this name, as in `--method lrp`."""
+    if name not in RULES:
+        return None
+    return Method(
+        name=name,
+        summary=SUMMARIES[name],
+        attribute=partial(attribute, name),
+        reference="Bach et al. 2015, doi:10.1371/journal.pone.0130140",
+    )

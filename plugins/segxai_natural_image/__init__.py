@@ -1,0 +1,1 @@
+"""Natural images: semantic and instance segmenters of others, and an embedded one for coins."""

@@ -1,0 +1,127 @@
+"""Cases: a picture as its network takes it, with its instances on the picture's own pixels."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from segxai.errors import SegxaiError
+from segxai.grids import times
+from segxai.pictures import Picture, load_picture, load_picture_labels
+from segxai.types import Case, Grid, Source
+
+INPUT = "image"
+Pixels = Float[np.ndarray, "3 y x"]  # red, green and blue from 0 to 255
+
+
+@dataclass(frozen=True)
+class Feed:
+    """How a picture becomes a network's input.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Names of the network's input channels.
+    apply : callable
+        Maps the pixels to the input (channel, h, w), resized and normalised: the picture's corners
+        are the input's.
+    unit : str
+        What 1 means in the input.
+    notes : callable
+        Maps the pixels to what is worth saying of that.
+    """
+
+    channels: tuple[str, ...]
+    apply: Callable[[Pixels], Float[np.ndarray, "channel h w"]]
+    unit: str
+    notes: Callable[[Pixels], tuple[str, ...]] = lambda pixels: ()
+
+    def case(self, pixels: Pixels, name: str) -> Case:
+        """The case of a picture that comes from no file."""
+        image = self.apply(pixels)
+        source = Grid.unit(pixels.shape[1:])
+        is_flat = bool((pixels == pixels[:, :1, :1]).all())
+        return Case(
+            name=name,
+            image=np.ascontiguousarray(image, dtype=np.float32),
+            channels=self.channels,
+            grid=resized(source, image.shape[1:]),
+            foreground=np.ones(image.shape[1:], dtype=bool),
+            input_unit=self.unit,
+            source_grid=source,
+            domains_on_source=True,
+            picture=np.moveaxis(pixels, 0, -1).round().astype(np.uint8),
+            notes=(*_resizing(source.shape, image.shape[1:]), *self.notes(pixels)),
+            warnings=("the picture has one colour everywhere",) if is_flat else (),
+        )
+
+    def load(self, files: Mapping[str, Path], reference: Path | None) -> Case:
+        """The case of a picture file, perhaps with the objects that an expert drew.
+
+        Parameters
+        ----------
+        files : mapping
+            The file of "image".
+        reference : Path, optional
+            A mask of the picture's size, not 0 where there are objects of the class.
+
+        Raises
+        ------
+        SegxaiError
+            If a file cannot be used, or the mask has another size.
+        """
+        picture = load_picture(files[INPUT], INPUT)
+        case = self.case(picture.pixels, files[INPUT].name.split(".")[0] or INPUT)
+        case = replace(case, sources=(picture.source,), notes=_notes(picture, case))
+        return case if reference is None else with_reference(case, reference)
+
+
+def resized(source: Grid, shape: tuple[int, ...]) -> Grid:
+    """The grid of another shape whose outer borders, not whose pixel centres, are the source's."""
+    steps = np.array(source.shape) / np.array(shape)
+    change = np.diag([*steps, 1.0])
+    change[:-1, -1] = (steps - 1) / 2
+    return Grid(tuple(int(n) for n in shape), source.affine @ change)
+
+
+def with_reference(case: Case, path: Path) -> Case:
+    """The case with the objects that an expert drew."""
+    labels, source = _labels(path, "reference", case)
+    return replace(case, reference=labels != 0, sources=(*case.sources, source))
+
+
+def load_mask(path: Path, case: Case) -> Int[np.ndarray, "y x"]:
+    """An integer mask on the picture's own pixels.
+
+    Raises
+    ------
+    SegxaiError
+        If it cannot be used, or has another size.
+    """
+    return _labels(path, "mask of instances", case)[0]
+
+
+def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "y x"], Source]:
+    labels, source = load_picture_labels(path, role)
+    shape = case.domain_grid.shape
+    if labels.shape != shape:
+        raise SegxaiError(
+            f"{role} {source.name} has {times(labels.shape)} pixels, the picture {times(shape)} "
+            "(rows x columns); give one of the same size"
+        )
+    return labels, source
+
+
+def _resizing(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, ...]:
+    if before == after:
+        return ()
+    return (
+        f"resized from {times(before)} to {times(after)} pixels (rows x columns) for the network; "
+        "instances are those of the picture's own pixels",
+    )
+
+
+def _notes(picture: Picture, case: Case) -> tuple[str, ...]:
+    return (*picture.notes, *case.notes)

@@ -1,0 +1,96 @@
+"""Coins: the embedded case, how the embedded network is fed, and how its logits are read."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from segxai.adapter import Adapter
+from segxai.readout import Readout
+from segxai.segmentation import Predictor, whole_image
+from segxai.types import Case
+from segxai_natural_image.cases import INPUT, Feed, Pixels, load_mask, with_reference
+from segxai_natural_image.coin_network import (
+    CLASSES,
+    DIVISOR,
+    MEAN,
+    STANDARD_DEVIATION,
+    STRIDE,
+    CoinNetwork,
+    load_coin_network,
+    weights_file,
+)
+
+LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # of red, green, blue: ITU-R BT.601
+DRAWN = Path(__file__).parent / "case" / "coins.png"
+SMALLEST_PIXELS = 100.0  # of a component that counts as a coin
+
+
+def grey_input(pixels: Pixels) -> Float[np.ndarray, "1 y x"]:
+    """The picture's luminance, normalised as in training."""
+    grey = np.tensordot(LUMINANCE, pixels, axes=1)[None]
+    return np.asarray((grey - MEAN) / STANDARD_DEVIATION, dtype=np.float32)
+
+
+def _notes(pixels: Pixels) -> tuple[str, ...]:
+    is_grey = bool((pixels[:1] == pixels[1:]).all())
+    return () if is_grey else ("colours became grey: 0.299 red + 0.587 green + 0.114 blue",)
+
+
+FEED = Feed(("grey",), grey_input, f"{STANDARD_DEVIATION:g} grey values", _notes)
+
+
+def embedded_case() -> Case:
+    """The photograph of 24 coins that comes with scikit-image, with the coins as drawn."""
+    from skimage.data import coins  # a file of that package; nothing is downloaded
+
+    grey = coins().astype(np.float32)
+    return with_reference(FEED.case(np.stack([grey] * 3), "embedded"), DRAWN)
+
+
+def predict_coins(network: nn.Module, case: Case) -> Predictor:
+    """The network on the whole picture, its logits interpolated to every pixel."""
+    layout = whole_image(case.grid.shape, DIVISOR)
+    padded = layout.windows[0].size
+    fine = Readout.linear(tuple(n // STRIDE for n in padded), padded)
+    return Predictor(network, layout, readout=cropped(fine, case.grid.shape))
+
+
+def cropped(readout: Readout, shape: tuple[int, ...]) -> Readout:
+    """The same map, without what lies behind a shape at the end of each axis."""
+    return Readout(tuple(one[:, :size] for one, size in zip(readout.matrices, shape, strict=True)))
+
+
+def is_coin_checkpoint(path: Path) -> bool:
+    """Whether a file holds weights of the embedded network, perhaps trained again."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, "pt") as file:
+            return set(file.keys()) == set(CoinNetwork().state_dict())
+    except (OSError, SafetensorError):
+        return False  # what is wrong with it is said where it is read
+
+
+def coin_adapter(name: str) -> Adapter:
+    """The adapter of the embedded network."""
+    return Adapter(
+        name=name,
+        channels=FEED.channels,
+        classes=CLASSES,
+        load_network=load_coin_network,
+        load_case=FEED.load,
+        load_labels=load_mask,
+        embedded_case=embedded_case,
+        weights=lambda checkpoint: checkpoint or weights_file(),
+        target_class="coin",
+        inputs=(INPUT,),
+        threshold=None,
+        min_volume_mm3=SMALLEST_PIXELS,
+        predictor=predict_coins,
+        layer="joined",
+        embedded_request={"samples": 12},
+        summary="coins on a photograph; with --checkpoint, models of transformers and torchvision",
+    )

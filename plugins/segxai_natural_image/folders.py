@@ -1,0 +1,145 @@
+"""Folders: models of Hugging Face transformers, as `save_pretrained` wrote them."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from segxai.errors import SegxaiError, one_line
+from segxai_natural_image.extras import library, quiet
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+QUERIES = ("mask2former", "maskformer")  # types whose post-processing is known here
+ASK = f"give a folder that save_pretrained wrote: {CONFIG}, {WEIGHTS}, preprocessor_config.json"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A model's folder, and what its configuration says.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    config : Any
+        Its `PretrainedConfig`.
+    finds_instances : bool
+        Whether each of the model's queries is an instance, or each logit a class.
+    """
+
+    path: Path
+    config: Any
+    finds_instances: bool
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the logits."""
+        names: Mapping[int, str] = self.config.id2label
+        return tuple(names.get(n, f"class {n}") for n in range(self.config.num_labels))
+
+    @property
+    def weights(self) -> Path:
+        """The file of weights; the folder, where there are several."""
+        file = self.path / WEIGHTS
+        return file if file.is_file() else self.path
+
+
+def read_folder(path: Path) -> Folder:
+    """What a folder's configuration says, without its weights.
+
+    Raises
+    ------
+    SegxaiError
+        If it is no segmentation model of transformers, or one that is not known here.
+    """
+    kind = _model_type(path)
+    library("transformers")
+    from transformers.models.auto import modeling_auto
+
+    semantic = modeling_auto.MODEL_FOR_SEMANTIC_SEGMENTATION_MAPPING_NAMES
+    instance = modeling_auto.MODEL_FOR_UNIVERSAL_SEGMENTATION_MAPPING_NAMES
+    names = {**semantic, **{kind: instance[kind] for kind in QUERIES}}
+    if kind not in names:
+        raise SegxaiError(
+            f"{path.name} is a model of type {kind!r}, which segxai does not know to segment; "
+            f"known: {', '.join(sorted(semantic))}, and with instances {', '.join(QUERIES)}"
+        )
+    config = _config(path)
+    made_for = config.architectures or [names[kind]]
+    if names[kind] not in made_for:
+        raise SegxaiError(
+            f"{path.name} holds the weights of {', '.join(made_for)}, which do not segment; give a "
+            f"folder of {names[kind]}"
+        )
+    return Folder(path, config, kind in QUERIES)
+
+
+def load_folder(folder: Folder) -> nn.Module:
+    """The folder's model in eval mode and float32. Nothing in the folder can run code.
+
+    Raises
+    ------
+    SegxaiError
+        If its weights cannot be read, or some are missing.
+    """
+    transformers = library("transformers")
+    loader = (
+        transformers.AutoModelForUniversalSegmentation
+        if folder.finds_instances
+        else transformers.AutoModelForSemanticSegmentation
+    )
+    try:
+        with quiet():
+            model, report = loader.from_pretrained(
+                folder.path,
+                config=folder.config,
+                local_files_only=True,
+                trust_remote_code=False,
+                weights_only=True,
+                dtype="float32",
+                output_loading_info=True,
+            )
+    # What transformers raises for weights that it cannot use has many types.
+    except Exception as error:
+        raise SegxaiError(
+            f"the weights of {folder.path.name} cannot be loaded ({one_line(error)}); {ASK}"
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise SegxaiError(
+            f"{folder.path.name} lacks {len(missing)} tensors of {type(model).__name__}, such as "
+            f"{missing[0]!r}; give the folder of a model that was trained to segment"
+        )
+    network: nn.Module = model.eval()
+    return network
+
+
+def _model_type(path: Path) -> str:
+    """The type of model, from the JSON alone: transformers takes seconds to import."""
+    file = path / CONFIG
+    if not file.is_file():
+        raise SegxaiError(f"folder {path} has no {CONFIG}: it is no model of transformers; {ASK}")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SegxaiError(f"{file} is no JSON ({one_line(error)}); {ASK}") from error
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    if not isinstance(kind, str):
+        raise SegxaiError(f"{file} names no model_type: it is no model of transformers; {ASK}")
+    return kind
+
+
+def _config(path: Path) -> Any:
+    transformers = library("transformers")
+    try:
+        with quiet():
+            return transformers.AutoConfig.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
+    # As for weights.
+    except Exception as error:
+        raise SegxaiError(f"{path / CONFIG} cannot be used ({one_line(error)}); {ASK}") from error

@@ -1,0 +1,96 @@
+"""Processors: how a model of transformers wants its pictures, as its own image processor says."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch.nn import functional
+
+from segxai.errors import SegxaiError, one_line
+from segxai.normalising import MEAN, STD
+from segxai_natural_image.cases import Feed, Pixels
+from segxai_natural_image.extras import library, quiet
+
+FILES = ("preprocessor_config.json", "processor_config.json")
+COLOURS = ("red", "green", "blue")
+STEP = 32  # sizes of a picture that nothing is said of are rounded to a multiple of it
+
+
+def feed_of(folder: Path) -> tuple[Feed, tuple[str, ...]]:
+    """How a folder's model is fed, and what a user should know of it.
+
+    Cropping and padding are left out, so that the whole picture is seen, and nothing else.
+
+    Raises
+    ------
+    SegxaiError
+        If the folder's image processor cannot be loaded.
+    """
+    if not any((folder / name).is_file() for name in FILES):
+        return Feed(COLOURS, imagenet, "standard deviation"), (
+            f"no {FILES[0]} in {folder.name}: colours are normalised as ImageNet's, and the "
+            f"picture keeps its size but for rounding to multiples of {STEP}",
+        )
+    processor = _load(folder)
+    cuts = [name for name in ("do_center_crop", "do_pad", "pad_size") if _is_on(processor, name)]
+    for name in cuts:
+        setattr(processor, name, None if name == "pad_size" else False)
+    is_flipped = _is_on(processor, "do_flip_channel_order")
+    feed = Feed(
+        COLOURS[::-1] if is_flipped else COLOURS,
+        lambda pixels: _processed(processor, pixels),
+        _unit(processor),
+    )
+    return feed, tuple(
+        f"{name} of its image processor is left out: the whole picture is explained"
+        for name in cuts
+    )
+
+
+def imagenet(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
+    """Colours normalised as ImageNet's, in sizes that divide by 32."""
+    size = tuple(STEP * max(round(n / STEP), 1) for n in pixels.shape[1:])
+    colours = torch.from_numpy(pixels / np.float32(255))
+    mean, std = (torch.tensor(one)[:, None, None] for one in (MEAN, STD))
+    normalised = (colours - mean) / std
+    if size != pixels.shape[1:]:
+        normalised = functional.interpolate(
+            normalised[None], size=size, mode="bilinear", antialias=True
+        )[0]
+    return normalised.numpy()
+
+
+def _load(folder: Path) -> Any:
+    transformers = library("transformers")
+    try:
+        with quiet():
+            return transformers.AutoImageProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+    # What transformers raises for a file that it does not understand has many types.
+    except Exception as error:
+        raise SegxaiError(
+            f"the image processor of {folder.name} cannot be loaded ({one_line(error)}); mend its "
+            f"{FILES[0]}, or remove it: ImageNet's normalisation is used then"
+        ) from error
+
+
+def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w"]:
+    """What the processor makes of a picture; it takes whole numbers, rows first."""
+    rgb = np.moveaxis(pixels, 0, -1).round().astype(np.uint8)
+    with quiet():
+        found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
+    return np.asarray(found["pixel_values"][0].numpy(), dtype=np.float32)
+
+
+def _unit(processor: Any) -> str:
+    """What 1 means after the processor."""
+    if _is_on(processor, "do_normalize"):
+        return "standard deviation"
+    return "full scale" if _is_on(processor, "do_rescale") else "input unit"
+
+
+def _is_on(processor: Any, name: str) -> bool:
+    return bool(getattr(processor, name, None))

@@ -1,0 +1,40 @@
+"""Surest: which of a model's candidates count as detections, by falling score."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from segxai.errors import SegxaiError
+
+SURE = 0.5  # the default of transformers' `post_process_instance_segmentation`
+
+
+def surest(
+    scores: Float[Tensor, " candidate"],
+    labels: Int[Tensor, " candidate"],
+    masks: Bool[Tensor, "candidate y x"],
+    classes: Sequence[str],
+) -> Int[Tensor, " detection"]:
+    """The candidates with a mask and a score of at least 0.5, by falling score.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none.
+    """
+    order = scores.argsort(descending=True, stable=True)
+    shown = order[masks.flatten(1).any(dim=1)[order]]
+    kept = shown[scores[shown] >= SURE]
+    if len(kept):
+        return kept
+    best = "no candidate has a mask"
+    if len(shown):
+        best = f"the surest is {classes[int(labels[shown[0]])]} with {float(scores[shown[0]]):.2f}"
+    raise SegxaiError(f"the model detects nothing with a score of {SURE:g} or more; {best}")
+
+
+def domains(masks: Bool[Tensor, "detection y x"]) -> tuple[Int[np.ndarray, "_ axis"], ...]:
+    """The voxels of each mask."""
+    return tuple(np.argwhere(mask) for mask in masks.cpu().numpy())

@@ -1,0 +1,203 @@
+"""Files: weights of torchvision's segmentation models, told apart by their names and shapes."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segxai.checkpoints import COUNTER, fill, read_tensors
+from segxai.errors import SegxaiError
+from segxai_natural_image.cases import Feed, Pixels
+from segxai_natural_image.extras import library
+
+DEPTH = 3  # of the wrappings of training scripts
+BACKBONE, AUXILIARY = "backbone.", "aux_classifier."
+SHORTER = 520  # pixels of the input: torchvision's preset for semantic segmentation
+LRASPP, MASKS = "classifier.low_classifier.weight", "roi_heads.box_predictor.cls_score.weight"
+SEMANTIC = "classifier.4.weight"  # of FCN and DeepLabV3
+BUILDERS = {
+    SEMANTIC: (
+        "deeplabv3_resnet50",
+        "deeplabv3_resnet101",
+        "deeplabv3_mobilenet_v3_large",
+        "fcn_resnet50",
+        "fcn_resnet101",
+    ),
+    LRASPP: ("lraspp_mobilenet_v3_large",),
+    MASKS: ("maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"),
+}
+KNOWN = "FCN, DeepLabV3, LRASPP and Mask R-CNN"
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A file of weights, and the model of torchvision to which they belong.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    architecture : str
+        The name of torchvision's function that builds the model.
+    classes : tuple of str
+        Names, in the order of the logits.
+    auxiliary_classes : int
+        Of the auxiliary head; 0 where the file has none.
+    is_frozen : bool
+        Whether batch norm was frozen in training: its statistics are then stored differently.
+    """
+
+    path: Path
+    architecture: str
+    classes: tuple[str, ...]
+    auxiliary_classes: int
+    is_frozen: bool
+
+    @property
+    def finds_instances(self) -> bool:
+        """Whether boxes are found, or each logit is a class."""
+        return self.architecture in BUILDERS[MASKS]
+
+
+def read_file(path: Path) -> WeightsFile:
+    """Which model of torchvision a file of weights belongs to.
+
+    Raises
+    ------
+    SegxaiError
+        If the file cannot be read without running code, or belongs to another model.
+    """
+    tensors = _tensors(read_tensors(path))
+    last = next((name for name in BUILDERS if name in tensors), None)
+    if last is None:
+        some = next(iter(tensors), "nothing")
+        raise SegxaiError(
+            f"{path.name} holds weights of no segmentation model of torchvision ({KNOWN}): its "
+            f"{len(tensors)} tensors begin with {some!r}; for a model of transformers give its "
+            "folder, for one of your own --model package.module:factory"
+        )
+    library("torchvision")
+    count = len(tensors[last])
+    auxiliary = tensors.get(f"{AUXILIARY}4.weight", torch.empty(0))
+    is_frozen = last == MASKS and not any(
+        name.startswith(BACKBONE) and name.endswith(COUNTER) for name in tensors
+    )
+    architecture = _fitting(tensors, BUILDERS[last], count, path)
+    return WeightsFile(path, architecture, _names(last, count), len(auxiliary), is_frozen)
+
+
+def load_file(file: WeightsFile) -> nn.Module:
+    """The file's model in eval mode, without an auxiliary head.
+
+    Raises
+    ------
+    SegxaiError
+        If the weights do not fit after all.
+    """
+    network: Any = _build(file.architecture, len(file.classes), is_frozen=file.is_frozen)
+    if file.auxiliary_classes:
+        network.aux_classifier = _auxiliary(file)
+    fill(network, file.path, f"{file.architecture} of torchvision")
+    if file.auxiliary_classes:
+        network.aux_classifier = None
+    model: nn.Module = network.eval()
+    return model
+
+
+def semantic_feed() -> Feed:
+    """As torchvision's preset for semantic segmentation feeds its models."""
+    return Feed(("red", "green", "blue"), _preset, "standard deviation")
+
+
+def _preset(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
+    presets = library("torchvision.transforms._presets")
+    preset = presets.SemanticSegmentation(resize_size=SHORTER)
+    found: Tensor = preset(torch.from_numpy(pixels.round().astype(np.uint8)))
+    return found.numpy()
+
+
+def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors by torchvision's names, from within what training scripts wrap them in."""
+    part = _largest(content, DEPTH)
+    first = next((name for name in part if BACKBONE in name), BACKBONE)
+    prefix = first[: first.index(BACKBONE)]
+    return {name.removeprefix(prefix): one for name, one in part.items() if name.startswith(prefix)}
+
+
+def _largest(content: Mapping[str, Any], depth: int) -> dict[str, Tensor]:
+    """The mapping within a checkpoint that holds the most tensors."""
+    here = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
+    inner = [one for one in content.values() if isinstance(one, Mapping)] if depth else []
+    return max([here, *(_largest(one, depth - 1) for one in inner)], key=len)
+
+
+def _fitting(
+    tensors: Mapping[str, Tensor], architectures: tuple[str, ...], count: int, path: Path
+) -> str:
+    """The architecture whose names and shapes are those of the file."""
+    found = _shapes(tensors)
+    differing: dict[str, list[str]] = {}
+    for name in architectures:
+        with torch.device("meta"):
+            wanted = _shapes(_build(name, count).state_dict())
+        differing[name] = sorted({one for one, _ in wanted.items() ^ found.items()})
+    nearest = min(differing, key=lambda name: len(differing[name]))
+    if not differing[nearest]:
+        return nearest
+    tensor = differing[nearest][0]
+    seen = f"of shape {found[tensor]}" if tensor in found else "missing"
+    raise SegxaiError(
+        f"{path.name} fits none of torchvision's {', '.join(architectures)}: {nearest} comes "
+        f"nearest, but {len(differing[nearest])} tensors differ: {tensor!r}, for one, is {seen}"
+    )
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of what a prediction depends on."""
+    return {
+        name: tuple(one.shape)
+        for name, one in tensors.items()
+        if not name.startswith(AUXILIARY) and not name.endswith(COUNTER)
+    }
+
+
+def _build(architecture: str, classes: int, *, is_frozen: bool = False) -> nn.Module:
+    """The model with random weights."""
+    models = library("torchvision.models")
+    if architecture not in BUILDERS[MASKS]:
+        build: Callable[..., nn.Module] = getattr(models.segmentation, architecture)
+        return build(weights=None, weights_backbone=None, num_classes=classes)
+    build = getattr(models.detection, architecture)
+    network: nn.Module = build(weights=None, weights_backbone=None, num_classes=classes)
+    for part in network.modules():
+        if is_frozen and isinstance(part, nn.BatchNorm2d):
+            part.eps = 0.0  # as torchvision sets it for its own weights: `overwrite_eps`
+    return network
+
+
+def _auxiliary(file: WeightsFile) -> nn.Module:
+    """The head that helps in training, to be filled and thrown away."""
+    tensors = _tensors(read_tensors(file.path))
+    width = tensors[f"{AUXILIARY}0.weight"].shape[1]
+    fcn = library("torchvision.models.segmentation.fcn")
+    head: nn.Module = fcn.FCNHead(width, file.auxiliary_classes)
+    return head
+
+
+def _names(last: str, count: int) -> tuple[str, ...]:
+    """Those of torchvision's own weights, where the number of classes is theirs."""
+    models = library("torchvision.models")
+    weights = (
+        models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+        if last == MASKS
+        else models.segmentation.FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1
+    )
+    names = tuple(weights.meta["categories"])
+    if len(names) == count:
+        return names
+    return ("background", *(f"class {n}" for n in range(1, count))) if count > 1 else ("class 0",)

@@ -1,0 +1,146 @@
+"""The adapter: any model that nnU-Net v2 trained, the embedded one, and the paper's DynUNet."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool
+from segxai_ms_lesion import adapter as ms_lesion
+from segxai_ms_lesion.guards import check_images, check_lesion_contrast
+from torch import nn
+
+from segxai import hookimpl
+from segxai.adapter import Adapter
+from segxai.grids import resample, working_grid
+from segxai.images import file_sha256
+from segxai.segmentation import Predictor
+from segxai.types import Case
+from segxai_nnunet.cases import load_case, load_mask, load_volumes
+from segxai_nnunet.dynunet import THRESHOLD, load_dynunet
+from segxai_nnunet.folder import TRAINER, TrainedModel, in_model_folder, load_model, open_model
+from segxai_nnunet.tiles import STEP, tiles
+
+NAME = "nnunet"
+EMBEDDED = Path(__file__).parent / "weights"
+FEW: Mapping[str, object] = {"instances": (1,), "rows": 8, "samples": 4}
+
+
+@hookimpl
+def segxai_adapter() -> Adapter:
+    """The embedded nnU-Net for lesions of multiple sclerosis; of any other with a checkpoint."""
+    return embedded(EMBEDDED)
+
+
+def embedded(folder: Path) -> Adapter:
+    """The adapter of a model that sees FLAIR and MPRAGE, with the embedded case of `ms_lesion`."""
+    model = open_model(folder)
+    return replace(
+        adapter_of(model),
+        load_case=partial(load_brain, model),
+        embedded_case=partial(embedded_case, model),
+        for_checkpoint=for_checkpoint,
+        min_volume_mm3=5.0,
+        check_objects=check_objects,
+        embedded_request=FEW,
+        summary="lesions of multiple sclerosis on FLAIR and MPRAGE, nnU-Net; or your own nnU-Net",
+    )
+
+
+def for_checkpoint(path: Path) -> Adapter:
+    """The adapter of a folder with a trained model, of a fold, or of a DynUNet's weights."""
+    if in_model_folder(path):
+        return adapter_of(open_model(path))
+    return replace(
+        ms_lesion.segxai_adapter(),
+        name=NAME,
+        load_network=lambda checkpoint: load_dynunet(checkpoint or path),
+        weights=lambda checkpoint: checkpoint or path,
+        for_checkpoint=for_checkpoint,
+        threshold=THRESHOLD,
+        layer=None,
+        notes=("MONAI's DynUNet as in the paper's scripts, fed as the plugin ms_lesion does",),
+        summary="lesions of multiple sclerosis on FLAIR and MPRAGE, the paper's DynUNet",
+    )
+
+
+def adapter_of(model: TrainedModel) -> Adapter:
+    """The adapter of a trained model; it has no embedded case."""
+    plans, dataset = model.plans, model.dataset
+    missing = 3 - len(plans.patch)  # the axis that a 2D network does not see
+    return Adapter(
+        name=NAME,
+        channels=dataset.channels,
+        classes=dataset.classes,
+        load_network=partial(_load_network, model),
+        load_case=partial(load_case, model),
+        load_labels=load_mask,
+        weights=partial(_weights, model),
+        target_class=dataset.target,
+        for_checkpoint=for_checkpoint,
+        threshold=None,
+        activation=dataset.activation,
+        window=(*(1,) * missing, *plans.patch),
+        overlap=1 - STEP,
+        mirror_axes=tuple(missing + axis for axis in model.mirror_axes),
+        predictor=partial(predictor, model),
+        notes=tuple(_notes(model)),
+        summary=f"{plans.dataset} by nnU-Net {plans.configuration}",
+    )
+
+
+def predictor(model: TrainedModel, network: nn.Module, case: Case) -> Predictor:
+    """The network with nnU-Net's tiles on the case's grid."""
+    layout = tiles(case.grid.shape, model.plans.patch)
+    return Predictor(network, layout, activation=model.dataset.activation)
+
+
+def load_brain(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
+    """The case of a pair of brain images, with warnings about what looks wrong with them."""
+    case = load_case(model, files, reference)
+    volumes = load_volumes(model, files)
+    grid = working_grid(volumes[0].grid)
+    flair, mprage = (resample(one.data, one.grid, grid, order=1) for one in volumes)
+    return replace(case, warnings=tuple(check_images(flair, mprage, grid.voxel_volume_mm3)))
+
+
+def embedded_case(model: TrainedModel) -> Case:
+    """The phantom that comes with the plugin `ms_lesion`, as this model's network sees it."""
+    folder = ms_lesion.EMBEDDED
+    files = {channel: folder / f"{channel}.nii.gz" for channel in model.dataset.channels}
+    return replace(load_brain(model, files, folder / "reference.nii.gz"), name="embedded")
+
+
+def check_objects(case: Case, lesions: Bool[np.ndarray, "*grid"]) -> list[str]:
+    """Warnings about lesions that do not look like lesions of MS."""
+    return check_lesion_contrast(case.image, lesions, case.foreground)
+
+
+def _load_network(model: TrainedModel, checkpoint: Path | None) -> nn.Module:
+    """The model's network; a checkpoint of another kind makes another adapter."""
+    return load_model(model if checkpoint is None else open_model(checkpoint))
+
+
+def _weights(model: TrainedModel, checkpoint: Path | None) -> Path:
+    return model.checkpoints[0]
+
+
+def _notes(model: TrainedModel) -> list[str]:
+    plans, count = model.plans, len(model.checkpoints)
+    folds = [f"{one.parent.name}/{one.name}" for one in model.checkpoints]
+    notes = [f"nnU-Net {plans.configuration} of {plans.dataset}, {', '.join(folds)}"]
+    if count > 1:
+        sums = ", ".join(file_sha256(one)[:12] for one in model.checkpoints)
+        notes = [f"{notes[0]}: the mean of their logits; sha256 {sums}"]
+    if model.mirror_axes:
+        axes = ", ".join(str(axis) for axis in model.mirror_axes)
+        notes.append(
+            f"nnU-Net's own predictor also averages over mirror images (axes {axes}) unless told "
+            f"not to; --tta does so here and takes {2 ** len(model.mirror_axes)} times as long"
+        )
+    if model.trainer != TRAINER:
+        notes.append(
+            f"trained by {model.trainer}; the network is built from the plans, as {TRAINER} does"
+        )
+    return notes

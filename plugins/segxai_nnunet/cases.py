@@ -1,0 +1,143 @@
+"""Read images and masks as nnU-Net reads them, and bring them to the network's grid."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Int
+
+from segxai.errors import SegxaiError
+from segxai.grids import describe_change, resample, times
+from segxai.images import Volume, check_same_grid, check_varies, load_labels, load_volume
+from segxai.types import Case, Grid, Source
+from segxai.volumes import is_for_itk
+from segxai_nnunet.folder import TrainedModel
+from segxai_nnunet.normalisation import unit_of
+from segxai_nnunet.plans import Plans
+from segxai_nnunet.preprocessing import Prepared, network_order, prepare
+
+SAME_SIZE = 1e-4  # of a voxel: rounding in headers is below
+
+
+def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
+    """The images of a case as the model's network sees them.
+
+    Parameters
+    ----------
+    files : mapping
+        A 3D image for each channel, on one grid.
+    reference : Path, optional
+        Objects of the class as an expert drew them, non-zero, on the same grid.
+
+    Raises
+    ------
+    SegxaiError
+        If a file cannot be used, or the grids differ.
+    """
+    volumes = load_volumes(model, files)
+    source = volumes[0].grid
+    exact, warnings = _as_in_header(files[model.dataset.channels[0]], source)
+    prepared = prepare(np.stack([one.data for one in volumes]), exact, model.plans)
+    case = Case(
+        name=files[model.dataset.channels[0]].name.split(".")[0],
+        image=prepared.image,
+        channels=model.dataset.channels,
+        grid=prepared.grid,
+        foreground=prepared.foreground,
+        input_unit=unit_of(model.plans.schemes),
+        source_grid=source,
+        sources=tuple(one.source for one in volumes),
+        notes=_notes(source, prepared, model.plans),
+        warnings=warnings,
+    )
+    if reference is None:
+        return case
+    labels, found = _labels_on_grid(reference, "reference", case)
+    return replace(case, reference=labels != 0, sources=(*case.sources, found))
+
+
+def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]:
+    """The images of a case as they are in their files, checked.
+
+    Raises
+    ------
+    SegxaiError
+        If a file cannot be used, or the grids differ.
+    """
+    volumes = [load_volume(files[channel], channel) for channel in model.dataset.channels]
+    for volume in volumes:
+        check_varies(volume)
+    check_same_grid(*volumes)
+    return volumes
+
+
+def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
+    """An integer mask on the input's grid, brought to the network's; labels are kept.
+
+    Raises
+    ------
+    SegxaiError
+        If it cannot be used, lies on another grid, or loses a label on the way.
+    """
+    labels, _ = _labels_on_grid(path, "mask of instances", case)
+    return labels
+
+
+def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
+    """The grid with the voxel size of the file's header, and a warning where that is another one.
+
+    The sizes that an oblique affine implies are rounded, and nnU-Net goes by the header: where the
+    size of the resampled image is near a half, the last digit decides about a voxel.
+    """
+    if is_for_itk(path):
+        return grid, ()
+    header: Any = nib.load(path).header
+    steps = np.array(header.get_zooms()[:3], dtype=np.float64)
+    change = steps / grid.spacing
+    if np.allclose(change, 1, rtol=0, atol=SAME_SIZE):
+        return Grid(grid.shape, grid.affine * [*change, 1]), ()
+    return grid, (
+        f"{path.name}: voxels of {_sizes(steps)} in its header, but {_millimetres(grid)} in its "
+        "affine, which is used; nnU-Net may have used the former",
+    )
+
+
+def _labels_on_grid(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"], Source]:
+    labels, grid, source = load_labels(path, role)
+    source_grid = case.source_grid or case.grid
+    check_same_grid((f"{case.channels[0]} file", source_grid), (f"{role} {source.name}", grid))
+    moved = resample(labels, grid, case.grid, order=0)
+    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)) - {0})
+    if lost:
+        raise SegxaiError(
+            f"{source.name}: label {lost[0]} is lost on the network's grid: it is smaller than its "
+            f"voxels of {_millimetres(case.grid)}, or lies where all images are 0, which nnU-Net "
+            "cuts off; leave it out or draw it larger"
+        )
+    return moved, source
+
+
+def _notes(source: Grid, prepared: Prepared, plans: Plans) -> tuple[str, ...]:
+    """What was done to the grid, in the order in which it was done."""
+    ordered, cropped, final = network_order(source, plans), prepared.cropped, prepared.grid
+    parts = [describe_change(source, ordered)]
+    if cropped.shape != ordered.shape:
+        parts.append(
+            f"cropped from {times(ordered.shape)} to {times(cropped.shape)} voxels, where images "
+            "differ from 0"
+        )
+    if final.shape != cropped.shape:
+        parts.append(f"resampled {_millimetres(cropped)} -> {_millimetres(final)}")
+    words = "; ".join(part for part in parts if part)
+    return (f"{words} for the network; exported on the input's grid",) if words else ()
+
+
+def _millimetres(grid: Grid) -> str:
+    return _sizes(grid.spacing)
+
+
+def _sizes(steps: Iterable[float]) -> str:
+    return " x ".join(f"{step:.3g}" for step in steps) + " mm"

@@ -1,0 +1,119 @@
+"""What nnU-Net's plans ask to be done with an image before the network sees it."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from segxai.grids import resample, working_grid
+from segxai.types import Box, Grid
+from segxai_nnunet.normalisation import normalise_channel
+from segxai_nnunet.plans import Plans
+from segxai_nnunet.resampling import new_shape, resample_image
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An image as the network sees it.
+
+    Parameters
+    ----------
+    image, grid, foreground
+        The network's input, the grid that it is on, and where it is not background.
+    cropped : Grid
+        From before it was resampled.
+    """
+
+    image: Float[np.ndarray, "channel *grid"]
+    grid: Grid
+    foreground: Bool[np.ndarray, "*grid"]
+    cropped: Grid
+
+
+def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -> Prepared:
+    """Images in the network's order of axes, cropped, normalised and resampled, in this order.
+
+    Parameters
+    ----------
+    raw : ndarray of shape (channel, x, y, z)
+        Intensities as they are in the files.
+    grid : Grid
+        Of the files.
+
+    Notes
+    -----
+    The voxels of the result may lie along other axes than those of the files, and in other
+    directions; its affine says so. They fill the extent of the crop exactly, so that their size
+    can differ a little from the spacing of the plans.
+    """
+    ordered = network_order(grid, plans)
+    moved = resample(raw, grid, ordered, order=0)  # reorders, and computes nothing
+    inside = nonzero(moved)
+    box = _bounding_box(inside)
+    values, mask = _normalised(moved[box.index], inside[box.index], plans), inside[box.index]
+    cropped = Grid(box.size, ordered.affine @ _change(np.ones(3), box.start))
+    spacing = tuple(float(np.float32(step)) for step in ordered.spacing)  # as in file headers
+    wanted = (*spacing[: 3 - len(plans.spacing)], *plans.spacing)
+    shape = new_shape(box.size, spacing, wanted)
+    final = _refined(cropped, shape)
+    return Prepared(
+        resample_image(values, shape, (spacing, wanted), plans.resampling),
+        final,
+        resample(mask, cropped, final, order=0),
+        cropped,
+    )
+
+
+def network_order(grid: Grid, plans: Plans) -> Grid:
+    """The same voxels along the network's axes: perhaps turned to RAS, then permuted."""
+    start = working_grid(grid, tolerance=math.inf) if plans.is_reoriented else grid
+    axes = list(plans.axes)
+    return Grid(tuple(start.shape[axis] for axis in axes), start.affine[:, [*axes, 3]])
+
+
+def nonzero(images: Float[np.ndarray, "channel *grid"]) -> Bool[np.ndarray, "*grid"]:
+    """Where any channel differs from 0, and what is enclosed by that."""
+    return np.asarray(ndimage.binary_fill_holes((images != 0).any(axis=0)))
+
+
+def z_scored(
+    images: Float[np.ndarray, "channel *grid"],
+) -> Float[np.ndarray, "channel *grid"]:
+    """Each channel in standard deviations of what lies inside the mask of values other than 0."""
+    inside = nonzero(images)
+    channels = [normalise_channel(one, "ZScoreNormalization", inside, {}) for one in images]
+    return np.stack(channels)
+
+
+def _normalised(
+    images: Float[np.ndarray, "channel *grid"], inside: Bool[np.ndarray, "*grid"], plans: Plans
+) -> Float[np.ndarray, "channel *grid"]:
+    settings = zip(images, plans.schemes, plans.masks, plans.intensities, strict=True)
+    return np.stack(
+        [
+            normalise_channel(image, scheme, inside if is_masked else None, intensities)
+            for image, scheme, is_masked, intensities in settings
+        ]
+    )
+
+
+def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> Box:
+    """The smallest box around a mask that is not empty; cheap in memory."""
+    others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
+    ends = [np.flatnonzero(mask.any(axis=axes))[[0, -1]].tolist() for axes in others]
+    return Box(tuple(a for a, _ in ends), tuple(b - a + 1 for a, b in ends))
+
+
+def _refined(grid: Grid, shape: tuple[int, ...]) -> Grid:
+    """The grid of another number of voxels over the same extent."""
+    step = np.array(grid.shape) / shape
+    return Grid(shape, grid.affine @ _change(step, (step - 1) / 2))
+
+
+def _change(step: Float[np.ndarray, "3"], shift: object) -> Float[np.ndarray, "4 4"]:
+    """The affine from new voxels to old ones."""
+    change = np.diag([*step, 1.0])
+    change[:-1, -1] = shift
+    return change

@@ -1,0 +1,1 @@
+"""How the embedded nnU-Net was trained."""

@@ -1,0 +1,57 @@
+"""nnU-Net's tiles: where they lie, and how their logits are blended."""
+
+from collections.abc import Sequence
+from itertools import product
+from math import ceil
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy import ndimage
+from torch import Tensor
+
+from segxai.segmentation import Layout
+from segxai.types import Box
+
+STEP = 0.5  # of a tile
+SIGMA = 1 / 8  # of a tile
+PEAK = 10.0
+
+
+def tiles(shape: Sequence[int], patch: Sequence[int]) -> Layout:
+    """The layout of nnU-Net's predictor with a tile step of 0.5 and Gaussian blending.
+
+    Tiles are spread evenly: neighbours are at most half a tile apart, the last one ends with the
+    image. An image smaller than a tile is padded with 0 on both sides. A patch of two axes makes
+    tiles of one slice across the first axis of the image.
+    """
+    size = (*(1,) * (len(shape) - len(patch)), *patch)
+    starts = [_starts(n, w) for n, w in zip(shape, size, strict=True)]
+    windows = tuple(Box(start, size) for start in product(*starts))
+    importance = gaussian(patch).reshape(size)
+    total = torch.zeros(tuple(shape))
+    for window in windows:
+        inside = window.inside(shape)
+        total[inside.index] += importance[inside.seen_from(window).index]
+    return Layout(tuple(shape), windows, importance, total)
+
+
+def _starts(size: int, tile: int) -> list[int]:
+    """First voxels of the tiles along one axis."""
+    room = size - tile
+    if room <= 0:
+        return [-(-room // 2)]
+    if tile == 1:
+        return list(range(size))
+    count = ceil(room / (tile * STEP)) + 1
+    return [int(np.round(room / (count - 1) * number)) for number in range(count)]
+
+
+def gaussian(patch: Sequence[int]) -> Float[Tensor, "*window"]:
+    """The weights in a tile: rounded to half precision, the smallest where that leaves 0."""
+    point = np.zeros(tuple(patch))
+    point[tuple(size // 2 for size in patch)] = 1
+    weights = ndimage.gaussian_filter(point, [size * SIGMA for size in patch], mode="constant")
+    half = torch.from_numpy(weights / (weights.max() / PEAK)).half()
+    half[half == 0] = half[half > 0].min()
+    return half.float()

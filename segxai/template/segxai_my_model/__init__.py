@@ -1,0 +1,1 @@
+"""A segxai plugin: bright blobs in made-up volumes."""

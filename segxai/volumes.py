@@ -1,0 +1,144 @@
+"""Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, through SimpleITK."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from nibabel.spatialimages import SpatialImage
+
+from segxai.errors import SegxaiError, one_line
+
+SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
+DETACHED = {  # headers whose voxels lie in a file of their own, and the line that names it
+    ".mhd": re.compile(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
+    ".nhdr": re.compile(r"^\s*data ?file:\s*(.+?)\s*$", re.MULTILINE),
+}
+POSITION = "0020|0032"  # the DICOM tag of a slice's first voxel, in mm
+UNEVEN = 0.01  # of a step: what headers round away
+LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+
+
+def is_for_itk(path: Path) -> bool:
+    """Whether a file or a folder is SimpleITK's to read."""
+    return path.is_dir() or path.suffix.lower() in SUFFIXES
+
+
+def parts_of(path: Path) -> list[Path]:
+    """The files that hold a volume: one, a header with its voxels, or all files of a folder."""
+    if path.is_dir():
+        return sorted(one for one in path.rglob("*") if one.is_file())
+    pattern = DETACHED.get(path.suffix.lower())
+    named = pattern.search(path.read_text(errors="replace")) if pattern else None
+    if named and (path.parent / named[1]).is_file():
+        return [path, path.parent / named[1]]
+    return [path]
+
+
+def read_with_itk(path: Path, role: str) -> SpatialImage:
+    """The volume in a file, or of the DICOM series in a folder, as an image of nibabel's.
+
+    Voxels are in the order (x, y, z), and the affine leads to RAS, as for NIfTI: ITK's own order is
+    (z, y, x), its own millimetres are LPS.
+
+    Raises
+    ------
+    SegxaiError
+        If SimpleITK is not installed, a folder holds no series or several, or its slices do not
+        make one volume.
+    """
+    itk = _simple_itk(path, role)
+    with _silent(itk):
+        image = _read_series(itk, path, role) if path.is_dir() else itk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise SegxaiError(
+            f"{role} file {path.name} holds {image.GetNumberOfComponentsPerPixel()} numbers for "
+            "each voxel (colours, a vector field) instead of one; give a greyscale image"
+        )
+    if path.suffix.lower() in (".dcm", ".dicom", ".ima") and image.GetSize()[2:] == (1,):
+        raise SegxaiError(
+            f"{role} file {path.name} is a single slice; give the folder with all slices of its "
+            "series"
+        )
+    return SpatialImage(itk.GetArrayFromImage(image).T, _affine(image))
+
+
+def _affine(image: Any) -> Float[np.ndarray, "4 4"]:
+    """From voxels to mm in RAS; a 2D image lies at z = 0."""
+    axes = min(image.GetDimension(), 3)
+    size = image.GetDimension()
+    direction = np.reshape(image.GetDirection(), (size, size))[:axes, :axes]
+    affine = np.eye(4)
+    affine[:axes, :axes] = direction * image.GetSpacing()[:axes]
+    affine[:axes, 3] = image.GetOrigin()[:axes]
+    return LPS_TO_RAS @ affine
+
+
+def _read_series(itk: ModuleType, folder: Path, role: str) -> Any:
+    reader = itk.ImageSeriesReader()
+    series = reader.GetGDCMSeriesIDs(str(folder))
+    if not series:
+        raise SegxaiError(
+            f"{role} {folder} is a folder; give the image file in it (NIfTI, .nii.gz), or a folder "
+            "with the slices of a DICOM series: there is none in this one"
+        )
+    names = {one: reader.GetGDCMSeriesFileNames(str(folder), one) for one in series}
+    if len(series) > 1:
+        listed = ", ".join(f"{one} ({len(files)} files)" for one, files in names.items())
+        raise SegxaiError(
+            f"{role} {folder} holds {len(series)} DICOM series: {listed}; give a folder with the "
+            "files of one"
+        )
+    reader.SetFileNames(names[series[0]])
+    reader.MetaDataDictionaryArrayUpdateOn()
+    image = reader.Execute()
+    _check_slices(reader, len(names[series[0]]), folder, role)
+    return image
+
+
+def _check_slices(reader: Any, count: int, folder: Path, role: str) -> None:
+    """Whether neighbouring slices are one step apart: a missing one would move all behind it."""
+    if not all(reader.HasMetaDataKey(n, POSITION) for n in range(count)):
+        return
+    texts = [reader.GetMetaData(n, POSITION) for n in range(count)]
+    places = np.array([[float(number) for number in text.split("\\")] for text in texts])
+    steps = np.diff(places, axis=0)
+    if count < 3 or (abs(steps - steps[0]) <= UNEVEN * np.linalg.norm(steps[0])).all():
+        return
+    lengths = np.linalg.norm(steps, axis=1)
+    raise SegxaiError(
+        f"{role} {folder}: the {count} slices of the DICOM series are {lengths.min():.3g} to "
+        f"{lengths.max():.3g} mm apart; a slice is missing, or they are of several stacks: give "
+        "the files of one complete stack"
+    )
+
+
+def _simple_itk(path: Path, role: str) -> ModuleType:
+    try:
+        import SimpleITK
+    except ImportError as error:
+        what, todo = f"file {path.name} is", "convert it to NIfTI (.nii.gz)"
+        if path.is_dir():
+            what = f"{path} is a folder; DICOM series are"
+            todo = "give the image file in it (NIfTI, .nii.gz)"
+        raise SegxaiError(
+            f"{role} {what} read with SimpleITK, which cannot be imported ({one_line(error)}): "
+            f"pip install 'segxai[itk]', or {todo}"
+        ) from error
+    module: ModuleType = SimpleITK
+    return module
+
+
+@contextmanager
+def _silent(itk: ModuleType) -> Iterator[None]:
+    """Keep ITK from writing its own warnings to stderr."""
+    before = itk.ProcessObject.GetGlobalWarningDisplay()
+    itk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        itk.ProcessObject.SetGlobalWarningDisplay(before)
