@@ -13,7 +13,6 @@ from segxai.jacobian import mean_row, rows
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.methods.gradient import InstanceGradient
 from segxai.readout import Readout
-from segxai.scores import find_score
 from segxai.segmentation import Predictor, sliding_window, whole_image
 from segxai.types import Instance
 
@@ -42,14 +41,23 @@ def predictor(activation="softmax"):
     return Predictor(coarse_network(), whole_image(SIZE), readout=readout, activation=activation)
 
 
+def literal_score(logits, class_index, score, activation):
+    """The definitions, word for word."""
+    own = logits[class_index]
+    if score == "probability":
+        return own.sigmoid() if activation == "sigmoid" else logits.softmax(0)[class_index]
+    if score == "margin" and activation == "softmax":
+        return own - max(one for index, one in enumerate(logits) if index != class_index)
+    return own
+
+
 def literal_rows(network, x, voxels, class_index, score, activation="softmax"):
     """One backward pass a voxel, through torch's own interpolation."""
     found = []
     for voxel in voxels:
         leaf = x.clone().requires_grad_()
         logits = functional.interpolate(network(leaf), OUT, mode="bilinear")
-        chosen = logits[0][(slice(None), *voxel)][None]
-        value = find_score(score, activation)(chosen, class_index).sum()
+        value = literal_score(logits[0][(slice(None), *voxel)], class_index, score, activation)
         found.append(torch.autograd.grad(value, leaf)[0][0])
     return torch.stack(found)
 
