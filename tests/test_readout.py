@@ -68,7 +68,7 @@ def voxels_of_a_block():
     return np.argwhere(mask)
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_linear_readouts_are_interpolation(data):
     rank = data.draw(st.integers(1, 3))
