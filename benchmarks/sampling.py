@@ -25,11 +25,12 @@ from torch import Tensor
 
 from segxai.aggregators import SignedMax
 from segxai.instances import find_instances
+from segxai.layouts import whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import gradient
 from segxai.plugins import load_adapter
 from segxai.sampling import STRATA, sample_rows, strata
-from segxai.segmentation import Predictor, segment, whole_image
+from segxai.segmentation import Predictor, segment
 from segxai.types import Attribution, Box, Case, Instance
 from workbench.report import finish, numbers, options, table
 

@@ -14,6 +14,7 @@ _HOME = {
     "Aggregator": "segxai.protocols",
     "Attribution": "segxai.types",
     "Case": "segxai.types",
+    "Detections": "segxai.instances",
     "Grid": "segxai.types",
     "GuidedBackprop": "segxai.methods.guided_backprop",
     "Instance": "segxai.types",
@@ -22,6 +23,7 @@ _HOME = {
     "InstanceScore": "segxai.scores",
     "Method": "segxai.method",
     "Predictor": "segxai.segmentation",
+    "Readout": "segxai.readout",
     "RowBatch": "segxai.protocols",
     "SeededNoiseTunnel": "segxai.methods.tunnel",
     "SegxaiError": "segxai.errors",
@@ -30,8 +32,8 @@ _HOME = {
     "explain": "segxai.explaining",
     "hookimpl": "segxai.hookspecs",
     "open_result": "segxai.storage",
-    "sliding_window": "segxai.segmentation",
-    "whole_image": "segxai.segmentation",
+    "sliding_window": "segxai.layouts",
+    "whole_image": "segxai.layouts",
     "wrap": "segxai.wrapping",
 }
 

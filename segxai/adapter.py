@@ -11,7 +11,8 @@ from torch import nn
 
 from segxai.errors import SegxaiError, unknown_name
 from segxai.instances import Detections, Rule
-from segxai.segmentation import Layout, Predictor, sliding_window, whole_image
+from segxai.layouts import Layout, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Activation, Case
 
 

@@ -176,7 +176,7 @@ def _crop(factor: Tensor, box: Box) -> Tensor:
     return factor[(..., *(slice(None) if n == 1 else side for n, side in sides))]
 
 
-# A dense cotangent of ours may lie otherwise in memory than autograd's own, of which this is a view.
+# A dense cotangent of ours may lie in memory otherwise than autograd's own: no view of it then.
 RESHAPES = {
     torch.ops.aten.view.default: torch.ops.aten.reshape.default,
     torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,

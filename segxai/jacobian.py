@@ -17,11 +17,12 @@ from torch import Tensor
 from segxai.combining import combined
 from segxai.engines import Engine, Rows, Windowed
 from segxai.errors import SegxaiError
+from segxai.layouts import Layout
 from segxai.ordering import compactly
 from segxai.passes import Members, Pass, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
-from segxai.segmentation import Layout, Predictor
+from segxai.segmentation import Predictor
 from segxai.types import Box, Instance
 
 

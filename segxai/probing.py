@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from segxai.errors import SegxaiError
+from segxai.layouts import whole_image
 from segxai.passes import forward_pass
-from segxai.segmentation import Predictor, frozen, whole_image
+from segxai.segmentation import Predictor, frozen
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)  # total strides of networks
 LARGE = 128  # along an axis: more says nothing new

@@ -1,8 +1,7 @@
 """The task: a model, a case and a request, checked and made ready to run."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from hashlib import sha256
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,15 @@ from torch import nn
 from segxai.adapter import Adapter
 from segxai.engines import ENGINES
 from segxai.errors import SegxaiError, unknown_name
-from segxai.images import file_sha256
 from segxai.instances import Detections, Rule
 from segxai.layers import find_layer
-from segxai.lowrank import LowRank
 from segxai.method import Method, Settings
-from segxai.methods.smoothgrad import noise_levels, stop_at
+from segxai.methods.smoothgrad import noise_levels
 from segxai.mirroring import Mirrored
-from segxai.plugins import describe, load_aggregator, load_method
+from segxai.plugins import load_aggregator, load_method
 from segxai.protocols import Aggregator, Progress, Quiet
+from segxai.provenance import case_provenance, run_provenance
 from segxai.request import Request
-from segxai.results import versions
 from segxai.scores import find_score
 from segxai.segmentation import PRECISIONS, Predictor, exact_arithmetic, frozen
 from segxai.types import Case
@@ -170,8 +167,8 @@ def prepare(
         detections.classes if detections else adapter.classes,
         detections,
         None if mask is None else adapter.load_labels(mask, case),
-        _case_provenance(adapter, case, request, rule, checkpoint, mask),
-        _run_provenance(request, choice, settings),
+        case_provenance(adapter, case, request, rule, checkpoint, mask),
+        run_provenance(request, choice.method, settings, choice.device),
         choice.device,
         progress or Quiet(),
     )
@@ -227,102 +224,3 @@ def _layer(adapter: Adapter, request: Request, method: Method, network: nn.Modul
     if name:
         find_layer(network, name)
     return name
-
-
-def _case_provenance(
-    adapter: Adapter,
-    case: Case,
-    request: Request,
-    rule: Rule,
-    checkpoint: Path | None,
-    mask: Path | None,
-) -> dict[str, Any]:
-    """What all maps of a case depend on. File names only: folders can name a patient."""
-    weights = adapter.weights(checkpoint)
-    domains: dict[str, Any] = {"origin": "predicted"}
-    if mask is not None:
-        domains = {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
-    return {
-        "versions": versions(),
-        "plugin": dict(adapter.origin) or _package_of(adapter),
-        **({"notes": list(adapter.notes)} if adapter.notes else {}),
-        **({"tta": list(adapter.mirror_axes)} if request.tta else {}),
-        "weights": {"name": weights.name, "sha256": _sha256(weights)} if weights else None,
-        "case": {
-            "name": case.name,
-            "channels": list(case.channels),
-            "sources": [asdict(source) for source in case.sources],
-            "notes": list(case.notes),
-            "warnings": list(case.warnings),
-        },
-        "window": {
-            "size": list(adapter.window),
-            "overlap": adapter.overlap,
-            "blend": "gaussian",
-        }
-        if adapter.window
-        else "whole image",
-        "rule": {"class": _class_asked(adapter, request, rule), **asdict(rule)},
-        "domains": domains,
-    }
-
-
-def _class_asked(adapter: Adapter, request: Request, rule: Rule) -> str | None:
-    """The class that is explained; None for all that a model detects."""
-    is_asked = request.class_name is not None or request.class_index is not None
-    return adapter.classes[rule.class_index] if is_asked or adapter.detect is None else None
-
-
-def _package_of(adapter: Adapter) -> dict[str, str]:
-    plugin = describe("adapter", adapter.name)
-    return {"name": plugin.name, "package": plugin.package, "version": plugin.version}
-
-
-def _sha256(path: Path) -> str:
-    """Of a file, or of the names and contents of all files in a folder."""
-    if not path.is_dir():
-        return file_sha256(path)
-    files = sorted(one for one in path.rglob("*") if one.is_file())
-    each = [f"{one.relative_to(path).as_posix()} {file_sha256(one)}" for one in files]
-    return sha256("\n".join(each).encode()).hexdigest()
-
-
-def _run_provenance(request: Request, choice: Choice, settings: Settings) -> dict[str, Any]:
-    """What the maps of one run depend on, and with what they were computed."""
-    smooth = {
-        "samples": request.samples,
-        # Named where they matter only, so that older results can be continued.
-        **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
-        **({"antithetic": True} if request.antithetic else {}),
-        "noise": request.noise,
-        "noise_unit": request.noise_unit,
-        "noise_levels": list(settings.noise_levels),
-    }
-    aggregator = choice.aggregator.name if choice.aggregator else None
-    named = {"method": choice.method.name, "aggregator": aggregator}
-    found = {kind: describe(kind, name) for kind, name in named.items() if name}
-    return {
-        **named,
-        "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
-        "layer": settings.layer,
-        "score": request.score,
-        **(smooth if choice.method.smooths else {}),
-        "seed": request.seed,
-        "rows": request.rows,
-        "crop_mm": request.crop_mm,
-        "engine": request.engine,
-        **_approximation(request),
-        "instances": list(request.instances) if request.instances else "all",
-        "device": str(choice.device),
-        "batch": request.batch,
-    }
-
-
-def _approximation(request: Request) -> dict[str, Any]:
-    """What makes rows other than exact; nothing where they are."""
-    found: dict[str, Any] = {}
-    if request.engine == "lowrank":
-        found["row_tolerance"] = request.tolerance or LowRank().tolerance
-    if request.precision != "float32":
-        found["precision"] = request.precision
-    return found

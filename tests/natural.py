@@ -136,7 +136,7 @@ def mask2former(folder, seed=0):
         dim_feedforward=16,
         num_queries=6,
     )
-    network = lively(Mask2FormerForUniversalSegmentation, config, seed)
+    network = lively(Mask2FormerForUniversalSegmentation, config, seed, gain=0.6)
     sure(network.class_predictor)
     processor = Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
     return save(network, folder, processor)

@@ -12,6 +12,7 @@ from torch import nn
 from segxai import bookmarks
 from segxai.bookmarks import Beside, FileBookmark, Inside, Meter, refilled, tensors_of
 from segxai.estimates import SideBySide
+from segxai.layouts import sliding_window
 from segxai.method import Settings
 from segxai.methods.gradient import gradient
 from segxai.methods.smoothgrad import smoothgrad
@@ -19,7 +20,7 @@ from segxai.plugins import load_aggregator
 from segxai.protocols import NoBookmark, RowBatch
 from segxai.resuming import owner_of
 from segxai.sampling import sample_rows
-from segxai.segmentation import Predictor, sliding_window
+from segxai.segmentation import Predictor
 from tests.networks import block, image_of, small_unet
 
 SHAPE = (20, 16, 8)

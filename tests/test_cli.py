@@ -109,15 +109,16 @@ def test_without_words_there_is_help():
 
 
 def commands():
-    return [one.callback.__name__ for one in app.registered_commands]
+    return [one.callback.__name__.replace("_", "-") for one in app.registered_commands]
 
 
 def test_every_command_is_listed_with_its_first_line():
     text = " ".join(re.sub("[│╭╮╰╯─]", " ", segxai("--help").out).split())
-    assert commands() == ["run", "show", "export", "rerun", "plugins", "methods", "check"]
-    for one in app.registered_commands:
+    reading = ["show", "export", "rerun"]
+    assert commands() == ["run", *reading, "plugins", "methods", "check", "new-plugin"]
+    for name, one in zip(commands(), app.registered_commands, strict=True):
         first = one.callback.__doc__.splitlines()[0]
-        assert f"{one.callback.__name__} {first}" in text
+        assert f"{name} {first}" in text
 
 
 def test_the_help_of_run_has_its_options_in_panels(monkeypatch):

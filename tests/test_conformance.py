@@ -319,6 +319,8 @@ def test_a_network_that_lies_is_caught(change, expected):
     for promise, words in expected.items():
         assert promise in wrong, wrong
         assert words in wrong[promise]
+    if INPUT in expected:  # nothing else can be looked at
+        assert list(wrong) == [INPUT]
 
 
 def test_random_weights_are_caught():

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 import segxai
+from segxai.layouts import whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.smoothgrad import smoothgrad
 from segxai.methods.tunnel import EXPECTED, FEWEST, SeededNoiseTunnel, Sums, draw_noise
 from segxai.plugins import load_aggregator
-from segxai.segmentation import Predictor, whole_image
+from segxai.segmentation import Predictor
 from tests import literal
 from tests.commandline import make_case, use_toys
 from tests.commandline import segxai as command

@@ -12,13 +12,14 @@ from torch import nn
 
 from segxai.aggregators import Mean, SignedMax
 from segxai.estimates import FOLDS, Growth, SamplingError, SideBySide, sampling_error
+from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.methods.smoothgrad import smoothgrad
 from segxai.methods.tunnel import draw_noise
 from segxai.protocols import RowBatch
 from segxai.sampling import sample_rows, strata
-from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, small_unet
 

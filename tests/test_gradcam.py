@@ -6,6 +6,7 @@ from torch import nn
 
 from segxai.errors import SegxaiError
 from segxai.layers import default_layer, find_layer
+from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.methods.gradcam import (
     InstanceGradCamPlusPlus,
@@ -13,7 +14,7 @@ from segxai.methods.gradcam import (
     grad_cam,
     grad_cam_weights,
 )
-from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Instance
 from tests import literal
 from tests.networks import block, image_of, net2d, small_unet

@@ -8,11 +8,12 @@ from torch import nn
 
 import segxai
 from segxai.errors import SegxaiError
+from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.plugins import load_aggregator
 from segxai.scores import InstanceScore
-from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 

@@ -10,9 +10,10 @@ import segxai
 from segxai import lowrank
 from segxai.engines import find_engine, make_engine
 from segxai.jacobian import rows
+from segxai.layouts import sliding_window, whole_image
 from segxai.lowrank import LowRank
 from segxai.passes import forward_pass
-from segxai.segmentation import Predictor, frozen, sliding_window, whole_image
+from segxai.segmentation import Predictor, frozen
 from tests import literal
 from tests.networks import block, image_of
 

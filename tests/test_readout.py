@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from segxai.engines import make_engine
 from segxai.jacobian import mean_row, rows
+from segxai.layouts import sliding_window, whole_image
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.methods.gradient import InstanceGradient
 from segxai.readout import Readout
-from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Instance
 
 SIZE, OUT = (24, 20), (35, 31)

@@ -9,7 +9,8 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from segxai.errors import SegxaiError
-from segxai.segmentation import Predictor, frozen, segment, sliding_window, whole_image
+from segxai.layouts import sliding_window, whole_image
+from segxai.segmentation import Predictor, frozen, segment
 from segxai.types import Case, Grid
 from tests.literal import worst
 from tests.networks import image_of, net2d, small_unet

@@ -10,6 +10,7 @@ from scipy import stats
 from torch import nn
 
 from segxai.errors import SegxaiError
+from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.smoothgrad import (
@@ -20,7 +21,7 @@ from segxai.methods.smoothgrad import (
     smoothgrad,
 )
 from segxai.plugins import load_aggregator
-from segxai.segmentation import Predictor, sliding_window, whole_image
+from segxai.segmentation import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 

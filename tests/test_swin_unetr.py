@@ -11,8 +11,9 @@ from segxai_swin_unetr import network
 
 from segxai.errors import SegxaiError
 from segxai.jacobian import rows
+from segxai.layouts import whole_image
 from segxai.plugins import load_adapter
-from segxai.segmentation import Predictor, frozen, whole_image
+from segxai.segmentation import Predictor, frozen
 
 
 def test_the_file_is_small_and_in_half_precision():

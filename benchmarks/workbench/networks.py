@@ -12,7 +12,8 @@ from monai.networks.nets import DynUNet, SwinUNETR, UNet
 from segxai_ms_lesion.network import load_unet
 from torch import Tensor, nn
 
-from segxai.segmentation import Predictor, whole_image
+from segxai.layouts import whole_image
+from segxai.segmentation import Predictor
 
 
 @dataclass(frozen=True)

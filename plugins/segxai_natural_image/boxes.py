@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from segxai.instances import Detections
+from segxai.layouts import Layout, whole_image
 from segxai.normalising import MEAN, STD
 from segxai.readout import Readout
-from segxai.segmentation import Layout, Predictor, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library

@@ -8,8 +8,9 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from segxai.adapter import Adapter
+from segxai.layouts import whole_image
 from segxai.readout import Readout
-from segxai.segmentation import Predictor, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.cases import INPUT, Feed, Pixels, load_mask, with_reference
 from segxai_natural_image.coin_network import (

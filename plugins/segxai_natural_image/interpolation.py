@@ -10,9 +10,10 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from segxai.errors import SegxaiError
+from segxai.layouts import whole_image
 from segxai.outputs import logits_of
 from segxai.readout import Readout
-from segxai.segmentation import Predictor, frozen, whole_image
+from segxai.segmentation import Predictor, frozen
 from segxai.types import Case
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segxai.instances import Detections
+from segxai.layouts import whole_image
 from segxai.readout import Readout
-from segxai.segmentation import Predictor, whole_image
+from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.interpolation import check_size, nearest
 from segxai_natural_image.surest import domains, surest

@@ -24,7 +24,7 @@ from segxai_nnunet.tiles import STEP, tiles
 
 NAME = "nnunet"
 EMBEDDED = Path(__file__).parent / "weights"
-FEW: Mapping[str, object] = {"instances": (1,), "rows": 8, "samples": 4}
+FEW: Mapping[str, object] = {"instances": (2,), "rows": 4, "samples": 2}  # about a minute
 
 
 @hookimpl
@@ -134,9 +134,11 @@ def _notes(model: TrainedModel) -> list[str]:
         sums = ", ".join(file_sha256(one)[:12] for one in model.checkpoints)
         notes = [f"{notes[0]}: the mean of their logits; sha256 {sums}"]
     if model.mirror_axes:
-        axes = ", ".join(str(axis) for axis in model.mirror_axes)
+        axes = ("axis " if len(model.mirror_axes) == 1 else "axes ") + ", ".join(
+            str(axis) for axis in model.mirror_axes
+        )
         notes.append(
-            f"nnU-Net's own predictor also averages over mirror images (axes {axes}) unless told "
+            f"nnU-Net's own predictor also averages over mirror images ({axes}) unless told "
             f"not to; --tta does so here and takes {2 ** len(model.mirror_axes)} times as long"
         )
     if model.trainer != TRAINER:

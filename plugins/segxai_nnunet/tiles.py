@@ -10,7 +10,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from segxai.segmentation import Layout
+from segxai.layouts import Layout
 from segxai.types import Box
 
 STEP = 0.5  # of a tile

@@ -18,11 +18,12 @@ from segxai.engines import Engine, find_engine
 from segxai.estimates import Growth
 from segxai.hookspecs import hookimpl
 from segxai.jacobian import mean_row, rows
+from segxai.layouts import whole_image
 from segxai.method import Method, Settings, ignore
 from segxai.plugins import load_aggregator
 from segxai.protocols import Aggregator, Bookmark, NoBookmark, State
 from segxai.sampling import with_rows_for
-from segxai.segmentation import Predictor, exact_arithmetic, frozen, whole_image
+from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]

@@ -10,8 +10,9 @@ from jaxtyping import Float
 
 from segxai.grids import mismatch, resample, times
 from segxai.images import save_volume
+from segxai.layouts import Layout
 from segxai.promises.subject import BrokenPromiseError, Subject, in_words
-from segxai.segmentation import Layout, Predictor, exact_arithmetic, frozen
+from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Case, Grid
 
 SIZES = {2: (48, 40), 3: (32, 28, 24)}  # where there is no embedded case

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError, one_line
 from segxai.instances import Detections
-from segxai.segmentation import Predictor, exact_arithmetic, frozen, whole_image
+from segxai.layouts import whole_image
+from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Case, Grid
 
 Image = Float[Tensor, "1 channel *grid"]

@@ -49,7 +49,7 @@ def save_checkpoint(model: nn.Module, choice: Choice, path: Path) -> None:
     nnU-Net predicts the class of the largest logit. The chosen threshold is therefore added to the
     bias of the last layer: lesion is the larger logit where its probability was above it.
     """
-    state = dict(model.state_dict())  # no copies: several names share a tensor, and so does the file
+    state = dict(model.state_dict())  # no copies: several names share a tensor
     last = max(name for name in state if name.startswith("decoder.seg_layers.") and "bias" in name)
     state[last] = state[last].clone()
     state[last][1] += math.log((1 - choice.threshold) / choice.threshold)
