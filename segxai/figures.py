@@ -162,11 +162,16 @@ def _largest(items: Iterable[Item], rows: int) -> tuple[list[Item], Mask | None]
 
 
 def _colour_scale(maps: Sequence[Float[np.ndarray, "*shape"]], *, is_heat: bool) -> Colours:
-    """Colours up to all but one in 10 000 of the magnitudes, lest a lone voxel fade all others."""
+    """Colours up to all but a few of the magnitudes, lest a lone voxel fade all others.
+
+    One in 10 000 is beyond, and eight at most: maps of networks with instance normalisation are not
+    0 anywhere, so that their number of voxels says nothing.
+    """
     magnitudes = np.concatenate(
         [abs(values[(values != 0) & np.isfinite(values)]) for values in maps]
     )
-    limit = float(np.quantile(magnitudes, 0.9999)) if magnitudes.size else 1.0
+    beyond = min(1e-4, 8 / max(magnitudes.size, 1))
+    limit = float(np.quantile(magnitudes, 1 - beyond)) if magnitudes.size else 1.0
     return Colours(HEAT, 0.0, limit) if is_heat else Colours(SIGNED, -limit, limit)
 
 

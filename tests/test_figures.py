@@ -360,3 +360,14 @@ def test_drawing_leaves_pyplot_alone() -> None:
     assert (
         "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
     )
+
+
+def test_a_map_that_is_nowhere_0_keeps_its_scale() -> None:
+    values = np.full((1, 100, 100, 40), 1e-3, dtype=np.float32)
+    values[0, 50:52, 50:54, 20:24] = 1.0  # 32 voxels of 400 000
+    domain = values[0] > 0.5
+    image = np.ones_like(values)
+    figure = draw_instance(
+        image, values, domain, channels=["flair"], title="", spacing=(1, 1, 1), unit=""
+    )
+    assert figure.axes[1].images[1].norm.vmax == pytest.approx(1.0)

@@ -104,13 +104,12 @@ def test_the_model_card_has_the_scores():
         assert [float(cell) for cell in cells[2:]] == pytest.approx(wanted, abs=2e-3)
 
 
-def test_the_recipe_trains(capsys):
+def test_the_recipe_trains():
     planes = torch.from_numpy(np.stack([data.coins() / 255, draw_coins(data.coins()) > 0]))
-    network = train(planes.float()[..., :TRAINED_COLUMNS], steps=100, seed=0)
-    first = json.loads(capsys.readouterr().out.splitlines()[0])
-    assert first["loss"] < 0.5
+    network = train(planes.float()[..., :TRAINED_COLUMNS], steps=30, seed=0)
     found = score(network, data.coins(), draw_coins(data.coins()), TRAINED_COLUMNS)
     assert found["held out"]["found"] >= 7
+    assert found["held out"]["dice"] > 0.85
 
 
 def test_patches_keep_coins_where_they_are_bright():

@@ -74,7 +74,7 @@ def embedded_case() -> Case:
     """Four blobs in noise: what runs when no image is given. REPLACE by a small real case."""
     shape = (40, 36, 32)
     voxels = np.moveaxis(np.indices(shape), 0, -1)
-    centres = {(10, 10, 10): 4.0, (28, 12, 9): 3.0, (12, 25, 21): 2.5, (29, 25, 20): 2.2}
+    centres = {(10, 10, 10): 3.2, (28, 12, 9): 2.6, (12, 25, 21): 2.3, (29, 25, 20): 2.0}
     blobs = [np.linalg.norm(voxels - np.array(one), axis=-1) <= r for one, r in centres.items()]
     drawn = np.any(blobs, axis=0)
     raw = np.random.default_rng(0).normal(100, 10, (len(CHANNELS), *shape))
