@@ -368,6 +368,6 @@ def test_a_map_that_is_nowhere_0_keeps_its_scale() -> None:
     domain = values[0] > 0.5
     image = np.ones_like(values)
     figure = draw_instance(
-        image, values, domain, channels=["flair"], title="", spacing=(1, 1, 1), unit=""
+        image, values, domain, channels=["flair"], title="", spacing=(1.0, 1.0, 1.0), unit=""
     )
     assert figure.axes[1].images[1].norm.vmax == pytest.approx(1.0)
