@@ -20,6 +20,7 @@ from segxai.protocols import NoBookmark
 from segxai.resuming import owner_of, run_name
 from segxai.sampling import rows_by_stratum, sample_rows, takes_rows, with_rows_for
 from segxai.segmentation import segment
+from segxai.spheres import balls
 from segxai.task import Task
 from segxai.types import Attribution, Instance, Segmentation
 
@@ -194,8 +195,10 @@ def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], 
 def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     """All instances of the case: from the user's mask, or from the prediction."""
     grid = task.case.domain_grid
+    index = task.rule.class_index
+    if task.request.spheres:
+        return balls(task.request.spheres, grid, index)
     if task.labels is not None:
-        index = task.rule.class_index
         return from_labels(task.labels, index, split=task.request.split, grid=grid)
     if task.detections is not None:
         found = task.detections.instances(task.request.class_name or _named_by_index(task))

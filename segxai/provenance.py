@@ -29,6 +29,8 @@ def case_provenance(
     """What all maps of a case depend on. File names only: folders can name a patient."""
     weights = adapter.weights(checkpoint)
     domains: dict[str, Any] = {"origin": "predicted"}
+    if request.spheres:
+        domains = {"origin": "spheres", "spheres": [list(one) for one in request.spheres]}
     if mask is not None:
         domains = {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
     return {

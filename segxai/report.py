@@ -1,5 +1,6 @@
 """Report: tables and figures of a result file. Reads xarray, never torch."""
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import xarray as xr
 
 from segxai import figures
 from segxai.errors import SegxaiError, one_line, unknown_name
-from segxai.grids import resample
+from segxai.grids import resample, working_grid
 from segxai.results import (
     attribution_of,
     domain_grid_of,
@@ -198,12 +199,15 @@ def failures_of(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What instances are drawn on: the grid on which they live, and the image there.
+    """What instances are drawn on: a grid, and the image there.
 
-    Where that is the user's own grid, images and maps are interpolated to it linearly.
+    Volumes are turned so that their axes run right, anterior, superior: voxels are reordered and
+    nothing is computed. Where instances live on the user's own picture, images and maps are
+    interpolated to it linearly.
     """
 
     grid: Grid
+    domain_grid: Grid
     maps_grid: Grid
     image: np.ndarray
     picture: np.ndarray | None
@@ -211,13 +215,20 @@ class Canvas:
     def place(self, stored: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
         values = attribution_of(stored).on_grid(self.maps_grid.shape)
-        return moved(values, self.maps_grid, self.grid), domain_of(stored, self.grid.shape)
+        domain = domain_of(stored, self.domain_grid.shape)
+        return (
+            moved(values, self.maps_grid, self.grid),
+            resample(domain, self.domain_grid, self.grid, order=0),
+        )
 
 
 def _canvas(tree: xr.DataTree) -> Canvas:
-    grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
+    domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
+    is_volume = len(domain_grid.shape) == 3
+    grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid
     image = moved(stored["image"].values, maps_grid, grid)
-    return Canvas(grid, maps_grid, image, stored["picture"].values if "picture" in stored else None)
+    picture = stored["picture"].values if "picture" in stored else None
+    return Canvas(grid, domain_grid, maps_grid, image, picture)
 
 
 def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:

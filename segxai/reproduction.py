@@ -136,7 +136,7 @@ def _task(
 ) -> Task:
     adapter = _adapter(stored, places)
     domains = stored["domains"]
-    has_mask = domains["origin"] != "predicted"
+    has_mask = "sha256" in domains
     mask = _file(places.folder, domains["origin"], domains["sha256"]) if has_mask else None
     request = _request(adapter, stored, how, device)
     return prepare(
@@ -169,6 +169,7 @@ def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], devi
         threshold=rule["threshold"],
         min_volume_mm3=rule["min_volume_mm3"],
         instances=None if labels == "all" else tuple(labels),
+        spheres=tuple(tuple(one) for one in stored["domains"].get("spheres", ())),
         split=stored["domains"].get("split", False),
         device=device,
         engine=how["engine"],

@@ -33,6 +33,8 @@ class Request:
         What counts as an instance; the adapter's defaults if not given.
     instances : tuple of int, optional
         Labels to explain; all if not given.
+    spheres : tuple of tuple of float
+        Balls that are the instances, instead of the predicted ones: centre and radius, in mm.
     split : bool
         Whether a mask of instances is cut into its connected components.
     rows : int, optional
@@ -65,6 +67,7 @@ class Request:
     threshold: float | None = None
     min_volume_mm3: float | None = None
     instances: tuple[int, ...] | None = None
+    spheres: tuple[tuple[float, ...], ...] = ()
     split: bool = False
     rows: int | None = None
     crop_mm: float | None = None

@@ -154,7 +154,10 @@ def prepare(
     )
     network = _network(adapter, request, checkpoint).to(choice.device)
     layer = _layer(adapter, request, choice.method, network)
-    detections = None if adapter.detect is None else _detect(adapter, network, case, choice, mask)
+    domains = mask.name if mask else "sphere:..." if request.spheres else None
+    detections = (
+        None if adapter.detect is None else _detect(adapter, network, case, choice, domains)
+    )
     settings = settings_for(request, choice, case.image, case.foreground, layer)
     return Task(
         adapter,
@@ -183,11 +186,11 @@ def _network(adapter: Adapter, request: Request, checkpoint: Path | None) -> nn.
 
 
 def _detect(
-    adapter: Adapter, network: nn.Module, case: Case, choice: Choice, mask: Path | None
+    adapter: Adapter, network: nn.Module, case: Case, choice: Choice, domains: str | None
 ) -> Detections:
     """What a model finds itself, if there is something and nothing else is asked for."""
-    if choice.method.scope == "class" or mask is not None:
-        asked = f"method {choice.method.name!r}" if mask is None else f"--instances {mask.name}"
+    if choice.method.scope == "class" or domains is not None:
+        asked = f"method {choice.method.name!r}" if domains is None else f"--instances {domains}"
         raise SegxaiError(
             f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
             "detection for itself; explain a semantic model so"

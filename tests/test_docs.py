@@ -46,7 +46,9 @@ def test_the_command_line_takes_the_commands_of_a_page(page):
                 markdown.parse(words)
 
 
-@pytest.mark.parametrize("words", [["show"], ["run", "--plugin", "x", "--sample", "2"], ["explain"]])
+@pytest.mark.parametrize(
+    "words", [["show"], ["run", "--plugin", "x", "--sample", "2"], ["explain"]]
+)
 def test_a_command_that_is_wrong_is_noticed(words):
     with pytest.raises(Exception, match=r"Missing (option|parameter)|No such (option|command)"):
         markdown.parse(words)

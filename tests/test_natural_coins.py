@@ -179,7 +179,7 @@ def test_the_embedded_run(folder):
 
 
 def test_the_embedded_case_takes_few_samples(adapter):
-    assert adapter.embedded_request == {"samples": 12}
+    assert adapter.embedded_request == {"samples": 8}
     assert load_method("smoothgrad").smooths
 
 

@@ -10,7 +10,7 @@ from segxai import hookimpl
 from segxai.adapter import Adapter
 from segxai_swin_unetr.network import OVERLAP, WINDOW, load_swin_unetr, weights_file
 
-THRESHOLD = 0.9
+THRESHOLD = 0.8
 PAPERS_WINDOW = (96, 96, 96)
 
 

@@ -87,8 +87,9 @@ MinVolume = Annotated[
 Instances = Annotated[
     str | None,
     typer.Option(
-        metavar="all|1,2,5|MASK",
-        help="Labels of the table, or an integer mask of your own: one instance a label.",
+        metavar="all|1,2,5|MASK|sphere:X,Y,Z,R",
+        help="Labels of the table; or an integer mask of your own, one instance a label; or balls, "
+        "in mm.",
         show_default="all",
         rich_help_panel=INSTANCES,
     ),

@@ -97,7 +97,8 @@ def run(
     Prints a table, writes FILE.h5 with all maps and FILE.png with a picture.
     The same command goes on where it was interrupted.
     """
-    labels, mask = selection(instances, split=split)
+    spheres = balls_of(instances)
+    labels, mask = selection(None if spheres else instances, split=split)
     asked = _given(
         method=method,
         aggregator=aggregator,
@@ -114,6 +115,7 @@ def run(
         threshold=threshold,
         min_volume_mm3=min_volume,
         instances=labels,
+        spheres=spheres,
         split=split,
         rows=rows,
         crop_mm=crop,
@@ -146,6 +148,15 @@ def copies(samples: str) -> int | Literal["auto"]:
         raise SegxaiError(f"--samples {samples}: give an integer, or auto") from None
 
 
+def balls_of(instances: str | None) -> tuple[tuple[float, ...], ...]:
+    """The balls that `--instances` names, if it does."""
+    if instances is None or not instances.startswith("sphere:"):
+        return ()
+    from segxai.spheres import parse_spheres
+
+    return parse_spheres(instances)
+
+
 def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
     """Labels and mask from `all`, `1,2,5` or a path."""
     instances = instances or "all"
@@ -153,7 +164,8 @@ def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | 
     if instances != "all" and not all(part.strip().isdecimal() for part in parts):
         if not Path(instances).is_file():
             raise SegxaiError(
-                f"--instances {instances}: neither 'all', nor labels such as 1,2,5, nor a file"
+                f"--instances {instances}: neither 'all', nor labels such as 1,2,5, nor a file, "
+                "nor sphere:X,Y,Z,R"
             )
         return None, Path(instances)
     if split:
@@ -291,7 +303,7 @@ def _task(
     from segxai.task import choose, prepare
 
     method = choose(request).method  # a misspelt name should not wait for the images
-    if method.scope == "class" and (request.instances or files.mask):
+    if method.scope == "class" and (request.instances or request.spheres or files.mask):
         raise SegxaiError(
             f"method {method.name!r} explains the whole class at once: give no --instances"
         )

@@ -54,8 +54,10 @@ def check_weights(subject: Subject) -> str:
 def check_logits(subject: Subject) -> str:
     """One finite number for each class and voxel."""
     logits, image = subject.logits(), tuple(subject.image.shape)
-    grid = subject.case.domain_grid.shape if subject.case else tuple(logits.shape[2:])
-    wanted = (1, len(subject.classes), *(image[2:] if subject.is_plain else grid))
+    grid = image[2:]
+    if subject.predictor.readout is not None:
+        grid = subject.case.domain_grid.shape if subject.case else tuple(logits.shape[2:])
+    wanted = (1, len(subject.classes), *grid)
     if tuple(logits.shape) != wanted:
         raise BrokenPromiseError(f"{image} gives {tuple(logits.shape)}, not {wanted}")
     if not logits.isfinite().all():

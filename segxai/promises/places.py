@@ -29,6 +29,8 @@ def check_windows(subject: Subject) -> str:
     if subject.is_plain:
         layout = adapter.layout(case.grid.shape if case else subject.image.shape[2:])
         _check_single(subject)
+    elif case is not None and subject.detections is None:
+        layout = adapter.predict_with(subject.network, case).layout
     _check_shares(layout)
     if adapter.window is None and len(layout.windows) == 1:
         return "the whole image at once"

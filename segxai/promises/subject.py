@@ -32,7 +32,8 @@ class Subject:
     adapter, network, checkpoint
         The adapter, and the network that it loads from the checkpoint.
     predictor : Predictor
-        The network on one window of a case; on a whole case, where the adapter builds it.
+        The network on one window of a case; where the adapter builds it, on the windows that cover
+        the middle of a case.
     image : Tensor
         For the predictor.
     classes : tuple of str
@@ -79,11 +80,13 @@ def make_subject(
         layout = whole_image(image.shape[2:])
         predictor = Predictor(network, layout, activation=adapter.activation)
         return Subject(adapter, network, checkpoint, predictor, image, adapter.classes, case)
-    shown = case or _made_up(adapter, SIZES[0])
+    shown = case or _made_up(adapter, adapter.window or SIZES[0])
     image = torch.from_numpy(shown.image)[None]
     if adapter.detect is None:
-        predictor = adapter.predict_with(network, shown)
-        return Subject(adapter, network, checkpoint, predictor, image, adapter.classes, case)
+        middle = np.array([[size // 2 for size in shown.grid.shape]])
+        predictor, box = adapter.predict_with(network, shown).around(middle)
+        part = image[box.index]
+        return Subject(adapter, network, checkpoint, predictor, part, adapter.classes, case)
     with torch.no_grad(), frozen(network), exact_arithmetic():
         found = adapter.detect(network, shown)
     if not found.names:

@@ -12,12 +12,12 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.7, 1.5  # of a coin, relative to the photograp
 Planes = Float[Tensor, "2 y x"]  # grey values from 0 to 1, and where coins are
 
 
-def patches(planes: Planes, count: int, generator: torch.Generator) -> Float[Tensor, "patch 2 y x"]:
+def patches(planes: Planes, count: int, generator: torch.Generator) -> Float[Tensor, "batch 2 _ _"]:
     """Patches of a photograph and its coins; beyond its border it is mirrored."""
     return torch.stack([_patch(planes, generator) for _ in range(count)])
 
 
-def _patch(planes: Planes, generator: torch.Generator) -> Float[Tensor, "2 y x"]:
+def _patch(planes: Planes, generator: torch.Generator) -> Float[Tensor, "2 _ _"]:
     turned = functional.grid_sample(
         planes[None],
         _places(planes.shape[1:], generator)[None],
