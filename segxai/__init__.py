@@ -21,6 +21,7 @@ _HOME = {
     "InstanceGradCamPlusPlus": "segxai.methods.gradcam",
     "InstanceGradient": "segxai.methods.gradient",
     "InstanceScore": "segxai.scores",
+    "Layout": "segxai.layouts",
     "Method": "segxai.method",
     "Predictor": "segxai.segmentation",
     "Readout": "segxai.readout",

@@ -40,9 +40,7 @@ def test_labels_fall_with_the_volume():
 
 
 def test_equal_volumes_keep_the_order_of_their_first_voxels():
-    found = find_instances(
-        mask_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE
-    )
+    found = find_instances(mask_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE)
     assert [tuple(one.voxels[0]) for one in found] == [(1, 12, 1), (12, 1, 1)]
 
 
