@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from segxai.panels import SIGNED
+from segxai.results import group
 from segxai.storage import open_result
 
 OCTREE = Image.Quantize.FASTOCTREE  # keeps the few yellow pixels of an outline
@@ -38,8 +39,8 @@ def main() -> None:
 
 def draw(tree: xr.DataTree, label: int) -> Figure:
     """Three panels: the coin on the photograph, its map, and the map of the class."""
-    image = tree["/input"]["image"].values[0]
-    labels = tree["/segmentation"]["labels"].values
+    image = group(tree, "input")["image"].values[0]
+    labels = group(tree, "segmentation")["labels"].values
     runs: Any = tree["/attributions"].children
     one = next(name for name in runs if str(label) in runs[name].children)
     whole = next(name for name in runs if "0" in runs[name].children)
@@ -66,7 +67,7 @@ def _on_grid(
     tree: xr.DataTree, run: str, label: int, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "y x"]:
     """The grey channel of a stored map on the whole picture."""
-    found = tree[f"/attributions/{run}/{label}"]
+    found = group(tree, f"attributions/{run}/{label}")
     full = np.zeros(shape)
     full[np.ix_(found["y"].values, found["x"].values)] = found["map"].values[0]
     return full
