@@ -131,8 +131,7 @@ def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opene
             image = stack.enter_context(Image.open(stream, formats=formats))
             storage = str(image.tile[0].args) if image.tile else ""
             orientation = image.getexif().get(ORIENTATION, 1)
-            image.load()
-            # Reading turns a TIFF, and leaves no orientation behind; this turns the others.
+            # Reads all of it. That turns a TIFF, and leaves no orientation behind for this to do.
             upright = ImageOps.exif_transpose(image)
         # Readers raise what their format's parser raises: OSError, SyntaxError, struct.error ...
         except Exception as error:

@@ -35,7 +35,7 @@ def segxai_adapter() -> Adapter:
         overlap=OVERLAP,
         layer="decoder2",
         check_objects=check_objects,
-        embedded_request={"instances": (4,), "rows": 12, "samples": 4},
+        embedded_request={"instances": (4,), "rows": 4, "samples": 2},
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, Swin UNETR",
     )
 
