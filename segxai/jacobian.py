@@ -240,9 +240,9 @@ def _mean_through_readout(
     leaf = image.detach().clone().requires_grad_()
     with torch.enable_grad():
         logits = predictor(leaf)[0]
-    chosen = logits[(slice(None), *torch.from_numpy(voxels.T))].T  # voxel class
-    weights = cotangents(score, chosen.detach(), class_index, predictor.activation)
-    total = (chosen * weights.to(chosen)).sum() / len(voxels)
+        chosen = logits[(slice(None), *torch.from_numpy(voxels.T))].T  # voxel class
+        weights = cotangents(score, chosen.detach(), class_index, predictor.activation)
+        total = (chosen * weights.to(chosen)).sum() / len(voxels)
     return torch.autograd.grad(total, leaf)[0][0]
 
 

@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: workers must not share 
 
 # Shapes and types are executed, here only. An int may stand for a float, as for mypy.
 jaxtyping.install_import_hook(
-    ["segxai", "segxai_ms_lesion"],
+    ["segxai", "segxai_ms_lesion", "segxai_natural_image", "segxai_nnunet", "segxai_swin_unetr"],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

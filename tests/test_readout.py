@@ -161,7 +161,8 @@ def test_maps_are_those_of_a_literal_loop(score, activation, aggregator):
     x, voxels = image(), voxels_of_a_block()
     instance = Instance(1, voxels, class_index=1)
     method = InstanceGradient(predictor(activation), aggregator, score=score)
-    found = method.attribute(x, instance=instance)[0]
+    with torch.no_grad():  # as a noise tunnel calls it
+        found = method.attribute(x, instance=instance)[0]
     each = literal_rows(coarse_network(), x, voxels, 1, score, activation)
     wanted = each.mean(dim=0)
     if aggregator == "signed_max":

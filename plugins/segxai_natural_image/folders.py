@@ -86,12 +86,22 @@ def load_folder(folder: Folder) -> nn.Module:
     SegxaiError
         If its weights cannot be read, or some are missing.
     """
+    model, report = _loaded(folder)
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise SegxaiError(
+            f"{folder.path.name} lacks {len(missing)} tensors of {type(model).__name__}, such as "
+            f"{missing[0]!r}; give the folder of a model that was trained to segment"
+        )
+    network: nn.Module = model.eval()
+    return network
+
+
+def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
+    """The model, and which tensors were missing."""
     transformers = library("transformers")
-    loader = (
-        transformers.AutoModelForUniversalSegmentation
-        if folder.finds_instances
-        else transformers.AutoModelForSemanticSegmentation
-    )
+    kind = "Universal" if folder.finds_instances else "Semantic"
+    loader = getattr(transformers, f"AutoModelFor{kind}Segmentation")
     try:
         with quiet():
             model, report = loader.from_pretrained(
@@ -108,14 +118,7 @@ def load_folder(folder: Folder) -> nn.Module:
         raise SegxaiError(
             f"the weights of {folder.path.name} cannot be loaded ({one_line(error)}); {ASK}"
         ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise SegxaiError(
-            f"{folder.path.name} lacks {len(missing)} tensors of {type(model).__name__}, such as "
-            f"{missing[0]!r}; give the folder of a model that was trained to segment"
-        )
-    network: nn.Module = model.eval()
-    return network
+    return model, report
 
 
 def _model_type(path: Path) -> str:
