@@ -2,17 +2,20 @@
 
 import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, one_line
+
+Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
 
 DEPTH = 3  # of the wrappings of training scripts, such as {"model": {"state_dict": ...}}
 COUNTER = "num_batches_tracked"  # of batch norm; counts training, and is absent in old files
@@ -44,13 +47,27 @@ def fill(network: nn.Module, path: Path, name: str = "the network") -> nn.Module
     return network
 
 
-def read_tensors(path: Path) -> Mapping[str, Any]:
-    """What a checkpoint holds: tensors by name, perhaps within other mappings.
+def read_tensors(
+    path: Path,
+    safe: Sequence[Safe] = (),
+    remedy: str = "save it by torch.save(network.state_dict(), FILE)",
+) -> Mapping[str, Any]:
+    """What a checkpoint holds, tensors on the CPU: by name, perhaps within other mappings.
+
+    Parameters
+    ----------
+    path
+        A `.safetensors` file, or a file of `torch.save`.
+    safe : sequence of classes and functions
+        What may be called on loading, besides what makes tensors and Python's own numbers and
+        containers; with its name in the file, where that is another one, in a tuple.
+    remedy : str
+        What to do about a file that needs anything else, for the message.
 
     Raises
     ------
     SegxaiError
-        If the file is missing, or cannot be read without running code.
+        If the file is missing, cannot be read, or holds anything else.
     """
     if not path.is_file():
         raise SegxaiError(f"no checkpoint at {path}; give a .safetensors or a PyTorch file")
@@ -59,11 +76,11 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
             return load_file(path)
         with warnings.catch_warnings():  # of pickles that are no checkpoint, refused below
             warnings.simplefilter("ignore")
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _load(path, safe)
     except UnpicklingError as error:
         raise SegxaiError(
             f"cannot read the checkpoint {path}: it is no file of tensors alone, and anything else "
-            "could run code on loading; save it by torch.save(network.state_dict(), FILE)"
+            f"could run code on loading; {remedy}"
         ) from error
     # Readers raise what their format's parser raises: zip, JSON, operating system.
     except Exception as error:
@@ -71,6 +88,12 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
     return content
+
+
+def _load(path: Path, safe: Sequence[Safe]) -> object:
+    """A mapped file is read where it is needed: an optimizer's state beside the weights is not."""
+    with torch.serialization.safe_globals(list(safe)):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
 def tensors_sha256(network: nn.Module) -> str:

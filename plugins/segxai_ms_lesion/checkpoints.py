@@ -1,20 +1,13 @@
-"""Files of weights: read without running anything, taken out of their wrappings, put in place."""
+"""Weights of lesion networks: taken out of their wrappings, fitted, put in place."""
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
-from zipfile import is_zipfile
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segxai.errors import SegxaiError, one_line
-
-Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
+from segxai.errors import SegxaiError
 
 
 @dataclass(frozen=True)
@@ -38,55 +31,6 @@ class Kind:
     def misfit(self, path: Path, problem: str) -> SegxaiError:
         """The error for a file that holds another network."""
         return SegxaiError(f"{path} does not fit {self.name}: {problem}; it is {self.description}")
-
-
-def read_checkpoint(
-    path: Path,
-    safe: Sequence[Safe] = (),
-    remedy: str = "save it by torch.save(network.state_dict(), FILE)",
-) -> Mapping[str, Any]:
-    """What a checkpoint holds, tensors on the CPU.
-
-    Parameters
-    ----------
-    path
-        A `.safetensors` file, or a file of `torch.save`.
-    safe : sequence of classes and functions
-        What may be called on loading, besides what makes tensors and Python's own numbers and
-        containers; with its name in the file, where that is another one, in a tuple.
-    remedy : str
-        What to do about a file that needs anything else, for the message.
-
-    Raises
-    ------
-    SegxaiError
-        If the file is missing, cannot be read, or holds anything else.
-    """
-    if not path.is_file():
-        raise SegxaiError(f"no checkpoint at {path}; give a .safetensors or a PyTorch file")
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings():  # of pickles that are no checkpoint, refused below
-            warnings.simplefilter("ignore")
-            content = _load(path, safe)
-    except UnpicklingError as error:
-        raise SegxaiError(
-            f"cannot read the checkpoint {path}: it is no file of tensors alone, and anything else "
-            f"could run code on loading; {remedy}"
-        ) from error
-    # Readers raise what their format's parser raises: zip, JSON, operating system.
-    except Exception as error:
-        raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
-    if not isinstance(content, dict):
-        raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    return content
-
-
-def _load(path: Path, safe: Sequence[Safe]) -> object:
-    """A mapped file is read where it is needed: an optimizer's state beside the weights is not."""
-    with torch.serialization.safe_globals(list(safe)):
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
 def unwrapped(content: Mapping[str, Any], kind: Kind, path: Path) -> dict[str, Tensor]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
-from segxai_ms_lesion.checkpoints import Kind, fill, read_checkpoint, unwrapped, width
+from segxai.checkpoints import read_tensors
+from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 
 CHANNELS = ("flair", "mprage")
 CLASSES = ("background", "lesion")
@@ -60,7 +61,7 @@ def load_unet(checkpoint: Path | None = None) -> nn.Module:
         If the file is missing, cannot be read, or belongs to another architecture.
     """
     path = checkpoint or weights_file()
-    state = unwrapped(read_checkpoint(path), KIND, path)
+    state = unwrapped(read_tensors(path), KIND, path)
     model = unet(_widths(state, path))
     fill(model, state, KIND, path)
     return model.eval()

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.networks.nets.dynunet import DynUNet
-from segxai_ms_lesion.checkpoints import Kind, fill, read_checkpoint, unwrapped, width
+from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
+
+from segxai.checkpoints import read_tensors
 
 FILTERS = (16, 32, 64)
 THRESHOLD = 0.3  # the paper's
@@ -53,7 +55,7 @@ def load_dynunet(path: Path) -> nn.Module:
     SegxaiError
         If the file is missing, cannot be read, or belongs to another architecture.
     """
-    state = unwrapped(read_checkpoint(path), KIND, path)
+    state = unwrapped(read_tensors(path), KIND, path)
     model = dynunet(_filters(state, path))
     fill(model, _with_second_names(model, state), KIND, path)
     return model.eval()

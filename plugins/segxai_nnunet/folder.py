@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from segxai_ms_lesion.checkpoints import read_checkpoint
 from torch import nn
 
+from segxai.checkpoints import read_tensors
 from segxai.errors import SegxaiError
 from segxai_nnunet.dataset import Dataset, read_dataset
 from segxai_nnunet.network import load_folds
@@ -106,7 +106,7 @@ def read_fold(path: Path) -> Mapping[str, Any]:
         If it is no checkpoint of nnU-Net v2, or holds more than tensors and numbers.
     """
     remedy = "train with nnU-Net's own trainer, or save it again without what you added"
-    content = read_checkpoint(path, NUMBERS, remedy)
+    content = read_tensors(path, NUMBERS, remedy)
     wanted = {"network_weights": Mapping, "init_args": Mapping, "trainer_name": str}
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
     if missing or "configuration" not in content["init_args"]:

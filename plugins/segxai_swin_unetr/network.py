@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.networks.nets.swin_unetr import SwinUNETR
-from segxai_ms_lesion.checkpoints import Kind, fill, read_checkpoint, unwrapped, width
+from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
+
+from segxai.checkpoints import read_tensors
 
 FEATURES = 12
 ATTENTION_WINDOW = 4
@@ -61,7 +63,7 @@ def load_swin_unetr(checkpoint: Path | None = None) -> nn.Module:
         If the file is missing, cannot be read, or belongs to another architecture.
     """
     path = checkpoint or weights_file()
-    state = unwrapped(read_checkpoint(path), KIND, path)
+    state = unwrapped(read_tensors(path), KIND, path)
     model = swin_unetr(
         width(state, KIND.first, KIND, path), _attention_window(state, path), _depths(state)
     )
