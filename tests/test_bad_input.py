@@ -88,7 +88,7 @@ def option(*arguments):
 # ---------------------------------------------------------------------------- names and numbers
 
 NAMES_AND_NUMBERS = {
-    "plugin": (run(plugin="tyo"), ["unknown adapter 'tyo'", "known: ms_lesion, toy", "'toy'?"]),
+    "plugin": (run(plugin="tyo"), ["unknown adapter 'tyo'", "known: ms_lesion, nat", "'toy'?"]),
     "method": (
         option("--method", "smoothgard"),
         ["unknown method 'smoothgard'", "known: class_gradcam++", "did you mean 'smoothgrad'?"],
@@ -159,7 +159,7 @@ NAMES_AND_NUMBERS = {
     "minimum volume": (option("--min-volume", "-5"), ["minimum volume -5 mm3: give 0 or more"]),
     "option": (option("--sample", "5"), ["--sample", "--samples", "segxai run --help"]),
     "command": (["runn"], ["'runn'", "segxai --help"]),
-    "no plugin": (["run", *TWO], ["'--plugin'", "segxai run --help"]),
+    "no plugin": (["run", *TWO], ["no model: give --plugin NAME", "--model or --bundle"]),
     "overwrite and append": (
         run("--overwrite", "--append"),
         ["--overwrite and --append exclude each other"],

@@ -196,7 +196,8 @@ def test_coins_need_neither_transformers_nor_torchvision(folder):
         "sys.argv = 'segxai run --plugin natural_image --instances 20 --rows 2 --samples 1'.split()"
         "\nmain()"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert "picture: natural_image_embedded.png" in done.stdout
 
