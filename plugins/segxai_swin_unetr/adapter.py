@@ -3,8 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from segxai_ms_lesion.adapter import check_objects, embedded_case, load_case, load_mask
-from segxai_ms_lesion.network import CHANNELS, CLASSES
+from segxai_ms_lesion import adapter as ms_lesion
 
 from segxai import hookimpl
 from segxai.adapter import Adapter
@@ -16,25 +15,17 @@ PAPERS_WINDOW = (96, 96, 96)
 
 @hookimpl
 def segxai_adapter() -> Adapter:
-    """The Swin UNETR for lesions of multiple sclerosis."""
-    return Adapter(
+    """The Swin UNETR for lesions of multiple sclerosis; fed as the 3D U-Net is."""
+    return replace(
+        ms_lesion.segxai_adapter(),
         name="swin_unetr",
-        channels=CHANNELS,
-        classes=CLASSES,
         load_network=load_swin_unetr,
         for_checkpoint=_for_checkpoint,
-        load_case=load_case,
-        load_labels=load_mask,
-        embedded_case=embedded_case,
         weights=lambda checkpoint: checkpoint or weights_file(),
-        target_class="lesion",
         threshold=THRESHOLD,
-        min_volume_mm3=5.0,
-        connectivity=2,
         window=WINDOW,
         overlap=OVERLAP,
         layer="decoder2",
-        check_objects=check_objects,
         embedded_request={"instances": (4,), "rows": 4, "samples": 2},
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, Swin UNETR",
     )
