@@ -28,11 +28,6 @@ def case_provenance(
 ) -> dict[str, Any]:
     """What all maps of a case depend on. File names only: folders can name a patient."""
     weights = adapter.weights(checkpoint)
-    domains: dict[str, Any] = {"origin": "predicted"}
-    if request.spheres:
-        domains = {"origin": "spheres", "spheres": [list(one) for one in request.spheres]}
-    if mask is not None:
-        domains = {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
     return {
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
@@ -54,8 +49,17 @@ def case_provenance(
         if adapter.window
         else "whole image",
         "rule": {"class": _class_asked(adapter, request, rule), **asdict(rule)},
-        "domains": domains,
+        "domains": _domains(request, mask),
     }
+
+
+def _domains(request: Request, mask: Path | None) -> dict[str, Any]:
+    """Where the instances come from."""
+    if mask is not None:
+        return {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
+    if request.spheres:
+        return {"origin": "spheres", "spheres": [list(one) for one in request.spheres]}
+    return {"origin": "predicted"}
 
 
 def _class_asked(adapter: Adapter, request: Request, rule: Rule) -> str | None:

@@ -1,13 +1,18 @@
 """The adapter of natural images: the embedded coins, or the model of a checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from torch import nn
+
 from segxai import hookimpl
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError
+from segxai.instances import Detections
+from segxai.types import Case
 from segxai_natural_image.boxes import detect_boxes, feed
 from segxai_natural_image.cases import INPUT, Feed, load_mask
 from segxai_natural_image.coins import coin_adapter, is_coin_checkpoint
@@ -16,6 +21,8 @@ from segxai_natural_image.interpolation import CoarseLogits, predict_coarsely
 from segxai_natural_image.processors import feed_of
 from segxai_natural_image.queries import detect_queries
 from segxai_natural_image.weights_files import WeightsFile, load_file, read_file, semantic_feed
+
+Detect = Callable[[nn.Module, Case], Detections]
 
 SMALLEST_PIXELS = 50.0  # of a component that counts as an instance
 BACKGROUND = ("background", "__background__", "bg", "unlabeled", "unlabelled", "void", "none")
@@ -49,17 +56,8 @@ def _of_folder(folder: Folder, name: str) -> Adapter:
         weights=lambda checkpoint: folder.weights,
         notes=(_about(kind, folder.finds_instances, len(folder.classes)), *notes),
     )
-    if folder.finds_instances:
-        return replace(
-            adapter,
-            load_network=lambda checkpoint: load_folder(folder),
-            detect=partial(detect_queries, classes=folder.classes),
-        )
-    return replace(
-        adapter,
-        load_network=lambda checkpoint: CoarseLogits(load_folder(folder)),
-        predictor=predict_coarsely,
-    )
+    detect = partial(detect_queries, classes=folder.classes) if folder.finds_instances else None
+    return _with_network(adapter, partial(load_folder, folder), detect)
 
 
 def _of_file(file: WeightsFile, name: str) -> Adapter:
@@ -69,15 +67,19 @@ def _of_file(file: WeightsFile, name: str) -> Adapter:
         _pictures(name, fed, file.classes),
         notes=(_about(kind, file.finds_instances, len(file.classes)),),
     )
-    if file.finds_instances:
-        return replace(
-            adapter,
-            load_network=lambda checkpoint: load_file(file),
-            detect=partial(detect_boxes, classes=file.classes),
-        )
+    detect = partial(detect_boxes, classes=file.classes) if file.finds_instances else None
+    return _with_network(adapter, partial(load_file, file), detect)
+
+
+def _with_network(
+    adapter: Adapter, load: Callable[[], nn.Module], detect: Detect | None
+) -> Adapter:
+    """The adapter with its network, which finds instances itself or gives coarse logits."""
+    if detect is not None:
+        return replace(adapter, load_network=lambda checkpoint: load(), detect=detect)
     return replace(
         adapter,
-        load_network=lambda checkpoint: CoarseLogits(load_file(file)),
+        load_network=lambda checkpoint: CoarseLogits(load()),
         predictor=predict_coarsely,
     )
 
