@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from segxai.drafts import replacing
@@ -119,7 +119,7 @@ class FileBookmark:
         seconds = self.seconds + monotonic() - self._started
         words = {"owner": self.owner, "share": repr(self.meter.done), "seconds": repr(seconds)}
         with replacing(self.path, copy=False) as draft:
-            save_file(tensors, draft, metadata=words)
+            draft.write_bytes(save(tensors, words))  # save_file leaves a file of its own if killed
 
     def _words(self) -> dict[str, str]:
         """What is kept beside the tensors, for this owner; empty if nothing is."""
