@@ -31,6 +31,7 @@ FIRST_CASES = 24
 WEIGHT_DECAY = 1e-4
 WARM_UP_SHARE = 0.03
 AVERAGE_STEPS = 1000
+AVERAGE_SHARE = 0.1  # of the steps so far, at most: short runs average what is recent, too
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,8 @@ class Training:
     def _follow(self, loss: float) -> None:
         """Move the averages of weights, statistics and loss."""
         self.steps += 1
-        keep = 1 - 1 / min(self.steps, AVERAGE_STEPS)
+        recent = min(AVERAGE_SHARE * self.steps, AVERAGE_STEPS)
+        keep = 1 - 1 / max(recent, 1.0)
         current = self.model.state_dict()
         for name, value in self.average.state_dict().items():
             if value.is_floating_point():

@@ -27,9 +27,9 @@ def main() -> None:
         save=save_checkpoint,
         batch=2,
         peak_rate=2e-3,
-        validation_minutes=10.0,
+        validation_minutes=18.0,
     )
-    train(recipe, minutes=60.0)
+    train(recipe, minutes=90.0)
 
 
 def network() -> nn.Module:

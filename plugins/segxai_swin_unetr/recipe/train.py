@@ -19,9 +19,9 @@ def main() -> None:
         save=partial(save_weights, half=True),
         batch=2,
         peak_rate=1e-3,
-        validation_minutes=12.0,
+        validation_minutes=22.0,
     )
-    train(recipe, minutes=105.0)
+    train(recipe, minutes=90.0)
 
 
 def predict(model: nn.Module, image: Tensor) -> Tensor:
