@@ -166,6 +166,7 @@ def _as_data_array(
         "method": request.method,
         "aggregator": settings.aggregator.name if settings.aggregator else "none",
         "score": request.score,
+        "units": attribution.unit.replace("score", request.score).replace("input", "input unit"),
         "seed": request.seed,
         "antithetic": settings.antithetic,
         "noise_levels": list(settings.noise_levels),

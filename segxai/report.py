@@ -25,6 +25,7 @@ from segxai.results import (
 from segxai.types import Grid
 
 Row = dict[str, Any]
+SIZES = {"volume_mm3": "mm3", "area_px": "px"}
 SAMPLING_ERRORS = ("peak_error", "map_error", "map_error_l2")
 
 
@@ -75,11 +76,11 @@ def unfinished(tree: xr.DataTree, run: str) -> list[int]:
 def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
     """One row for each explained instance.
 
-    Each has "label", "class", "outcome", "volume_mm3", "mean_probability", the "peak" and
-    "trough" of each channel as "flair peak" and so on, "estimate" (whether its map comes from a
-    sample of its rows) and its errors "peak_error", "map_error" and "map_error_l2",
+    Each has "label", "class", "outcome", "volume_mm3" ("area_px" in pictures), "mean_probability",
+    the "peak" and "trough" of each channel as "flair peak" and so on, "estimate" (whether its map
+    comes from a sample of its rows) and its errors "peak_error", "map_error" and "map_error_l2",
     "energy_left_out" where maps were cut, and a "note" on what to mind. The whole class has its
-    label 0, and no outcome or volume.
+    label 0, and no outcome or size.
     """
     if "summaries" not in tree.children or run not in tree["summaries"].children:
         return []
@@ -102,7 +103,7 @@ def _instance_columns(instance: xr.Dataset) -> Row:
     return {
         "class": str(instance["class"].item()),
         "outcome": str(instance["outcome"].item()),
-        "volume_mm3": float(instance["volume_mm3"]),
+        **{name: float(instance[name]) for name in SIZES if name in instance},
         "mean_probability": float(instance["mean_probability"]),
     }
 
@@ -240,10 +241,10 @@ def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
 def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
     rows = {row["label"]: row for row in instance_table(tree, run)}
     for label, stored in maps(tree, run).items():
-        yield _title(rows[label], "mm3" if len(stored["affine"]) > 3 else "px"), stored
+        yield _title(rows[label]), stored
 
 
-def _title(row: Mapping[str, Any], unit: str) -> str:
+def _title(row: Mapping[str, Any]) -> str:
     if row["label"] == 0:
         return "whole class"
     name = (
@@ -251,7 +252,8 @@ def _title(row: Mapping[str, Any], unit: str) -> str:
         if row["class"].endswith(f" {row['label']}")
         else f"{row['class']} {row['label']}"
     )
-    words = [name, row["outcome"], f"{row['volume_mm3']:.0f} {unit}"]
+    sizes = [f"{row[size]:.0f} {unit}" for size, unit in SIZES.items() if size in row]
+    words = [name, row["outcome"], *sizes]
     return ", ".join([*filter(None, words), *(["estimate"] if row["estimate"] else [])])
 
 

@@ -98,7 +98,7 @@ def instances_dataset(
             "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),
             "outcome": ("label", _words(one.outcome for one in instances)),
             "voxels": ("label", voxels),
-            "volume_mm3": ("label", voxels * grid.voxel_volume_mm3, {"units": "mm3"}),
+            **_sizes(voxels * grid.voxel_volume_mm3, grid),
             "mean_probability": ("label", np.array(means, dtype=np.float64)),
             **_places(instances, grid),
         },
@@ -110,15 +110,22 @@ def instances_dataset(
     )
 
 
+def _sizes(volumes: np.ndarray, grid: Grid) -> dict[str, Any]:
+    """How large the instances are; pictures have no scale, so theirs are areas in pixels."""
+    name, unit = ("volume_mm3", "mm3") if len(grid.shape) == 3 else ("area_px", "px")
+    return {name: ("label", volumes, {"units": unit})}
+
+
 def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
-    """Where the instances lie: centroids in mm, boxes in voxels of the grid."""
+    """Where the instances lie: centroids in mm (px in pictures), boxes in voxels of the grid."""
+    unit = "mm" if len(grid.shape) == 3 else "px"
     count, rank = len(instances), len(grid.shape)
     centroids = [grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
     boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]
     middle = np.array(centroids, dtype=np.float64).reshape(count, rank)
     bounds = np.array(boxes, dtype=np.int64).reshape(count, 2, rank)
     return {
-        "centroid_mm": (("label", "axis"), middle, {"units": "mm"}),
+        f"centroid_{unit}": (("label", "axis"), middle, {"units": unit}),
         "bbox": (("label", "side", "axis"), bounds),
     }
 
@@ -133,7 +140,7 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
     grid_axes = case.grid.axes
     has_channels = attribution.values.ndim > len(grid_axes)
     dims = ("channel", *grid_axes) if has_channels else grid_axes
-    unit = {"units": f"score per {case.input_unit}" if has_channels else "arbitrary"}
+    unit = {"units": attribution.unit.replace("input", case.input_unit)}
     box = attribution.box
     variables: dict[str, Any] = {
         "map": (dims, attribution.values.astype(np.float32), unit),
@@ -198,9 +205,8 @@ def attribution_of(stored: xr.Dataset) -> Attribution:
     axes = stored["map"].dims[-rank:]
     error = stored["standard_error"].values if "standard_error" in stored else None
     offset = tuple(int(stored[axis].values[0]) for axis in axes)
-    return Attribution(
-        int(stored.attrs["label"]), stored["map"].values, offset, error, facts_of(stored)
-    )
+    label, unit = int(stored.attrs["label"]), stored["map"].attrs["units"]
+    return Attribution(label, stored["map"].values, offset, error, facts_of(stored), unit)
 
 
 def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:

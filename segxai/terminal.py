@@ -19,7 +19,11 @@ SECONDS_BETWEEN_LINES = 15.0
 WIDEST_LINE = 10_000  # in a pipe there is no window to fit: nothing may be cut off
 
 Format = Callable[[float], str]
-FORMATS: dict[str, Format] = {"volume_mm3": volume, "mean_probability": probability}
+FORMATS: dict[str, Format] = {
+    "volume_mm3": volume,
+    "area_px": volume,
+    "mean_probability": probability,
+}
 IN_NOTES = ("estimate", "peak_error", "map_error", "map_error_l2", "energy_left_out")
 
 

@@ -361,13 +361,16 @@ class Attribution:
     label : int
         Of the instance; 0 for a class-level map.
     values : ndarray of shape (channel, *box), or (*box) for a heat map
-        Signed, in logit per unit of the network's input; heat maps are not negative.
+        Signed; heat maps are not negative.
     offset : tuple of int
         First voxel of the box on the grid; outside of the box the map is 0.
     standard_error : ndarray like `values`, optional
         Over the noisy copies.
     facts : mapping
         Numbers and words that belong to this map: rows, windows, seconds, layer...
+    unit : str
+        What 1 means in `values`; "score" and "input" stand for the units of the score and of the
+        network's input.
     """
 
     label: int
@@ -375,6 +378,7 @@ class Attribution:
     offset: tuple[int, ...]
     standard_error: Float[np.ndarray, "*shape"] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    unit: str = "score per input"
 
     @property
     def box(self) -> Box:

@@ -44,6 +44,7 @@ def test_cam_methods_return_one_map():
     assert (found.dims, found.shape) == (("y", "x"), (24, 20))
     assert float(found.min()) >= 0
     assert found.attrs["layer"] == "first"
+    assert found.attrs["units"] == "arbitrary"
 
 
 def test_the_gradient_method_equals_the_literal_loop():
@@ -104,6 +105,7 @@ def test_the_settings_travel_with_the_map():
     assert found.attrs["samples"] == 2
     assert found.attrs["rows"] == 2
     assert found.attrs["seed"] == 5
+    assert found.attrs["units"] == "logit per input unit"
     assert len(found.attrs["noise_levels"]) == 3
 
 

@@ -27,6 +27,7 @@ from segxai.errors import SegxaiError
 from segxai.pipeline import attribute, find
 from segxai.plugins import load_adapter, load_method
 from segxai.request import Request
+from segxai.results import group
 from segxai.storage import open_result
 from segxai.task import prepare
 from segxai.testing import check_adapter
@@ -200,6 +201,12 @@ def test_coins_need_neither_transformers_nor_torchvision(folder):
     done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     assert done.returncode == 0, done.stderr
     assert "picture: natural_image_embedded.png" in done.stdout
+    assert "area" in done.stdout
+    assert "mm" not in done.stdout  # a photograph has no scale
+    with open_result("natural_image_embedded.h5") as tree:
+        coins = group(tree, "instances").load()
+    assert coins["area_px"].values.tolist() == coins["voxels"].values.tolist()
+    assert coins["centroid_px"].attrs["units"] == "px"
 
 
 # ------------------------------------------------------------------------------------- user's files

@@ -75,6 +75,16 @@ def test_what_is_added_is_what_is_read(path, channels):
     assert (read.label, read.offset, read.facts) == (2, stored.offset, stored.facts)
 
 
+def test_a_unit_is_written_in_the_words_of_the_case(path):
+    told = {1: "score per input", 2: "score"}
+    shown = replace(case(), input_unit="grey value")
+    for label, unit in told.items():
+        storage.add(path, "run", replace(attribution(label), unit=unit), instance(label), shown)
+    with storage.open_result(path) as tree:
+        read = [attribution_of(group(tree, f"attributions/run/{label}")).unit for label in told]
+    assert read == ["score per grey value", "score"]
+
+
 def test_what_a_file_holds_is_listed(path):
     assert storage.finished(path, "run") == set()
     assert storage.finished(path, "another") == set()

@@ -198,7 +198,10 @@ def _grad_cam(
     values = method.attribute(image, instance=instance)[0, 0]
     settings.tick(1.0)
     facts = {"layer": name, "suspect_weights": max(method.suspect)}
-    whole = Attribution(instance.label, values.cpu().numpy(), (0,) * values.ndim, facts=facts)
+    origin = (0,) * values.ndim
+    whole = Attribution(
+        instance.label, values.cpu().numpy(), origin, facts=facts, unit="arbitrary"
+    )
     return crop_to_support(whole, predictor.on_image(instance))
 
 

@@ -46,7 +46,8 @@ def attribute(
         mean = InstanceGradient(predictor, "mean", tick=settings.tick)
         values = mean.attribute(image, instance=instance)[0].cpu().numpy()
     facts = {"rule": name, "mean_logit": sum(scores), "relevance": float(values.sum())}
-    whole = Attribution(instance.label, values, (0,) * (image.ndim - 2), facts=facts)
+    start = (0,) * (image.ndim - 2)
+    whole = Attribution(instance.label, values, start, facts=facts, unit="score")
     return crop_to_support(whole, predictor.on_image(instance))
 
 
