@@ -75,7 +75,8 @@ class Adapter:
         Maps the network and a case to a Predictor, where windows are not laid as usual, or logits
         need a readout.
     detect : callable, optional
-        Maps the network and a case to Detections, where a model finds instances itself.
+        Maps the network, a case and a rule to Detections, where a model finds instances itself;
+        the rule's threshold is the smallest score.
     layer : str, optional
         Default layer of CAM methods.
     check_objects : callable
@@ -110,7 +111,7 @@ class Adapter:
     divisor: int = 1
     mirror_axes: tuple[int, ...] = ()
     predictor: Callable[[nn.Module, Case], Predictor] | None = None
-    detect: Callable[[nn.Module, Case], Detections] | None = None
+    detect: Callable[[nn.Module, Case, Rule], Detections] | None = None
     layer: str | None = None
     check_objects: Callable[[Case, Bool[np.ndarray, "*grid"]], Sequence[str]] = _no_warnings
     notes: tuple[str, ...] = ()

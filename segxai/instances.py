@@ -97,12 +97,12 @@ class Detections:
         """A name for each detection: its class and its label."""
         return tuple(f"{name} {label}" for label, name in enumerate(self.names, start=1))
 
-    def instances(self, class_name: str | None = None) -> list[Instance]:
-        """Those of a class, or all; labels count from 1 in the model's own order."""
+    def instances(self, class_name: str | None = None, smallest: float = 1.0) -> list[Instance]:
+        """Those of a class, or all, of so many voxels; labels count from 1 in the model's order."""
         return [
             Instance(label, voxels, class_index=label - 1)
             for label, (name, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
-            if class_name in (None, name) and len(voxels)
+            if class_name in (None, name) and len(voxels) >= max(smallest, 1.0)
         ]
 
 
@@ -112,10 +112,13 @@ def components(
     """Voxels of the connected components that are large enough, by falling volume."""
     structure = ndimage.generate_binary_structure(mask.ndim, min(rule.connectivity, mask.ndim))
     labels, _ = ndimage.label(mask, structure)
-    # Volumes are compared with a little slack: 5 voxels of 0.9999999 mm3 are 5 mm3.
-    smallest = (1 - 1e-6) * rule.min_volume_mm3 / grid.voxel_volume_mm3
-    found = [voxels for voxels in _by_label(labels) if len(voxels) >= smallest]
+    found = [voxels for voxels in _by_label(labels) if len(voxels) >= smallest_voxels(rule, grid)]
     return sorted(found, key=len, reverse=True)  # stable: ties keep the order of first voxels
+
+
+def smallest_voxels(rule: Rule, grid: Grid) -> float:
+    """Voxels of the smallest instance, with a little slack: 5 of 0.9999999 mm3 are 5 mm3."""
+    return (1 - 1e-6) * rule.min_volume_mm3 / grid.voxel_volume_mm3
 
 
 def from_labels(

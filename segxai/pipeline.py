@@ -14,7 +14,13 @@ from segxai.bookmarks import FileBookmark, Meter
 from segxai.cropping import crop_at_distance, on_map
 from segxai.drafts import unfinished
 from segxai.errors import SegxaiError
-from segxai.instances import chosen, find_instances, from_labels, whole_class
+from segxai.instances import (
+    chosen,
+    find_instances,
+    from_labels,
+    smallest_voxels,
+    whole_class,
+)
 from segxai.planning import Plan, in_words, plan
 from segxai.protocols import NoBookmark
 from segxai.resuming import owner_of, run_name
@@ -201,7 +207,8 @@ def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     if task.labels is not None:
         return from_labels(task.labels, index, split=task.request.split, grid=grid)
     if task.detections is not None:
-        found = task.detections.instances(task.request.class_name or _named_by_index(task))
+        name = task.request.class_name or _named_by_index(task)
+        found = task.detections.instances(name, smallest_voxels(task.rule, grid))
     else:
         mask = segmentation.mask(task.rule.class_index, task.rule.threshold)
         found = find_instances(mask, grid, task.rule, task.case.reference)
@@ -218,9 +225,16 @@ def _named_by_index(task: Task) -> str | None:
 def _nothing_found(task: Task, segmentation: Segmentation) -> str:
     """Why there is no instance, and what to do."""
     name, rule = task.adapter.classes[task.rule.class_index], task.rule
+    least = f"{rule.min_volume_mm3:g} {'mm3' if len(task.case.domain_grid.shape) == 3 else 'px'}"
     if task.detections is not None:
         seen = ", ".join(sorted(set(task.detections.names)))
-        return f"no {name} detected; the model found: {seen}; give one of them with --class"
+        if not rule.min_volume_mm3:
+            return f"no {name} detected; the model found: {seen}; give one of them with --class"
+        wanted = name if task.request.class_name or _named_by_index(task) else "object"
+        return (
+            f"no {wanted} of {least} or more detected; the model found: {seen}; give a smaller "
+            "--min-volume, or another --class"
+        )
     probability = segmentation.probability()
     largest = f"the largest probability of {name} is {probability[rule.class_index].max():.3g}"
     at = "it is nowhere the largest" if rule.threshold is None else f"threshold {rule.threshold:g}"
@@ -229,7 +243,7 @@ def _nothing_found(task: Task, segmentation: Segmentation) -> str:
     parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
     seen = ", ".join(f"{name} {share:.0%}" for name, share in parts)
     return (
-        f"no instance found: {largest}, {at}, the smallest volume {rule.min_volume_mm3:g} mm3; "
+        f"no instance found: {largest}, {at}, the smallest instance {least}; "
         f"this image shows {seen}; give another --class, a lower --threshold or --min-volume, or a "
         "mask of your own with --instances MASK"
     )

@@ -569,7 +569,7 @@ class Queries(Toy):
 
 
 def detector(change=lambda found, network: found, network=Queries):
-    def detect(network, case):
+    def detect(network, case, rule):
         predictor = Predictor(network, whole_image(case.grid.shape), activation="sigmoid")
         masks = predictor(torch.from_numpy(case.image)[None])[0] > 0
         domains = tuple(np.argwhere(mask.numpy()) for mask in masks)

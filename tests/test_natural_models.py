@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from segxai_natural_image import boxes, surest, weights_files
+from segxai_natural_image import boxes, weights_files
 from segxai_natural_image.extras import quiet
 from torch.nn import functional
 from torchvision.models import detection, segmentation
@@ -214,7 +214,7 @@ def test_noise_cannot_swap_queries(home, photo, kind, seed):
     noisy = image_of(task) + 2 * torch.randn(image_of(task).shape, generator=generator)
     case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.detect(model, case).predictor.network.numbers
+        again = task.adapter.detect(model, case, task.rule).predictor.network.numbers
         logits = found.predictor(noisy)[0]
         every = query_logits(model, kind)(noisy)[0]
     queries = found.predictor.network.numbers
@@ -238,16 +238,16 @@ def rcnn_model(checkpoint):
     return model
 
 
-def test_the_instances_of_boxes(rcnn, photo, small, monkeypatch):
-    monkeypatch.setattr(surest, "SURE", 0.565)  # random weights are sure of much
-    task, findings = natural.explain(rcnn, photo, instances=(1,), rows=2)
+def test_the_instances_of_boxes(rcnn, photo, small):
+    least = 0.565  # random weights are sure of much
+    task, findings = natural.explain(rcnn, photo, instances=(1,), rows=2, threshold=least)
     assert_places(task)
     model = rcnn_model(rcnn)
     pixels = torch.from_numpy(np.moveaxis(np.asarray(Image.open(photo)), -1, 0) / np.float32(255))
     with torch.no_grad():
         (wanted,) = model([pixels])
     shown = (wanted["masks"][:, 0] > 0.5).flatten(1).any(dim=1)
-    wanted = {name: one[shown & (wanted["scores"] >= 0.565)] for name, one in wanted.items()}
+    wanted = {name: one[shown & (wanted["scores"] >= least)] for name, one in wanted.items()}
     found = task.detections
     assert 1 < len(found.names) < 8
     assert found.scores == pytest.approx(wanted["scores"].tolist(), abs=1e-5)
@@ -263,9 +263,9 @@ def test_the_instances_of_boxes(rcnn, photo, small, monkeypatch):
     noisy = image_of(task) + torch.randn(
         image_of(task).shape, generator=torch.Generator().manual_seed(0)
     )
-    monkeypatch.setattr(surest, "SURE", 0.3)
+    case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.detect(model, replace(task.case, image=noisy[0].numpy()))
+        again = task.adapter.detect(model, case, replace(task.rule, threshold=0.3))
         moved = torch.cdist(again.predictor.network.boxes, found.predictor.network.boxes)
         assert moved.min(dim=0).values.max() > 1  # pixel
         frozen = box_logits(model, noisy, wanted, place)
@@ -294,7 +294,19 @@ def test_pasting_is_that_of_torchvision():
     assert literal.worst(found, wanted) < 1e-6
 
 
-def test_a_model_that_is_sure_of_nothing_says_what_it_is_surest_of(home, photo, monkeypatch):
-    monkeypatch.setattr(surest, "SURE", 0.999)
-    with pytest.raises(SegxaiError, match=r"score of 0.999 or more; the surest is car with 0\.\d"):
-        natural.explain(made(home, "mask2former", 2), photo)
+def test_a_model_that_is_sure_of_nothing_says_what_it_is_surest_of(home, photo):
+    words = r"score of 0.999 or more; the surest is car with 0\.\d+; give a lower --threshold"
+    with pytest.raises(SegxaiError, match=words):
+        natural.explain(made(home, "mask2former", 2), photo, threshold=0.999)
+
+
+def test_small_detections_can_be_left_out(home, photo):
+    folder = made(home, "mask2former", 2)
+    _, every = natural.explain(folder, photo, rows=1)
+    sizes = {one.label: len(one.voxels) for one in every.instances}
+    least = sorted(sizes.values())[1]
+    _, some = natural.explain(folder, photo, rows=1, min_volume_mm3=float(least))
+    assert {one.label for one in some.instances} == {n for n, size in sizes.items() if size >= least}
+    assert len(some.instances) < len(sizes)
+    with pytest.raises(SegxaiError, match=r"no object of 9999 px or more detected; the model found"):
+        natural.explain(folder, photo, min_volume_mm3=9999.0)

@@ -11,7 +11,7 @@ from torch import nn
 from segxai import hookimpl
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError
-from segxai.instances import Detections
+from segxai.instances import Detections, Rule
 from segxai.types import Case
 from segxai_natural_image.boxes import detect_boxes, feed
 from segxai_natural_image.cases import INPUT, Feed, load_mask
@@ -22,9 +22,10 @@ from segxai_natural_image.processors import feed_of
 from segxai_natural_image.queries import detect_queries
 from segxai_natural_image.weights_files import WeightsFile, load_file, read_file, semantic_feed
 
-Detect = Callable[[nn.Module, Case], Detections]
+Detect = Callable[[nn.Module, Case, Rule], Detections]
 
 SMALLEST_PIXELS = 50.0  # of a component that counts as an instance
+SURE = 0.5  # of a detection: the default of transformers' `post_process_instance_segmentation`
 BACKGROUND = ("background", "__background__", "bg", "unlabeled", "unlabelled", "void", "none")
 
 
@@ -76,7 +77,13 @@ def _with_network(
 ) -> Adapter:
     """The adapter with its network, which finds instances itself or gives coarse logits."""
     if detect is not None:
-        return replace(adapter, load_network=lambda checkpoint: load(), detect=detect)
+        return replace(
+            adapter,
+            load_network=lambda checkpoint: load(),
+            detect=detect,
+            threshold=SURE,
+            min_volume_mm3=0.0,
+        )
     return replace(
         adapter,
         load_network=lambda checkpoint: CoarseLogits(load()),
@@ -114,8 +121,9 @@ def _about(kind: str, finds_instances: bool, classes: int) -> str:
     """What was found in a checkpoint, in words."""
     if finds_instances:
         return (
-            f"{kind}, {classes} classes: an instance is a detection with a score of 0.5 or more, "
-            "frozen as found on the clean picture; its score is its mask's logit"
+            f"{kind}, {classes} classes: an instance is a detection ({SURE:g} or surer, unless "
+            "--threshold says otherwise), frozen as found on the clean picture; its score is its "
+            "mask's logit"
         )
     return f"{kind}, {classes} classes: an instance is a connected component of a class"
 

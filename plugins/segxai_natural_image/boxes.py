@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from segxai.instances import Detections
+from segxai.instances import Detections, Rule
 from segxai.layouts import Layout, whole_image
 from segxai.normalising import MEAN, STD
 from segxai.readout import Readout
@@ -69,8 +69,10 @@ def feed() -> Feed:
     return Feed(("red", "green", "blue"), _transformed, "standard deviation")
 
 
-def detect_boxes(model: nn.Module, case: Case, classes: tuple[str, ...]) -> Detections:
-    """What the model finds with a score of at least 0.5, by falling score.
+def detect_boxes(
+    model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]
+) -> Detections:
+    """What the model finds with a score of the rule's threshold or more, by falling score.
 
     Masks are those of the model's own output above a probability of 0.5; they may overlap, each
     keeps its own.
@@ -85,7 +87,7 @@ def detect_boxes(model: nn.Module, case: Case, classes: tuple[str, ...]) -> Dete
     found = find(model, padded(image, layout), case.grid.shape)
     boxes = _on_picture(found["boxes"], case)
     masks = _own_masks(found["masks"], boxes, shape)
-    kept = surest(found["scores"], found["labels"], masks, classes)
+    kept = surest(found["scores"], found["labels"], masks, classes, rule.threshold)
     check_size(len(kept), shape, "detections")
     size = _pair(case.grid.shape)
     network = FrozenBoxes(model, found["boxes"][kept], found["labels"][kept], size)

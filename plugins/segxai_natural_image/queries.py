@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.instances import Detections
+from segxai.instances import Detections, Rule
 from segxai.layouts import whole_image
 from segxai.readout import Readout
 from segxai.segmentation import Predictor
@@ -63,9 +63,12 @@ class Candidates:
     inside: Bool[Tensor, "candidate y x"]
 
 
-def detect_queries(model: nn.Module, case: Case, classes: tuple[str, ...]) -> Detections:
+def detect_queries(
+    model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]
+) -> Detections:
     """What the model finds, as its own `post_process_instance_segmentation` tells it.
 
+    The rule's threshold is that function's.
     Masks are the binary maps of that function: they may overlap, each keeps its own.
 
     Raises
@@ -78,7 +81,7 @@ def detect_queries(model: nn.Module, case: Case, classes: tuple[str, ...]) -> De
     output: Any = model(pixel_values=image)
     logits, shape = output.masks_queries_logits, case.domain_grid.shape
     found = candidates(output.class_queries_logits[0], _enlarged(logits, config.model_type)[0])
-    kept = surest(found.score, found.label, found.inside, classes)
+    kept = surest(found.score, found.label, found.inside, classes, rule.threshold)
     check_size(len(kept), shape, "detections")
     readout = readout_of(config.model_type, tuple(logits.shape[2:]), shape)
     queries = Queries(model, found.query[kept])

@@ -8,16 +8,17 @@ from torch import Tensor
 
 from segxai.errors import SegxaiError
 
-SURE = 0.5  # the default of transformers' `post_process_instance_segmentation`
-
 
 def surest(
     scores: Float[Tensor, " candidate"],
     labels: Int[Tensor, " candidate"],
     masks: Bool[Tensor, "candidate y x"],
     classes: Sequence[str],
+    threshold: float | None,
 ) -> Int[Tensor, " detection"]:
-    """The candidates with a mask and a score of at least 0.5, by falling score.
+    """The candidates with a mask and a score of the threshold or more, by falling score.
+
+    None for a threshold keeps all that have a mask.
 
     Raises
     ------
@@ -26,13 +27,16 @@ def surest(
     """
     order = scores.argsort(descending=True, stable=True)
     shown = order[masks.flatten(1).any(dim=1)[order]]
-    kept = shown[scores[shown] >= SURE]
+    kept = shown if threshold is None else shown[scores[shown] >= threshold]
     if len(kept):
         return kept
     best = "no candidate has a mask"
     if len(shown):
         best = f"the surest is {classes[int(labels[shown[0]])]} with {float(scores[shown[0]]):.2f}"
-    raise SegxaiError(f"the model detects nothing with a score of {SURE:g} or more; {best}")
+    raise SegxaiError(
+        f"the model detects nothing with a score of {threshold or 0:g} or more; {best}; give a "
+        "lower --threshold"
+    )
 
 
 def domains(masks: Bool[Tensor, "detection y x"]) -> tuple[Int[np.ndarray, "_ axis"], ...]:

@@ -64,8 +64,8 @@ Threshold = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help="Probability above which a voxel counts; default: the plugin's (of models of many "
-        "classes: where the class wins).",
+        help="Probability above which a voxel counts, or score from which a detection does; "
+        "default: the plugin's (of models of many classes: where the class wins).",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -81,7 +81,9 @@ ClassIndex = Annotated[
 MinVolume = Annotated[
     float | None,
     typer.Option(
-        metavar="MM3", help="Smallest instance; default: the plugin's.", rich_help_panel=INSTANCES
+        metavar="MM3",
+        help="Smallest instance, of pictures in pixels; default: the plugin's.",
+        rich_help_panel=INSTANCES,
     ),
 ]
 Instances = Annotated[

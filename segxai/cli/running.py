@@ -187,8 +187,8 @@ def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[s
         files = {given_name or channel: file for channel, (given_name, file) in pairs}
         return {channel: files[channel] for channel in channels}
     raise SegxaiError(
-        f"{len(images)} image{'s' * (len(images) != 1)} for {len(channels)} channels; give one "
-        f"file for each of {_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
+        f"{_count(images, 'image')} for {_count(channels, 'channel')}; give one file for each of "
+        f"{_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
     )
 
 
@@ -200,6 +200,10 @@ def _channel_and_file(image: str, channels: tuple[str, ...]) -> tuple[str, Path]
     if channel not in channels:
         raise unknown_name("channel", channel, channels)
     return channel, Path(file)
+
+
+def _count(things: Sequence[str], name: str) -> str:
+    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
 
 
 def _listed(channels: tuple[str, ...]) -> str:

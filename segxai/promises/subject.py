@@ -88,7 +88,7 @@ def make_subject(
         part = image[box.index]
         return Subject(adapter, network, checkpoint, predictor, part, adapter.classes, case)
     with torch.no_grad(), frozen(network), exact_arithmetic():
-        found = adapter.detect(network, shown)
+        found = adapter.detect(network, shown, adapter.rule())
     if not found.names:
         raise BrokenPromiseError(
             f"nothing is detected in {shown.name}: embed a case with something"
