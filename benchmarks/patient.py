@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 
 from segxai import Instance, InstanceGradient, Predictor
+from segxai.geometry import Box
 from segxai.instances import find_instances
 from segxai.plugins import load_adapter
 from segxai.segmentation import exact_arithmetic, frozen, segment
-from segxai.types import Box
 from segxai.wording import duration
 from workbench.clock import in_turns, spread
 from workbench.report import finish, options, save, table

@@ -24,6 +24,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from segxai.aggregators import SignedMax
+from segxai.geometry import Box
 from segxai.instances import find_instances
 from segxai.layouts import whole_image
 from segxai.method import Settings
@@ -31,7 +32,7 @@ from segxai.methods.gradient import gradient
 from segxai.plugins import load_adapter
 from segxai.sampling import STRATA, sample_rows, strata
 from segxai.segmentation import Predictor, segment
-from segxai.types import Attribution, Box, Case, Instance
+from segxai.types import Attribution, Case, Instance
 from workbench.report import finish, numbers, options, table
 
 CENTER = (104, 64, 40)  # in white matter, off the multiples of the network's strides

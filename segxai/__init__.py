@@ -15,7 +15,7 @@ _HOME = {
     "Attribution": "segxai.types",
     "Case": "segxai.types",
     "Detections": "segxai.instances",
-    "Grid": "segxai.types",
+    "Grid": "segxai.geometry",
     "GuidedBackprop": "segxai.methods.guided_backprop",
     "Instance": "segxai.types",
     "InstanceGradCamPlusPlus": "segxai.methods.gradcam",

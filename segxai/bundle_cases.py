@@ -12,9 +12,10 @@ from jaxtyping import Float
 
 from segxai.cases import short_name
 from segxai.errors import SegxaiError, one_line
+from segxai.geometry import Grid
 from segxai.grids import resample
 from segxai.images import check_same_grid, load_volume
-from segxai.types import Case, Grid
+from segxai.types import Case
 
 Prepared = tuple[Float[np.ndarray, "channel *grid"], Float[np.ndarray, "rank rank"]]
 

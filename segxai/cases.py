@@ -10,11 +10,12 @@ from jaxtyping import Float, Int
 from nibabel.orientations import aff2axcodes
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.grids import describe_change, resample, times, working_grid
 from segxai.images import Volume, check_same_grid, load_labels, load_volume
 from segxai.normalising import Normalisation
 from segxai.pictures import load_picture, load_picture_labels
-from segxai.types import Case, Grid, Source
+from segxai.types import Case, Source
 
 LoadCase = Callable[[Mapping[str, Path], Path | None], Case]
 PICTURE = "image"  # the role of a picture that fills all channels

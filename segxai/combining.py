@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Int
 from scipy.sparse import csr_array
 
+from segxai.geometry import Box
 from segxai.passes import Members
 from segxai.protocols import RowBatch
-from segxai.types import Box
 
 
 def combined(

@@ -18,7 +18,7 @@ from torch.nn import functional
 from torch.utils import _pytree as trees
 
 from segxai.errors import SegxaiError
-from segxai.types import Box
+from segxai.geometry import Box
 
 Rule = Callable[..., Any]
 RULES: dict[Any, Rule] = {}

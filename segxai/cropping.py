@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from segxai.types import Attribution, Box, Case, Instance
+from segxai.geometry import Box
+from segxai.types import Attribution, Case, Instance
 
 
 def crop_to_support(attribution: Attribution, instance: Instance | None) -> Attribution:

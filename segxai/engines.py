@@ -140,16 +140,9 @@ def find_engine(
         return Suited("dense", dense, "as asked")
     if engine != "auto" and batch:
         return Suited(engine, batch, "as asked")
-    covering = (w for w in predictor.layout.windows if w.contains(voxels).any())
-    window = next(covering, predictor.layout.windows[0])
-    one = forward_pass(predictor, image, window)
     tape = Tape(exact=engine != "lowrank")
-    # Any logit will do: with a readout, voxels are not the network's own.
-    first = voxels[window.contains(voxels)][:1]
-    if predictor.readout is not None:
-        first = np.array([[size // 2 for size in one.logits.shape[2:]]])
     try:
-        found = windowed_rows(one, first, torch.ones(1, one.logits.shape[1]), tape)
+        found, whole = _first_row(predictor, image, voxels, tape)
     except CannotCarryError as error:
         if engine != "auto":
             raise
@@ -160,8 +153,23 @@ def find_engine(
         return Suited(engine, fits, "as asked")
     if tape.densified:
         return Suited("dense", dense, f"a row spreads over the whole window at {tape.densified[0]}")
-    size, whole = ("x".join(map(str, n)) for n in (found.values.shape[2:], one.leaf.shape[2:]))
-    return Suited("windowed", fits, f"a row keeps to {size} of the window's {whole} voxels")
+    return Suited("windowed", fits, f"a row keeps to {found} of the window's {whole} voxels")
+
+
+def _first_row(
+    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels, tape: Tape
+) -> tuple[str, str]:
+    """The sizes of a row, and of its window, whose way through the network a tape records."""
+    covering = (w for w in predictor.layout.windows if w.contains(voxels).any())
+    window = next(covering, predictor.layout.windows[0])
+    one = forward_pass(predictor, image, window)
+    # Any logit will do: with a readout, voxels are not the network's own.
+    first = voxels[window.contains(voxels)][:1]
+    if predictor.readout is not None:
+        first = np.array([[size // 2 for size in one.logits.shape[2:]]])
+    found = windowed_rows(one, first, torch.ones(1, one.logits.shape[1]), tape)
+    row, whole = ("x".join(map(str, n)) for n in (found.values.shape[2:], one.leaf.shape[2:]))
+    return row, whole
 
 
 def _power_of_two(number: int) -> int:

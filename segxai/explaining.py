@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from segxai.checkpoints import without_halves
 from segxai.errors import SegxaiError
+from segxai.geometry import AXES
 from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.request import Request
 from segxai.segmentation import Predictor
 from segxai.task import choose, settings_for
-from segxai.types import AXES, Attribution, Instance
+from segxai.types import Attribution, Instance
 
 
 def explain(

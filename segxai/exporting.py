@@ -9,11 +9,11 @@ import xarray as xr
 from tifffile import imwrite
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.grids import resample
 from segxai.images import save_volume
 from segxai.report import failures_of, instance_table, make_folder, maps, moved
 from segxai.results import attribution_of, domain_grid_of, grid_of, group, source_grid_of
-from segxai.types import Grid
 
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
 

@@ -9,7 +9,7 @@ from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
-from segxai.types import Grid
+from segxai.geometry import Grid
 
 SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is below
 LARGEST_GRID = 2**30  # voxels; 4 GiB as float32

@@ -15,8 +15,9 @@ from nibabel.filebasedimages import FileBasedImage, ImageFileError
 from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segxai.errors import SegxaiError, one_line
+from segxai.geometry import Grid
 from segxai.grids import mismatch, times
-from segxai.types import Grid, Source
+from segxai.types import Source
 from segxai.volumes import is_for_itk, parts_of, read_with_itk
 
 LARGEST_LABEL = 2**31 - 1

@@ -8,8 +8,9 @@ from jaxtyping import Bool, Int
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.segmentation import Predictor
-from segxai.types import Grid, Instance
+from segxai.types import Instance
 
 
 @dataclass(frozen=True)

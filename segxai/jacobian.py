@@ -17,13 +17,15 @@ from torch import Tensor
 from segxai.combining import combined
 from segxai.engines import Engine, Rows, Windowed
 from segxai.errors import SegxaiError
+from segxai.geometry import Box
 from segxai.layouts import Layout
+from segxai.mean_row import logits_at, mean_row
 from segxai.ordering import compactly
-from segxai.passes import Members, Pass, Voxels, blocks_of, forward_pass
+from segxai.passes import Members, Voxels, blocks_of, forward_pass
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
 from segxai.segmentation import Predictor
-from segxai.types import Box, Instance
+from segxai.types import Instance
 
 
 def rows(
@@ -197,78 +199,6 @@ def _halved(rows: int, error: Exception) -> int:
         ) from error
     torch.cuda.empty_cache()
     return rows // 2
-
-
-def mean_row(
-    predictor: Predictor,
-    image: Float[Tensor, "1 channel *grid"],
-    voxels: Voxels,
-    *,
-    class_index: int,
-    score: str = "logit",
-) -> Float[Tensor, "channel *grid"]:
-    """The mean of an instance's rows, by one backward pass a window (Eq. 2 for one copy).
-
-    Parameters as for `rows`. Only one window's graph is held at a time.
-    """
-    if predictor.readout is not None:
-        return _mean_through_readout(predictor, image, voxels, class_index, score)
-    total = torch.zeros_like(image[0])
-    blended = None if score == "logit" else logits_at(predictor, image, voxels)
-    for window in predictor.layout.windows:
-        covered = window.contains(voxels)
-        one = forward_pass(predictor, image, window)
-        inner = voxels[covered]
-        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
-        logits = one.outputs(inner) if blended is None else blended[torch.from_numpy(covered)]
-        weights = cotangents(score, logits, class_index, predictor.activation).cpu()
-        weights = weights * one.shares(inner) / len(voxels)
-        cotangent = one.cotangent(inner, weights)
-        (gradient,) = torch.autograd.grad(one.logits, one.leaf, cotangent)
-        total[one.inside.index] += gradient[0].to(total)
-    return total
-
-
-def _mean_through_readout(
-    predictor: Predictor,
-    image: Float[Tensor, "1 channel *grid"],
-    voxels: Voxels,
-    class_index: int,
-    score: str,
-) -> Float[Tensor, "channel *grid"]:
-    """One backward pass through the network and its readout."""
-    leaf = image.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        logits = predictor(leaf)[0]
-        chosen = logits[(slice(None), *torch.from_numpy(voxels.T))].T  # voxel class
-        weights = cotangents(score, chosen.detach(), class_index, predictor.activation)
-        total = (chosen * weights.to(chosen)).sum() / len(voxels)
-    return torch.autograd.grad(total, leaf)[0][0]
-
-
-def logits_at(
-    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
-) -> Float[Tensor, "voxel class"]:
-    """Blended logits of some voxels, without a graph; one window is held at a time."""
-    total: Tensor | None = None
-    with torch.no_grad():
-        if predictor.readout is not None:
-            logits = predictor(image)[0]
-            return logits[(slice(None), *torch.from_numpy(voxels.T))].T.cpu()
-        for window in predictor.layout.windows:
-            part = _blended([forward_pass(predictor, image, window)], voxels)
-            total = part if total is None else total + part
-    return torch.zeros(0) if total is None else total
-
-
-def _blended(passes: list[Pass], voxels: Voxels) -> Float[Tensor, "voxel class"]:
-    """Sum over the windows of share times logits at the voxels; on the CPU, without a graph."""
-    logits = torch.zeros(len(voxels), passes[0].logits.shape[1], dtype=passes[0].logits.dtype)
-    for one in passes:
-        covered = one.window.contains(voxels)
-        values = one.outputs(voxels[covered]).detach().cpu()
-        logits[torch.from_numpy(covered)] += values * one.shares(voxels[covered]).to(values)
-    return logits
 
 
 def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Members]]:

@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from segxai.errors import SegxaiError
-from segxai.types import Box
+from segxai.geometry import Box
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.cotangent import Tape
+from segxai.geometry import Box
 from segxai.passes import Members, Pass, Voxels, dense_rows, in_blocks, windowed_rows
 from segxai.protocols import RowBatch
-from segxai.types import Box
 
 STEP = 4  # fields that are computed between two looks at the error
 CHECKED = 2  # rows that are computed densely at each look

@@ -14,10 +14,10 @@ from torch.overrides import TorchFunctionMode
 import segxai.rules  # noqa: F401  # the windowed engine's rules register themselves
 from segxai.cotangent import Cotangent, Tape
 from segxai.errors import SegxaiError
+from segxai.geometry import Box
 from segxai.ordering import compactly
 from segxai.protocols import RowBatch
 from segxai.segmentation import Predictor
-from segxai.types import Box
 
 Voxels = Int[np.ndarray, "voxel axis"]
 Members = Int[np.ndarray, " member"]  # some of an instance's voxels, by number

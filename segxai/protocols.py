@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
-from segxai.types import Box
+from segxai.geometry import Box
 
 
 @runtime_checkable

@@ -77,15 +77,6 @@ def run_provenance(
     request: Request, method: Method, settings: Settings, device: torch.device
 ) -> dict[str, Any]:
     """What the maps of one run depend on, and with what they were computed."""
-    smooth = {
-        "samples": request.samples,
-        # Named where they matter only, so that older results can be continued.
-        **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
-        **({"antithetic": True} if request.antithetic else {}),
-        "noise": request.noise,
-        "noise_unit": request.noise_unit,
-        "noise_levels": list(settings.noise_levels),
-    }
     aggregator = settings.aggregator.name if settings.aggregator else None
     named = {"method": method.name, "aggregator": aggregator}
     found = {kind: describe(kind, name) for kind, name in named.items() if name}
@@ -94,7 +85,7 @@ def run_provenance(
         "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
         "layer": settings.layer,
         "score": request.score,
-        **(smooth if method.smooths else {}),
+        **(_copies(request, settings) if method.smooths else {}),
         "seed": request.seed,
         "rows": request.rows,
         "crop_mm": request.crop_mm,
@@ -103,6 +94,18 @@ def run_provenance(
         "instances": list(request.instances) if request.instances else "all",
         "device": str(device),
         "batch": request.batch,
+    }
+
+
+def _copies(request: Request, settings: Settings) -> dict[str, Any]:
+    """Of the noisy copies. What matters seldom is named where it does: older results go on."""
+    return {
+        "samples": request.samples,
+        **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
+        **({"antithetic": True} if request.antithetic else {}),
+        "noise": request.noise,
+        "noise_unit": request.noise_unit,
+        "noise_levels": list(settings.noise_levels),
     }
 
 

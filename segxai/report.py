@@ -12,6 +12,7 @@ import xarray as xr
 
 from segxai import figures
 from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.geometry import Grid
 from segxai.grids import resample, working_grid
 from segxai.results import (
     attribution_of,
@@ -22,7 +23,6 @@ from segxai.results import (
     group,
     provenance_of,
 )
-from segxai.types import Grid
 
 Row = dict[str, Any]
 SIZES = {"volume_mm3": "mm3", "area_px": "px"}

@@ -11,9 +11,11 @@ import xarray as xr
 
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError
+from segxai.finding import find
+from segxai.geometry import Box
 from segxai.images import file_sha256
 from segxai.own_models import OwnModel, adapter_again, is_own
-from segxai.pipeline import attribute, find
+from segxai.pipeline import attribute
 from segxai.plugins import load_adapter
 from segxai.protocols import Progress
 from segxai.report import maps, run_provenance
@@ -21,7 +23,7 @@ from segxai.request import Request
 from segxai.results import attribution_of, difference, group, provenance_of
 from segxai.resuming import comparable
 from segxai.task import Task, prepare
-from segxai.types import Attribution, Box, Case
+from segxai.types import Attribution, Case
 
 TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch sizes
 OPTIONAL = ("samples", "tolerance", "antithetic", "noise", "noise_unit", "precision")

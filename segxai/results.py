@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from segxai.types import Attribution, Box, Case, Grid, Instance, Segmentation
+from segxai.geometry import Box, Grid
+from segxai.types import Attribution, Case, Instance, Segmentation
 
 SCHEMA = 1
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
@@ -149,21 +150,23 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
     }
     if attribution.standard_error is not None:
         variables["standard_error"] = (dims, attribution.standard_error.astype(np.float32), unit)
-    coords: dict[str, Any] = {
-        axis: np.arange(start, stop)
-        for axis, start, stop in zip(grid_axes, box.start, box.stop, strict=True)
-    }
+    coords = _voxel_indices(box, grid_axes)
     if has_channels:
         coords["channel"] = list(case.channels)
     if case.domains_on_source:
-        around = Box.around(instance.voxels)
-        pairs = zip(case.domain_grid.axes, around.start, around.stop, strict=True)
-        coords |= {f"source_{axis}": np.arange(start, stop) for axis, start, stop in pairs}
+        names = [f"source_{axis}" for axis in case.domain_grid.axes]
+        coords |= _voxel_indices(Box.around(instance.voxels), names)
     return xr.Dataset(
         variables,
         coords=coords,
         attrs={"label": attribution.label, "facts": as_json(attribution.facts)},
     )
+
+
+def _voxel_indices(box: Box, axes: Iterable[str]) -> dict[str, Any]:
+    """Coordinates of a box, by axis."""
+    pairs = zip(axes, box.start, box.stop, strict=True)
+    return {axis: np.arange(start, stop) for axis, start, stop in pairs}
 
 
 def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.geometry import Box
 from segxai.layouts import Layout
 from segxai.outputs import logits_of
 from segxai.protocols import Progress, Quiet
 from segxai.readout import Readout
-from segxai.types import Activation, Box, Case, Instance, Segmentation
+from segxai.types import Activation, Case, Instance, Segmentation
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window

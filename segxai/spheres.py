@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from segxai.errors import SegxaiError
-from segxai.types import Grid, Instance
+from segxai.geometry import Grid
+from segxai.types import Instance
 
 PREFIX = "sphere:"
 Sphere = tuple[float, ...]  # the centre's coordinates and the radius, in mm

@@ -154,11 +154,8 @@ def prepare(
     )
     network = _network(adapter, request, checkpoint).to(choice.device)
     layer = _layer(adapter, request, choice.method, network)
-    domains = mask.name if mask else "sphere:..." if request.spheres else None
-    detections = None
-    if adapter.detect is not None:
-        _check_detectable(adapter, choice.method, domains)
-        detections = _detect(adapter, network, case, rule)
+    _check_domains(adapter, choice.method, request, mask)
+    detections = _detect(adapter, network, case, rule)
     settings = settings_for(request, choice, case.image, case.foreground, layer)
     return Task(
         adapter,
@@ -186,21 +183,24 @@ def _network(adapter: Adapter, request: Request, checkpoint: Path | None) -> nn.
     return Mirrored(network, adapter.mirror_axes) if request.tta else network
 
 
-def _check_detectable(adapter: Adapter, method: Method, domains: str | None) -> None:
+def _check_domains(adapter: Adapter, method: Method, request: Request, mask: Path | None) -> None:
     """A model that finds instances itself can explain no others."""
-    if method.scope == "class" or domains is not None:
-        asked = f"method {method.name!r}" if domains is None else f"--instances {domains}"
+    domains = mask.name if mask else "sphere:..." if request.spheres else None
+    if adapter.detect and (method.scope == "class" or domains):
+        asked = f"--instances {domains}" if domains else f"method {method.name!r}"
         raise SegxaiError(
             f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
             "detection for itself; explain a semantic model so"
         )
 
 
-def _detect(adapter: Adapter, network: nn.Module, case: Case, rule: Rule) -> Detections:
-    """What a model finds itself, if there is something."""
+def _detect(adapter: Adapter, network: nn.Module, case: Case, rule: Rule) -> Detections | None:
+    """What a model finds itself; None if it gives logits of classes."""
+    if adapter.detect is None:
+        return None
     with torch.no_grad(), frozen(network), exact_arithmetic():
-        found = adapter.detect(network, case, rule) if adapter.detect else None
-    if found is None or not found.names:
+        found = adapter.detect(network, case, rule)
+    if not found.names:
         raise SegxaiError(f"{adapter.name!r} detects nothing in {case.name}")
     return found
 

@@ -27,7 +27,8 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
-from segxai.pipeline import attribute, find
+from segxai.finding import find
+from segxai.pipeline import attribute
 from segxai.plugins import load_adapter, load_aggregator
 from segxai.request import Request
 from segxai.task import prepare

@@ -17,7 +17,7 @@ from PIL import Image
 import segxai as public
 from segxai import terminal, wording
 from segxai.cli import app
-from segxai.cli.running import files_by_channel, selection
+from segxai.cli.parsing import files_by_channel, selection
 from segxai.errors import SegxaiError
 from tests.commandline import (
     assert_same,

@@ -12,7 +12,8 @@ from segxai.layouts import whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.smoothgrad import smoothgrad
-from segxai.methods.tunnel import EXPECTED, FEWEST, SeededNoiseTunnel, Sums, draw_noise
+from segxai.methods.sums import Sums
+from segxai.methods.tunnel import EXPECTED, FEWEST, SeededNoiseTunnel, draw_noise
 from segxai.plugins import load_aggregator
 from segxai.segmentation import Predictor
 from tests import literal

@@ -10,10 +10,11 @@ from tifffile import imread
 
 from segxai import storage
 from segxai.exporting import export
+from segxai.geometry import Grid
 from segxai.grids import working_grid
 from segxai.report import instance_table, maps
 from segxai.results import attribution_of, grid_of
-from segxai.types import Attribution, Case, Grid, Instance, Segmentation
+from segxai.types import Attribution, Case, Instance, Segmentation
 from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.toy.segxai_toy import picture
 

@@ -14,6 +14,7 @@ from nibabel.gifti.gifti import GiftiImage
 from scipy.spatial.transform import Rotation
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.grids import describe_change, resample, working_grid
 from segxai.images import (
     Volume,
@@ -24,7 +25,7 @@ from segxai.images import (
     load_volume,
     save_volume,
 )
-from segxai.types import Grid, Source
+from segxai.types import Source
 
 SHAPE = (5, 6, 7)
 TOWARDS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0)}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Box, Grid
 from segxai.instances import (
     Rule,
     chosen,
@@ -12,7 +13,7 @@ from segxai.instances import (
     from_labels,
     whole_class,
 )
-from segxai.types import Box, Grid, Instance, Segmentation
+from segxai.types import Instance, Segmentation
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))

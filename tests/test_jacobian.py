@@ -9,6 +9,7 @@ from torch import nn
 from segxai import jacobian
 from segxai.engines import find_engine, make_engine
 from segxai.layouts import sliding_window, whole_image
+from segxai.mean_row import logits_at, mean_row
 from segxai.passes import dense_rows, forward_pass
 from segxai.scores import SCORES
 from segxai.segmentation import Predictor, frozen
@@ -109,7 +110,7 @@ def test_the_mean_row_equals_the_mean_of_the_rows(setting, score):
     )
     local, box = predictor.around(instance.voxels)
     with frozen(predictor.network):
-        found = jacobian.mean_row(
+        found = mean_row(
             local, image[box.index], box.local(instance.voxels), class_index=1, score=score
         )
     full = torch.zeros_like(image[0])
@@ -232,7 +233,7 @@ def test_the_order_of_memory_changes_no_row():
         assert literal.worst(found, wanted) < TOLERANCE
     with frozen(plain.network), frozen(last.network):
         wanted, found = (
-            jacobian.mean_row(predictor, image, instance.voxels, class_index=1)
+            mean_row(predictor, image, instance.voxels, class_index=1)
             for predictor in (plain, last)
         )
     assert literal.worst(found, wanted) < TOLERANCE
@@ -242,4 +243,4 @@ def test_logits_at_are_the_blended_logits(setting):
     predictor, image, instance, _ = setting
     with torch.no_grad():
         wanted = predictor(image)[0][:, *instance.voxels.T].T
-    assert literal.worst(jacobian.logits_at(predictor, image, instance.voxels), wanted) < 1e-6
+    assert literal.worst(logits_at(predictor, image, instance.voxels), wanted) < 1e-6

@@ -24,7 +24,8 @@ from skimage import data
 from torch.nn import functional
 
 from segxai.errors import SegxaiError
-from segxai.pipeline import attribute, find
+from segxai.finding import find
+from segxai.pipeline import attribute
 from segxai.plugins import load_adapter, load_method
 from segxai.request import Request
 from segxai.results import group

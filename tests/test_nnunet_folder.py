@@ -15,10 +15,10 @@ from segxai_nnunet.folder import open_model
 from segxai_nnunet.network import Ensemble, build_network
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Box, Grid
 from segxai.grids import resample
 from segxai.plugins import load_adapter
 from segxai.testing import check_adapter
-from segxai.types import Box, Grid
 from tests import nnunet
 from tests.commandline import write_nifti
 

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from segxai.engines import make_engine
-from segxai.jacobian import mean_row, rows
+from segxai.jacobian import rows
 from segxai.layouts import sliding_window, whole_image
+from segxai.mean_row import mean_row
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.methods.gradient import InstanceGradient
 from segxai.readout import Readout

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 
-from segxai.types import Box
+from segxai.geometry import Box
 from tests.networks import image_of
 from tests.windows import (
     MIDDLE,

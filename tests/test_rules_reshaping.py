@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from monai.networks.blocks import SubpixelUpsample
 from torch.nn import functional
 
-from segxai.types import Box
+from segxai.geometry import Box
 from tests import literal
 from tests.networks import image_of
 from tests.windows import (

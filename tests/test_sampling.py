@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segxai.aggregators import Mean, SignedMax
+from segxai.geometry import Box
 from segxai.sampling import STRATA, depth, rows_by_stratum, sample_rows, strata, with_rows_for
-from segxai.types import Box
 from tests.networks import block
 
 CUBE = block((12, 12, 12), (1, 2, 1), (9, 9, 9))

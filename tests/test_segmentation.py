@@ -9,9 +9,10 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.layouts import sliding_window, whole_image
 from segxai.segmentation import Predictor, frozen, segment
-from segxai.types import Case, Grid
+from segxai.types import Case
 from tests.literal import worst
 from tests.networks import image_of, net2d, small_unet
 

@@ -16,8 +16,9 @@ import xarray as xr
 from segxai import storage
 from segxai.drafts import replacing, sole_writer
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.results import attribution_of, group
-from segxai.types import Attribution, Case, Grid, Instance, Segmentation
+from segxai.types import Attribution, Case, Instance, Segmentation
 
 SHAPE = (6, 5, 4)
 

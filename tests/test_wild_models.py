@@ -12,11 +12,12 @@ from torch.nn import functional
 
 import segxai
 from segxai.errors import SegxaiError
+from segxai.finding import find
+from segxai.geometry import Grid
 from segxai.methods.smoothgrad import noise_levels
-from segxai.pipeline import find
 from segxai.request import Request
 from segxai.task import prepare
-from segxai.types import Case, Grid
+from segxai.types import Case
 from tests import literal
 from tests.literal import seeded
 from tests.networks import image_of

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from segxai.cotangent import CannotCarryError, Cotangent
-from segxai.types import Box
+from segxai.geometry import Box
 from tests import literal
 from tests.networks import image_of, net2d, small_unet
 from tests.windows import agree, box_by, compare, examples, fractions, random_cotangent, whole

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 import segxai.rules  # noqa: F401  # registers the rules
 from segxai.cotangent import Cotangent
-from segxai.types import Box
+from segxai.geometry import Box
 
 TOLERANCE = 1e-5
 whole = st.integers

@@ -69,9 +69,7 @@ def feed() -> Feed:
     return Feed(("red", "green", "blue"), _transformed, "standard deviation")
 
 
-def detect_boxes(
-    model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]
-) -> Detections:
+def detect_boxes(model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]) -> Detections:
     """What the model finds with a score of the rule's threshold or more, by falling score.
 
     Masks are those of the model's own output above a probability of 0.5; they may overlap, each

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.grids import times
 from segxai.pictures import Picture, load_picture, load_picture_labels
-from segxai.types import Case, Grid, Source
+from segxai.types import Case, Source
 
 INPUT = "image"
 Pixels = Float[np.ndarray, "3 y x"]  # red, green and blue from 0 to 255

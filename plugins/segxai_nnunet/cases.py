@@ -10,9 +10,10 @@ import numpy as np
 from jaxtyping import Int
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Grid
 from segxai.grids import describe_change, resample, times
 from segxai.images import Volume, check_same_grid, check_varies, load_labels, load_volume
-from segxai.types import Case, Grid, Source
+from segxai.types import Case, Source
 from segxai.volumes import is_for_itk
 from segxai_nnunet.folder import TrainedModel
 from segxai_nnunet.normalisation import unit_of

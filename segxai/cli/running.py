@@ -1,14 +1,14 @@
 """`segxai run`: from the command's words to a task, its table and its files."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from segxai.cli import options, own
-from segxai.errors import SegxaiError, unknown_name
+from segxai.cli.parsing import balls_of, copies, files_by_channel, selection
+from segxai.errors import SegxaiError
 from segxai.request import Request
 
 if TYPE_CHECKING:
@@ -138,84 +138,14 @@ def _given(**options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def copies(samples: str) -> int | Literal["auto"]:
-    """The number of noisy copies from `50` or `auto`."""
-    if samples == "auto":
-        return "auto"
-    try:
-        return int(samples)
-    except ValueError:
-        raise SegxaiError(f"--samples {samples}: give an integer, or auto") from None
-
-
-def balls_of(instances: str | None) -> tuple[tuple[float, ...], ...]:
-    """The balls that `--instances` names, if it does."""
-    if instances is None or not instances.startswith("sphere:"):
-        return ()
-    from segxai.spheres import parse_spheres
-
-    return parse_spheres(instances)
-
-
-def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
-    """Labels and mask from `all`, `1,2,5` or a path."""
-    instances = instances or "all"
-    parts = instances.split(",")
-    if instances != "all" and not all(part.strip().isdecimal() for part in parts):
-        if not Path(instances).is_file():
-            raise SegxaiError(
-                f"--instances {instances}: neither 'all', nor labels such as 1,2,5, nor a file, "
-                "nor sphere:X,Y,Z,R"
-            )
-        return None, Path(instances)
-    if split:
-        raise SegxaiError("--split cuts a mask into its components: give one, --instances MASK")
-    return None if instances == "all" else tuple(sorted({int(part) for part in parts})), None
-
-
-def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[str, Path]:
-    """One file for each channel, from their order or their names."""
-    named = [_channel_and_file(image, channels) for image in images]
-    given = [channel for channel, _ in named if channel]
-    twice = next((channel for channel in given if given.count(channel) > 1), None)
-    if twice:
-        raise SegxaiError(
-            f"channel {twice!r} is given twice; give each of {_listed(channels)} once"
-        )
-    if len(images) == len(channels) and len(given) in (0, len(channels)):
-        pairs = zip(channels, named, strict=True)
-        files = {given_name or channel: file for channel, (given_name, file) in pairs}
-        return {channel: files[channel] for channel in channels}
-    raise SegxaiError(
-        f"{_count(images, 'image')} for {_count(channels, 'channel')}; give one file for each of "
-        f"{_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
-    )
-
-
-def _channel_and_file(image: str, channels: tuple[str, ...]) -> tuple[str, Path]:
-    """The channel that an argument names, "" if none, and its file."""
-    channel, equals, file = image.partition("=")
-    if not equals or (channel not in channels and Path(image).exists()):
-        return "", Path(image)
-    if channel not in channels:
-        raise unknown_name("channel", channel, channels)
-    return channel, Path(file)
-
-
-def _count(things: Sequence[str], name: str) -> str:
-    return f"{len(things)} {name}{'s' * (len(things) != 1)}"
-
-
-def _listed(channels: tuple[str, ...]) -> str:
-    return ", ".join(channels)
-
-
 def _run(words: own.Words, asked: dict[str, Any], part: Part, files: Files, target: Target) -> None:
     from segxai.cli.watching import watched
     from segxai.drafts import sole_writer
 
     words.check()
     _check(files, target)
+    from segxai.pipeline import explain_case  # seconds: what can be told at once comes first
+
     with watched(afterwards=GOES_ON) as progress:
         adapter = _adapter(words, files)
         request = _request(adapter, asked, part, files, progress)
@@ -228,7 +158,7 @@ def _run(words: own.Words, asked: dict[str, Any], part: Part, files: Files, targ
             typer.echo(cost)
             return
         with sole_writer(out):
-            name = _explain(task, out, target)
+            name = explain_case(task, out, append=target.append, overwrite=target.overwrite)
         progress.close()
         _report(out, name)
 
@@ -325,24 +255,11 @@ def _case(adapter: "Adapter", files: Files) -> "Case":
 
 def _estimate(task: "Task", out: Path, target: Target) -> str:
     """What a run would cost, in words, if it may write there at all."""
-    from segxai import pipeline
+    from segxai.finding import find
+    from segxai.pipeline import choose_run
 
-    pipeline.choose_run(task, out, append=target.append, overwrite=target.overwrite)
-    return pipeline.find(task).in_words()
-
-
-def _explain(task: "Task", out: Path, target: Target) -> str:
-    """The name of the run in the result file, when it is complete."""
-    from segxai import pipeline, resuming
-
-    flags = {"append": target.append, "overwrite": target.overwrite}
-    name = pipeline.choose_run(task, out, **flags)
-    whole_class = task.method.scope == "class"
-    wanted = (0,) if whole_class else task.request.instances
-    if not target.overwrite and resuming.is_complete(out, name, wanted):
-        task.progress.say(f"nothing left to do: all maps are in {out.name}")
-        return name
-    return pipeline.explain_case(task, out, **flags)
+    choose_run(task, out, append=target.append, overwrite=target.overwrite)
+    return find(task).in_words()
 
 
 def _report(out: Path, name: str) -> None:

@@ -12,15 +12,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.cropping import crop_to_support
+from segxai.geometry import Box
 from segxai.hookspecs import hookimpl
-from segxai.jacobian import logits_at
 from segxai.layers import default_layer, find_layer
+from segxai.mean_row import logits_at
 from segxai.method import Method, Settings
 from segxai.methods.gradient import as_predictor
 from segxai.passes import Voxels
 from segxai.scores import cotangents
 from segxai.segmentation import Predictor, exact_arithmetic, frozen
-from segxai.types import Attribution, Box, Instance
+from segxai.types import Attribution, Instance
 
 SMALLEST_DENOMINATOR = 1e-6
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -199,9 +200,7 @@ def _grad_cam(
     settings.tick(1.0)
     facts = {"layer": name, "suspect_weights": max(method.suspect)}
     origin = (0,) * values.ndim
-    whole = Attribution(
-        instance.label, values.cpu().numpy(), origin, facts=facts, unit="arbitrary"
-    )
+    whole = Attribution(instance.label, values.cpu().numpy(), origin, facts=facts, unit="arbitrary")
     return crop_to_support(whole, predictor.on_image(instance))
 
 

@@ -1,6 +1,7 @@
 """Gradient: the rows of an instance, aggregated to one signed map for each channel."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,9 +18,11 @@ from segxai.cropping import crop_to_support
 from segxai.engines import Engine, find_engine
 from segxai.estimates import Growth
 from segxai.hookspecs import hookimpl
-from segxai.jacobian import mean_row, rows
+from segxai.jacobian import rows
 from segxai.layouts import whole_image
+from segxai.mean_row import mean_row
 from segxai.method import Method, Settings, ignore
+from segxai.passes import Voxels
 from segxai.plugins import load_aggregator
 from segxai.protocols import Aggregator, Bookmark, NoBookmark, State
 from segxai.sampling import with_rows_for
@@ -91,6 +94,21 @@ class InstanceGradient(GradientAttribution):
         self.tick = tick
         self.bookmark = bookmark or NoBookmark()
 
+    @classmethod
+    def told(cls, model: nn.Module, settings: Settings) -> "InstanceGradient":
+        """Rows as the settings of a method say."""
+        return cls(
+            model,
+            settings.aggregator or "signed_max",
+            score=settings.score,
+            engine=settings.engine,
+            batch=settings.batch,
+            tolerance=settings.tolerance,
+            precision=settings.precision,
+            tick=settings.tick,
+            bookmark=settings.bookmark,
+        )
+
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
     @log_usage()
     def attribute(self, inputs: Inputs, instance: Instance | ArrayLike) -> Inputs:
@@ -136,34 +154,33 @@ class InstanceGradient(GradientAttribution):
         instance: Instance,
         bookmark: Bookmark,
     ) -> Float[Tensor, "channel *crop"]:
-        voxels, index, score = instance.row_voxels, instance.class_index, self.score
+        voxels = instance.row_voxels
+        options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
         if self.precision != "float32" and self.precision_error is None:
             self.precision_error = self._compare_precision(predictor, crop, instance)
         if self.aggregator.linear:
-            mean = mean_row(predictor, crop, voxels, class_index=index, score=score)
+            mean = mean_row(predictor, crop, voxels, **options)
             self.tick(1.0)
             return mean
-        if self._ready is None:
-            suited = find_engine(predictor, crop, voxels, engine=self.engine, batch=self.batch)
-            self.engine, self._ready = suited.name, suited.make(self.tolerance)
+        engine = self._engine_for(predictor, crop, voxels)
         state, done = _resumed(self.aggregator.start(crop[0]), bookmark)
         if done:
             self.tick(done / len(voxels))
-        batches = rows(
-            predictor,
-            crop,
-            voxels,
-            class_index=index,
-            score=score,
-            engine=self._ready,
-            done=done,
-        )
-        for batch in batches:
+        for batch in rows(predictor, crop, voxels, **options, engine=engine, done=done):
             state = self.aggregator.add(state, batch)
             done += len(batch.values)
             self.tick(len(batch.values) / len(voxels))
             bookmark.keep(partial(_kept, state, done))
         return self.aggregator.finish(state)
+
+    def _engine_for(
+        self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], voxels: Voxels
+    ) -> Engine:
+        """The engine that was asked for, or suits the network; the same for all images."""
+        if self._ready is None:
+            suited = find_engine(predictor, crop, voxels, engine=self.engine, batch=self.batch)
+            self.engine, self._ready = suited.name, suited.make(self.tolerance)
+        return self._ready
 
     def _compare_precision(
         self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
@@ -218,17 +235,8 @@ def gradient(
     """The map of one instance on the clean image."""
     aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
     instance = with_rows_for(aggregator, instance)
-    method = InstanceGradient(
-        predictor,
-        growth.watch(aggregator, instance),
-        score=settings.score,
-        engine=settings.engine,
-        batch=settings.batch,
-        tolerance=settings.tolerance,
-        precision=settings.precision,
-        tick=settings.tick,
-        bookmark=settings.bookmark,
-    )
+    told = replace(settings, aggregator=growth.watch(aggregator, instance))
+    method = InstanceGradient.told(predictor, told)
     values = method.attribute(image, instance=instance)[0]
     facts = {
         "rows": len(instance.row_voxels),

@@ -2,7 +2,8 @@
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -15,10 +16,11 @@ from segxai.bookmarks import Beside, Inside
 from segxai.cropping import crop_to_support
 from segxai.errors import SegxaiError, unknown_name
 from segxai.estimates import Growth
+from segxai.geometry import Box
 from segxai.hookspecs import hookimpl
 from segxai.method import Method, Settings
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.tunnel import SeededNoiseTunnel, draw_noise
+from segxai.methods.tunnel import Draw, SeededNoiseTunnel, draw_noise
 from segxai.plugins import load_aggregator
 from segxai.sampling import with_rows_for
 from segxai.segmentation import Predictor
@@ -75,32 +77,11 @@ def smoothgrad(
     aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
     instance = with_rows_for(aggregator, instance)
     local, box = predictor.around(instance.row_voxels)
-    grid = tuple(image.shape[2:])
-
-    # Drawn on the whole grid and cropped: a voxel's noise must not depend on the instance.
-    def draw(copy: int, channel: int, shape: tuple[int, ...]) -> Float[np.ndarray, "*shape"]:
-        return draw_noise(settings.seed, copy, channel, grid)[box.index]
-
-    bookmark, ticker = Beside(settings.bookmark, growth.state), CopyTicker(settings.tick)
+    bookmark = Beside(settings.bookmark, growth.state)
     growth.restore(bookmark.load(), image)
-    gradient = InstanceGradient(
-        local,
-        growth.watch(aggregator, instance),
-        score=settings.score,
-        engine=settings.engine,
-        batch=settings.batch,
-        tolerance=settings.tolerance,
-        precision=settings.precision,
-        tick=lambda share: ticker.tick(share, tunnel),
-        bookmark=Inside(bookmark, lambda: tunnel.sums.state()),
-    )
-    tunnel = SeededNoiseTunnel(
-        gradient,
-        draw=draw,
-        antithetic=settings.antithetic,
-        tolerance=stop_at(settings),
-        bookmark=bookmark,
-    )
+    draw = partial(_draw_in_box, settings.seed, tuple(image.shape[2:]), box)
+    told = replace(settings, aggregator=growth.watch(aggregator, instance), bookmark=bookmark)
+    gradient, tunnel = _tunnel(local, draw, told)
     maps = tunnel.attribute(
         torch.split(image[box.index], 1, dim=1),
         nt_samples=MOST if settings.samples == "auto" else settings.samples,
@@ -116,6 +97,34 @@ def smoothgrad(
     }
     found = Attribution(instance.label, _joined(maps), box.start, error, facts)
     return crop_to_support(found, predictor.on_image(instance))
+
+
+def _tunnel(
+    predictor: Predictor, draw: Draw, settings: Settings
+) -> tuple[InstanceGradient, SeededNoiseTunnel]:
+    """The gradient of a copy and the tunnel around it, which keep their states as one."""
+    ticker = CopyTicker(settings.tick)
+    of_a_copy = replace(
+        settings,
+        tick=lambda share: ticker.tick(share, tunnel),
+        bookmark=Inside(settings.bookmark, lambda: tunnel.sums.state()),
+    )
+    gradient = InstanceGradient.told(predictor, of_a_copy)
+    tunnel = SeededNoiseTunnel(
+        gradient,
+        draw=draw,
+        antithetic=settings.antithetic,
+        tolerance=stop_at(settings),
+        bookmark=settings.bookmark,
+    )
+    return gradient, tunnel
+
+
+def _draw_in_box(
+    seed: int, grid: tuple[int, ...], box: Box, copy: int, channel: int, _: tuple[int, ...]
+) -> Float[np.ndarray, "*box"]:
+    """Noise drawn on the whole grid and cropped: a voxel's must not depend on the instance."""
+    return draw_noise(seed, copy, channel, grid)[box.index]
 
 
 @dataclass

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from segxai.cotangent import Cotangent, on_a_box, on_box_of, rule_for
+from segxai.geometry import Box
 from segxai.rules.reshaping import reshaped
-from segxai.types import Box
 
 aten = torch.ops.aten
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from segxai.cotangent import CHANNELS_LAST, Cotangent, clipped, nothing, on_a_box, rule_for
-from segxai.types import Box
+from segxai.geometry import Box
 
 aten = torch.ops.aten
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from segxai import Aggregator, RowBatch, hookimpl
-from segxai.types import Box
+from segxai.geometry import Box
 
 LEVELS = {"quantile": 0.9, "median": 0.5}
 

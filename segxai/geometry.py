@@ -1,0 +1,172 @@
+"""Geometry: grids of voxels in space, boxes on them, and balls."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from segxai.errors import SegxaiError
+
+AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
+ROUNDING = 1e-6  # mm, or voxels: a point on the surface of a ball is in it
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular lattice of voxels in space.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Number of voxels along each axis.
+    affine : ndarray of shape (axis + 1, axis + 1)
+        Maps homogeneous voxel indices to millimetres (pixels, for an image without a scale).
+    """
+
+    shape: tuple[int, ...]
+    affine: Float[np.ndarray, "rank rank"]
+
+    @classmethod
+    def unit(cls, shape: tuple[int, ...]) -> "Grid":
+        """The grid of a bare array: spacing 1, origin at the first voxel."""
+        return cls(tuple(int(size) for size in shape), np.eye(len(shape) + 1))
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """Names of the axes, in array order."""
+        return AXES[len(self.shape)]
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Distance between neighbouring voxels along each axis, in mm."""
+        return tuple(float(step) for step in np.linalg.norm(self.affine[:-1, :-1], axis=0))
+
+    @property
+    def voxel_volume_mm3(self) -> float:
+        """Volume of one voxel, in mm3 (area in 2D)."""
+        return float(abs(np.linalg.det(self.affine[:-1, :-1])))
+
+    def to_mm(self, voxels: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
+        """Voxel indices (may be fractional) as positions in mm."""
+        return np.asarray(voxels) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A block of voxels with its faces along the axes; may reach outside of the grid.
+
+    Parameters
+    ----------
+    start, size : tuple of int
+        First voxel (negative outside of the grid) and number of voxels along each axis.
+    """
+
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @classmethod
+    def whole(cls, shape: Iterable[int]) -> "Box":
+        """All of a grid of this shape."""
+        size = tuple(int(n) for n in shape)
+        return cls((0,) * len(size), size)
+
+    @classmethod
+    def spanning(cls, boxes: Iterable["Box"]) -> "Box":
+        """The smallest box that holds all of the boxes."""
+        ends = [(box.start, box.stop) for box in boxes]
+        start = np.min([first for first, _ in ends], axis=0)
+        stop = np.max([last for _, last in ends], axis=0)
+        return cls(tuple(start.tolist()), tuple((stop - start).tolist()))
+
+    @classmethod
+    def around(cls, voxels: Int[np.ndarray, "voxel axis"]) -> "Box":
+        """The smallest box that holds all of the voxels."""
+        start, last = voxels.min(axis=0), voxels.max(axis=0)
+        return cls(tuple(start.tolist()), tuple((last - start + 1).tolist()))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        """The first voxel behind the box, along each axis."""
+        return tuple(a + n for a, n in zip(self.start, self.size, strict=True))
+
+    @property
+    def index(self) -> Any:
+        """Cuts the box out of the last axes of an array; for boxes on the grid."""
+        return (..., *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))
+
+    def inside(self, shape: Iterable[int]) -> "Box":
+        """The part that lies on a grid of this shape."""
+        start = tuple(max(a, 0) for a in self.start)
+        stop = tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True))
+        return Box(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+    def seen_from(self, other: "Box") -> "Box":
+        """The same block, counted from the first voxel of another box."""
+        return Box(tuple(a - o for a, o in zip(self.start, other.start, strict=True)), self.size)
+
+    def contains(self, voxels: Int[np.ndarray, "voxel axis"]) -> Bool[np.ndarray, " voxel"]:
+        """Which of the voxels lie in the box."""
+        local = self.local(voxels)
+        return np.all((local >= 0) & (local < np.asarray(self.size)), axis=1)
+
+    def local(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, "voxel axis"]:
+        """The voxels, counted from the first voxel of the box."""
+        return voxels - np.asarray(self.start)
+
+    def flat(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
+        """Where the voxels are in an array of the box's size, if it is flattened."""
+        return np.ravel_multi_index(tuple(self.local(voxels).T), self.size)
+
+
+def ball(
+    centre: Float[np.ndarray, " axis"], radius_mm: float, grid: Grid
+) -> Int[np.ndarray, "voxel axis"]:
+    """The voxels of a grid whose centres lie at most a radius away from a position in mm.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none, or a number is not finite.
+    """
+    known = centre.shape == (len(grid.shape),) and np.isfinite([*centre, radius_mm]).all()
+    if not known or radius_mm < 0:
+        raise SegxaiError(
+            f"a sphere at {_position(centre)} mm of radius {radius_mm:g} mm: give "
+            f"{len(grid.shape)} finite coordinates for this image, and a radius of 0 or more"
+        )
+    voxels = _within(grid, centre, radius_mm)
+    if len(voxels) == 0:
+        raise SegxaiError(
+            f"no voxel centre lies within {radius_mm:g} mm of {_position(centre)} mm; "
+            f"{_extent_mm(grid)}"
+        )
+    return voxels
+
+
+def _within(
+    grid: Grid, centre_mm: Float[np.ndarray, " axis"], radius_mm: float
+) -> Int[np.ndarray, "voxel axis"]:
+    """The voxels whose centres are at most so far away, in C order."""
+    to_voxels = np.linalg.inv(grid.affine[:-1, :-1])
+    centre = to_voxels @ (centre_mm - grid.affine[:-1, -1])
+    # How far a ball reaches along an axis of voxels is the length of that row of the inverse.
+    reach = radius_mm * np.linalg.norm(to_voxels, axis=1) + ROUNDING
+    first = np.maximum(np.ceil(centre - reach), 0).astype(np.int64)
+    stop = np.minimum(np.floor(centre + reach) + 1, grid.shape).astype(np.int64)
+    size = np.maximum(stop - first, 0)
+    near = np.indices(tuple(size.tolist())).reshape(len(size), -1).T + first
+    distance = np.linalg.norm(grid.to_mm(near.astype(float)) - centre_mm, axis=1)
+    return near[distance <= radius_mm + ROUNDING]
+
+
+def _position(point: Float[np.ndarray, "..."]) -> str:
+    return f"({', '.join(f'{x:g}' for x in point.ravel())})"
+
+
+def _extent_mm(grid: Grid) -> str:
+    """Where a grid's voxel centres lie, for a message."""
+    ends = np.indices((2,) * len(grid.shape)).reshape(len(grid.shape), -1).T
+    corners = grid.to_mm(ends * (np.array(grid.shape) - 1.0))
+    return f"the image reaches from {_position(corners.min(0))} to {_position(corners.max(0))} mm"
