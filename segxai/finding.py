@@ -1,13 +1,15 @@
 """Find: what the network sees in a case, which of it is explained, and what that will cost."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from segxai.errors import SegxaiError
 from segxai.instances import (
+    Detections,
     chosen,
+    components,
     find_instances,
     from_labels,
     smallest_voxels,
@@ -99,29 +101,48 @@ def _named_by_index(task: Task) -> str | None:
 
 def _nothing_found(task: Task, segmentation: Segmentation) -> str:
     """Why there is no instance, and what to do."""
-    name, rule = task.adapter.classes[task.rule.class_index], task.rule
-    least = f"{rule.min_volume_mm3:g} {'mm3' if len(task.case.domain_grid.shape) == 3 else 'px'}"
     if task.detections is not None:
-        seen = ", ".join(sorted(set(task.detections.names)))
-        if not rule.min_volume_mm3:
-            return f"no {name} detected; the model found: {seen}; give one of them with --class"
-        wanted = name if task.request.class_name or _named_by_index(task) else "object"
-        return (
-            f"no {wanted} of {least} or more detected; the model found: {seen}; give a smaller "
-            "--min-volume, or another --class"
-        )
-    probability = segmentation.probability()
-    largest = f"the largest probability of {name} is {probability[rule.class_index].max():.3g}"
-    at = "it is nowhere the largest" if rule.threshold is None else f"threshold {rule.threshold:g}"
+        return _nothing_detected(task, task.detections)
+    mask = segmentation.mask(task.rule.class_index, task.rule.threshold)
+    why = _too_small(task, mask) if mask.any() else _nowhere(task, segmentation)
+    return f"no instance found: {why}, or a mask of your own with --instances MASK"
+
+
+def _nothing_detected(task: Task, detections: Detections) -> str:
+    seen = f"the model found: {', '.join(sorted(set(detections.names)))}"
+    name = task.request.class_name or _named_by_index(task)
+    if task.rule.min_volume_mm3:
+        size = _size(task, task.rule.min_volume_mm3)
+        wanted = f"no {name or 'object'} of {size} or more detected"
+        return f"{wanted}; {seen}; give a smaller --min-volume, or another --class"
+    return f"no {name or 'object'} detected; {seen}; give one of them with --class"
+
+
+def _too_small(task: Task, mask: np.ndarray) -> str:
+    grid, name = task.case.domain_grid, task.adapter.classes[task.rule.class_index]
+    largest, *_ = components(mask, grid, replace(task.rule, min_volume_mm3=0.0))
+    size = _size(task, len(largest) * grid.voxel_volume_mm3)
+    return (
+        f"the largest piece of {name} has {size}, the smallest instance is "
+        f"{_size(task, task.rule.min_volume_mm3)}; give a smaller --min-volume, another --class"
+    )
+
+
+def _nowhere(task: Task, segmentation: Segmentation) -> str:
+    index, threshold = task.rule.class_index, task.rule.threshold
+    name, probability = task.adapter.classes[index], segmentation.probability()
+    largest = f"the largest probability of {name} is {probability[index].max():.3g}"
+    at = "it is nowhere the largest" if threshold is None else f"threshold {threshold:g}"
     shares = np.bincount(probability.argmax(axis=0).ravel(), minlength=len(task.classes))
     order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
     parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
     seen = ", ".join(f"{name} {share:.0%}" for name, share in parts)
-    return (
-        f"no instance found: {largest}, {at}, the smallest instance {least}; "
-        f"this image shows {seen}; give another --class, a lower --threshold or --min-volume, or a "
-        "mask of your own with --instances MASK"
-    )
+    return f"{largest}, {at}; this image shows {seen}; give another --class, a lower --threshold"
+
+
+def _size(task: Task, volume_mm3: float) -> str:
+    """A volume; of pictures an area."""
+    return f"{volume_mm3:.6g} {'mm3' if len(task.case.domain_grid.shape) == 3 else 'px'}"
 
 
 def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:

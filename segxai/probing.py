@@ -15,6 +15,7 @@ from segxai.segmentation import Predictor, frozen
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)  # total strides of networks
 LARGE = 128  # along an axis: more says nothing new
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 
 
@@ -89,12 +90,20 @@ def _classes(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -
         try:
             one = forward_pass(Predictor(network, layout), image, layout.windows[0])
         except SegxaiError as error:
-            raise _explained(error, channels) from error.__cause__
+            raise _explained(error, network, channels, size) from error.__cause__
     return one.logits.shape[1]
 
 
-def _explained(error: SegxaiError, channels: Sequence[str]) -> SegxaiError:
-    """The same in our words, where a number of channels is what is wrong."""
+def _explained(
+    error: SegxaiError, network: nn.Module, channels: Sequence[str], size: Sequence[int]
+) -> SegxaiError:
+    """The same in our words, where a number of channels or of axes is what is wrong."""
+    axes = {len(one.kernel_size) for _, one in network.named_modules() if isinstance(one, LAYERS)}
+    if len(axes) == 1 and len(size) not in axes:
+        return SegxaiError(
+            f"the network convolves along {axes.pop()} axes, but an image or a window of "
+            f"{_listed(size)} has {len(size)}"
+        )
     found = CHANNELS.search(f"{error} {error.__cause__}")
     if found is None or int(found[2]) != len(channels):
         is_about_size = any(words in str(error) for words in ("fails on an input", "network maps"))

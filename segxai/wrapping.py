@@ -194,7 +194,7 @@ def _target(target: str | None, classes: tuple[str, ...]) -> tuple[str, tuple[st
     candidates = [name for name in classes if name.lower() not in BACKGROUND] or list(classes)
     if len(candidates) == 1:
         return candidates[0], ()
-    return candidates[-1], (f"without --class the last one is explained: {candidates[-1]}",)
+    return candidates[-1], (f"the default class is the last one: {candidates[-1]}",)
 
 
 def _about_sizes(found: Probe | None) -> tuple[str, ...]:

@@ -195,7 +195,7 @@ INSTANCES = {
     ),
     "none large enough": (
         option("--min-volume", "1e6"),
-        ["no instance found", "smallest instance 1e+06 mm3", "--min-volume"],
+        ["largest piece of ball has 40 mm3, the smallest instance is 1e+06 mm3", "--min-volume"],
     ),
     "none of the class": (
         [*option("--threshold", "0.9999"), "--method", "class_smoothgrad"],

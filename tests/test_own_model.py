@@ -127,7 +127,7 @@ def test_what_was_assumed_is_said(case):
         "not reoriented or resampled: the model gets RAS voxels of 1 x 1 x 1 mm",
         "no --checkpoint: the weights are those that ownnets:network makes",
         "the model has 2 classes (counted in a trial run): name them with --classes",
-        "without --class the last one is explained: class 1",
+        "the default class is the last one: class 1",
     ):
         assert text in err, err
 

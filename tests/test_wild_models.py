@@ -15,6 +15,7 @@ from segxai.errors import SegxaiError
 from segxai.finding import find
 from segxai.geometry import Grid
 from segxai.methods.smoothgrad import noise_levels
+from segxai.probing import probe_whole, probe_window
 from segxai.request import Request
 from segxai.task import prepare
 from segxai.types import Case
@@ -444,6 +445,15 @@ class ChannelsFirst(nn.Module):
 
     def forward(self, image):
         return self.network(image.movedim(1, -1)).movedim(-1, 1)
+
+
+def test_a_window_with_too_few_axes_is_told_of_them():
+    network = nn.Conv3d(4, 2, 3, padding=1)
+    words = "convolves along 3 axes, but an image or a window of 16,16 has 2"
+    with pytest.raises(SegxaiError, match=words):
+        probe_window(network, ("a", "b", "c", "d"), (16, 16))
+    with pytest.raises(SegxaiError, match=words):
+        probe_whole(network, ("a", "b", "c", "d"), (16, 16))
 
 
 def test_a_network_whose_channels_come_last():
