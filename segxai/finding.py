@@ -62,7 +62,8 @@ def find(task: Task) -> Findings:
         task.progress.say(text)
     for text in (*task.adapter.notes, *task.predictor.layout.notes()):
         task.progress.say(text)
-    segmentation = segment(task.predictor, task.case, task.classes, task.progress)
+    kept = task.rule.class_index if task.detections is None else None
+    segmentation = segment(task.predictor, task.case, task.classes, task.progress, explained=kept)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
     if task.request.rows is not None and not takes_rows(task.settings.aggregator):
@@ -130,10 +131,10 @@ def _too_small(task: Task, mask: np.ndarray) -> str:
 
 def _nowhere(task: Task, segmentation: Segmentation) -> str:
     index, threshold = task.rule.class_index, task.rule.threshold
-    name, probability = task.adapter.classes[index], segmentation.probability()
-    largest = f"the largest probability of {name} is {probability[index].max():.3g}"
+    name, probability = task.adapter.classes[index], segmentation.probability(index)
+    largest = f"the largest probability of {name} is {probability.max():.3g}"
     at = "it is nowhere the largest" if threshold is None else f"threshold {threshold:g}"
-    shares = np.bincount(probability.argmax(axis=0).ravel(), minlength=len(task.classes))
+    shares = np.bincount(segmentation.largest.ravel(), minlength=len(task.classes))
     order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
     parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
     seen = ", ".join(f"{name} {share:.0%}" for name, share in parts)

@@ -48,6 +48,11 @@ class Readout:
         pairs = zip(self.matrices, other.matrices, strict=True)
         return Readout(tuple(second @ first for first, second in pairs))
 
+    def slab(self, start: int, stop: int) -> "Readout":
+        """The same to a part of the output grid, along its first axis."""
+        first, *others = self.matrices
+        return Readout((first[:, start:stop], *others))
+
     def __call__(self, coarse: Float[Tensor, "1 class *coarse"]) -> Float[Tensor, "1 class *out"]:
         """Logits on the output grid; differentiable."""
         values = coarse

@@ -72,28 +72,31 @@ def input_dataset(case: Case) -> xr.Dataset:
 def segmentation_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
-    """Probabilities of all classes, and the labels of the instances (the smaller on top)."""
+    """Probabilities of the classes kept, and the labels of the instances (the smaller on top)."""
     grid = case.domain_grid
     labels = np.zeros(grid.shape, dtype=np.int32)
     for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
         labels[tuple(instance.voxels.T)] = instance.label
+    probability = np.stack([segmentation.probability(index) for index in segmentation.kept])
     variables: dict[str, Any] = {
-        "probability": (("class", *grid.axes), segmentation.probability()),
+        "probability": (("class", *grid.axes), probability),
         "labels": (grid.axes, labels),
         "affine": (("row", "column"), grid.affine, {"long_name": "voxel to mm"}),
     }
     if case.reference is not None:
         variables["reference"] = (grid.axes, case.reference.astype(np.int8))
-    return xr.Dataset(variables, coords={"class": list(segmentation.classes)})
+    names = [segmentation.classes[index] for index in segmentation.kept]
+    return xr.Dataset(variables, coords={"class": names})
 
 
 def instances_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
     """One row for each instance, by label."""
-    probability, grid = segmentation.probability(), case.domain_grid
+    grid = case.domain_grid
+    probability = {n: segmentation.probability(n) for n in {one.class_index for one in instances}}
     voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
-    means = [probability[(one.class_index, *one.voxels.T)].mean() for one in instances]
+    means = [probability[one.class_index][tuple(one.voxels.T)].mean() for one in instances]
     return xr.Dataset(
         {
             "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),

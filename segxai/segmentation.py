@@ -1,5 +1,6 @@
 """Segment: a network and a window layout make the prediction, and the same two explain it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -20,6 +21,8 @@ from segxai.readout import Readout
 from segxai.types import Activation, Case, Instance, Segmentation
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
+SLAB = 2**24  # logits that are looked at at once: 64 MiB as float32
+MOST_KEPT = 2**26  # logits of all classes; 256 MiB as float32
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -80,10 +83,7 @@ class Predictor(nn.Module):
         progress = progress or Quiet()
         progress.begin("segment", len(self.layout.windows))
         if self.readout is not None:
-            (window,) = self.layout.windows
-            logits = self.window_logits(image[window.inside(self.layout.shape).index], window)
-            progress.advance(1)
-            return self.readout(logits).to(image.device)
+            return self.readout(self._coarse(image, progress)).to(image.device)
         blended: Tensor | None = None
         for window in self.layout.windows:
             inside = window.inside(self.layout.shape).index
@@ -95,6 +95,33 @@ class Predictor(nn.Module):
         if blended is None:
             raise SegxaiError("the layout has no window")
         return blended
+
+    def slabs(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
+    ) -> Iterator[Float[Tensor, "class *slab"]]:
+        """The same logits in slabs along the first axis, on the CPU.
+
+        With a readout, no more than a slab of them is ever there.
+        """
+        if self.readout is None:
+            logits = self(image, progress)[0]
+            yield from torch.split(logits, _thickness(logits.shape), dim=1)
+            return
+        progress = progress or Quiet()
+        progress.begin("segment", 1)
+        coarse = self._coarse(image, progress)
+        shape = (coarse.shape[1], *self.readout.shape)
+        for start in range(0, shape[1], _thickness(shape)):
+            yield self.readout.slab(start, start + _thickness(shape))(coarse)[0].cpu()
+
+    def _coarse(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress
+    ) -> Float[Tensor, "1 class *coarse"]:
+        """What a readout reads: the network's own logits."""
+        (window,) = self.layout.windows
+        logits = self.window_logits(image[window.inside(self.layout.shape).index], window)
+        progress.advance(1)
+        return logits
 
     def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
         """The same predictor on the crop of the grid that decides these voxels, and the crop."""
@@ -206,6 +233,11 @@ def _to_window(
     return functional.interpolate(logits, size=tuple(shape)[2:], mode=LINEAR[logits.ndim - 2])
 
 
+def _thickness(shape: Sequence[int]) -> int:
+    """How many voxels along the first axis make a slab of (class, *grid)."""
+    return max(SLAB // (shape[0] * math.prod(shape[2:])), 1)
+
+
 def stride_of(logits: Sequence[int], image: Sequence[int]) -> int | None:
     """How many of the input's voxels a logit stands for along each axis; None if no one number.
 
@@ -226,17 +258,38 @@ def stride_of(logits: Sequence[int], image: Sequence[int]) -> int | None:
 
 
 def segment(
-    predictor: Predictor, case: Case, classes: Sequence[str], progress: Progress | None = None
+    predictor: Predictor,
+    case: Case,
+    classes: Sequence[str],
+    progress: Progress | None = None,
+    *,
+    explained: int | None = None,
 ) -> Segmentation:
-    """The blended logits of a case.
+    """What a predictor makes of a case.
+
+    Parameters
+    ----------
+    explained : int, optional
+        The class whose logits are kept where those of all classes are too many to keep; all are
+        kept if it is not given.
 
     Raises
     ------
     SegxaiError
         If the network has another number of classes than `classes`, or its logits are not finite.
     """
+    is_large = len(classes) * math.prod(case.domain_grid.shape) > MOST_KEPT
+    kept = None if explained is None or not is_large else (explained,)
+    parts = []
     with torch.no_grad(), frozen(predictor.network), exact_arithmetic():
-        logits = predictor(torch.from_numpy(case.image)[None], progress)[0].numpy()
+        for slab in predictor.slabs(torch.from_numpy(case.image)[None], progress):
+            logits = slab.numpy()
+            _check(logits, classes)
+            parts.append(Segmentation.of(logits, tuple(classes), predictor.activation, kept))
+    return Segmentation.joined(parts)
+
+
+def _check(logits: Float[np.ndarray, "class *slab"], classes: Sequence[str]) -> None:
     if len(logits) != len(classes):
         raise SegxaiError(
             f"the network returns {len(logits)} logits for each voxel, its adapter names "
@@ -244,7 +297,6 @@ def segment(
         )
     if not np.isfinite(logits).all():
         raise SegxaiError("the network's logits are not finite; are its weights damaged?")
-    return Segmentation(logits, tuple(classes), predictor.activation)
 
 
 @contextmanager

@@ -76,11 +76,60 @@ class Case:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Logits of every class on the whole grid, of shape (class, *grid), from the clean image."""
+    """What a network predicts on the whole grid of instances, from the clean image.
 
-    logits: Float[np.ndarray, "class *grid"]
+    Parameters
+    ----------
+    logits : ndarray of shape (kept, *grid)
+        Of the classes that are kept: all of them, or those that matter where all are too many.
+    classes : tuple of str
+        Names of all classes.
+    activation : {"softmax", "sigmoid"}
+        Makes probabilities of the logits.
+    kept : tuple of int
+        Which classes `logits` has.
+    largest : ndarray of shape (*grid)
+        The class whose logit is the largest.
+    peak, total : ndarray of shape (*grid)
+        The largest logit, and the sum of exp(logit - peak) over all classes.
+    """
+
+    logits: Float[np.ndarray, "*kept_and_grid"]
     classes: tuple[str, ...]
-    activation: Activation = "softmax"
+    activation: Activation
+    kept: tuple[int, ...]
+    largest: Int[np.ndarray, "*grid"]
+    peak: Float[np.ndarray, "*grid"]
+    total: Float[np.ndarray, "*grid"]
+
+    @classmethod
+    def of(
+        cls,
+        logits: Float[np.ndarray, "class *grid"],
+        classes: tuple[str, ...],
+        activation: Activation = "softmax",
+        kept: tuple[int, ...] | None = None,
+    ) -> "Segmentation":
+        """From the logits of all classes; of them all are kept, if not told otherwise."""
+        kept = tuple(range(len(logits))) if kept is None else kept
+        peak = logits.max(axis=0)
+        total = np.exp(logits - peak).sum(axis=0)
+        return cls(
+            logits[list(kept)], classes, activation, kept, logits.argmax(axis=0), peak, total
+        )
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Segmentation]") -> "Segmentation":
+        """From parts of the grid that follow one another along its first axis."""
+
+        def whole(name: str, axis: int = 0) -> Any:
+            return np.concatenate([getattr(one, name) for one in parts], axis=axis)
+
+        return replace(
+            parts[0],
+            logits=whole("logits", axis=1),
+            **{name: whole(name) for name in ("largest", "peak", "total")},
+        )
 
     def mask(self, class_index: int, threshold: float | None) -> Bool[np.ndarray, "*grid"]:
         """Where the class is predicted: above a probability, or where its logit is the largest.
@@ -89,17 +138,24 @@ class Segmentation:
         must be positive.
         """
         if threshold is not None:
-            return self.probability()[class_index] > threshold
-        if len(self.logits) == 1 or self.activation == "sigmoid":
-            return self.logits[class_index] > 0
-        return self.logits.argmax(axis=0) == class_index
+            return self.probability(class_index) > threshold
+        if self._are_apart:
+            return self._logits_of(class_index) > 0
+        return self.largest == class_index
 
-    def probability(self) -> Float[np.ndarray, "class *grid"]:
+    def probability(self, class_index: int) -> Float[np.ndarray, "*grid"]:
         """Softmax over the classes; the sigmoid where logits stand for themselves."""
-        if self.logits.shape[0] == 1 or self.activation == "sigmoid":
-            return np.asarray(1 / (1 + np.exp(-self.logits)), dtype=np.float32)
-        shifted = np.exp(self.logits - self.logits.max(axis=0, keepdims=True))
-        return np.asarray(shifted / shifted.sum(axis=0, keepdims=True), dtype=np.float32)
+        logits = self._logits_of(class_index)
+        if self._are_apart:
+            return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
+        return np.asarray(np.exp(logits - self.peak) / self.total, dtype=np.float32)
+
+    @property
+    def _are_apart(self) -> bool:
+        return len(self.classes) == 1 or self.activation == "sigmoid"
+
+    def _logits_of(self, class_index: int) -> Float[np.ndarray, "*grid"]:
+        return self.logits[self.kept.index(class_index)]
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def result_of(source, values_at):
     logits = np.zeros((2, *shape), dtype=np.float32)
     values = np.stack([everywhere, -everywhere])
     facts = {"rows": 1, "domain_voxels": 1, "estimate": False}
-    storage.create(Path("r.h5"), case, Segmentation(logits, ("rest", "lesion")), [instance], {})
+    storage.create(Path("r.h5"), case, Segmentation.of(logits, ("rest", "lesion")), [instance], {})
     storage.start_run(Path("r.h5"), "run", {"method": "m", "started": "1"})
     attribution = Attribution(3, values, (0, 0, 0), None, facts)
     storage.add(Path("r.h5"), "run", attribution, instance, case)

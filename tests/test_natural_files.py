@@ -22,6 +22,7 @@ from transformers import (
     ViTForImageClassification,
 )
 
+from segxai import results
 from segxai.errors import SegxaiError
 from tests import literal, natural
 from tests.commandline import segxai
@@ -291,20 +292,44 @@ def test_masks_with_91_classes_have_the_names_of_coco(folder):
 # --------------------------------------------------------------------------------------- the rest
 
 
-def test_a_picture_that_is_too_large_for_its_classes(folder, monkeypatch):
-    natural.segformer(folder / "model")
-    monkeypatch.setattr(interpolation, "MOST_LOGITS", 3 * 1000)
-    found = adapter(folder / "model")
-    case = found.load_case({"image": natural.picture(folder / "a.png", (40, 60))}, None)
-    words = "3 classes in a picture of 40 x 60 pixels .* give a picture of at most 25 x 38 pixels"
+def test_a_picture_that_is_too_large_for_its_detections(folder, monkeypatch):
+    natural.mask2former(folder / "model", 2)
+    monkeypatch.setattr(interpolation, "MOST_LOGITS", 1000)
+    picture = natural.picture(folder / "a.png", (40, 60))
+    words = r"detections in a picture of 40 x 60 pixels .* give a higher --threshold, or a picture"
     with pytest.raises(SegxaiError, match=words):
-        found.predictor(found.load_network(folder / "model"), case)
+        natural.explain(folder / "model", picture, threshold=0.2)
+
+
+def test_a_picture_of_many_pixels_and_classes_keeps_the_class_that_is_explained(
+    folder, monkeypatch
+):
+    natural.segformer(folder / "model", 4)
+    picture = natural.picture(folder / "a.png")
+    asked = {"class_name": "car", "rows": 3}
+    _, whole = natural.explain(folder / "model", picture, **asked)
+    monkeypatch.setattr("segxai.segmentation.MOST_KEPT", 1000)
+    monkeypatch.setattr("segxai.segmentation.SLAB", 3 * 70 * 5)  # five rows of pixels
+    task, found = natural.explain(folder / "model", picture, **asked)
+    assert whole.segmentation.kept == (0, 1, 2)
+    assert found.segmentation.kept == (1,)
+    assert found.segmentation.logits.shape == (1, *natural.PICTURE)
+    one, other = (each.segmentation.probability(1) for each in (found, whole))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    for index in range(3):
+        masks = [each.segmentation.mask(index, None) for each in (found, whole)]
+        assert (masks[0] != masks[1]).mean() < 1e-3  # rounding may turn a pixel on a border
+    stored = results.segmentation_dataset(task.case, found.segmentation, found.instances)
+    assert stored["class"].values.tolist() == ["car"]
+    np.testing.assert_array_equal(stored["probability"].sel({"class": "car"}), one)
 
 
 def test_a_class_that_is_not_in_the_picture(folder):
     natural.segformer(folder / "model", 1)
     natural.picture(folder / "a.png")
-    found = segxai("run", "--plugin", "natural_image", "--checkpoint", "model", "a.png")
+    run = ["run", "--plugin", "natural_image", "--checkpoint", "model", "a.png"]
+    assert "largest piece of car has 9 px, the smallest instance is 50 px" in segxai(*run).error
+    found = segxai(*run, "--threshold", "0.9999")
     assert "largest probability of car is 0" in found.error
     assert "this image shows background 100%" in found.error
     wrong = ["run", "--plugin", "natural_image", "--checkpoint", "model", "a.png", "--class", "cat"]

@@ -121,6 +121,27 @@ def test_segment_checks_the_number_of_classes():
         segment(predictor, bare_case(image), ("a", "b"))
 
 
+@pytest.mark.parametrize("explained", [None, 0, 2])
+def test_slabs_and_a_kept_class_change_no_value(monkeypatch, explained):
+    image = image_of((3, 11, 8))[0].numpy()
+    predictor = Predictor(net2d(), sliding_window((11, 8), (8, 8), 0.5))
+    names = ("a", "b", "c")
+    whole = segment(predictor, bare_case(image), names)
+    monkeypatch.setattr("segxai.segmentation.SLAB", 3 * 8 * 4)  # the last one is thinner
+    monkeypatch.setattr("segxai.segmentation.MOST_KEPT", 10)
+    found = segment(predictor, bare_case(image), names, explained=explained)
+    kept = range(3) if explained is None else [explained]
+    assert found.kept == tuple(kept)
+    for index in kept:
+        np.testing.assert_array_equal(found.probability(index), whole.probability(index))
+        np.testing.assert_array_equal(found.mask(index, 0.4), whole.mask(index, 0.4))
+    for index in range(3):
+        np.testing.assert_array_equal(found.mask(index, None), whole.mask(index, None))
+    softmax = torch.softmax(predictor(torch.from_numpy(image)[None])[0], dim=0).detach().numpy()
+    for index in range(3):
+        np.testing.assert_allclose(whole.probability(index), softmax[index], rtol=1e-5)
+
+
 def test_segment_refuses_logits_that_are_not_finite():
     network = net2d()
     network.last.bias.data[0] = float("nan")

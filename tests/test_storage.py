@@ -50,7 +50,7 @@ def attribution(label=1, *, channels=True, seed=0):
 def create(path, instances=2):
     found = [instance(label, label) for label in range(1, instances + 1)]
     logits = np.random.default_rng(2).normal(size=(2, *SHAPE)).astype(np.float32)
-    storage.create(path, case(), Segmentation(logits, ("rest", "lesion")), found, {"a": 1})
+    storage.create(path, case(), Segmentation.of(logits, ("rest", "lesion")), found, {"a": 1})
 
 
 @pytest.fixture

@@ -86,7 +86,7 @@ def detect_boxes(model: nn.Module, case: Case, rule: Rule, classes: tuple[str, .
     boxes = _on_picture(found["boxes"], case)
     masks = _own_masks(found["masks"], boxes, shape)
     kept = surest(found["scores"], found["labels"], masks, classes, rule.threshold)
-    check_size(len(kept), shape, "detections")
+    check_size(len(kept), shape)
     size = _pair(case.grid.shape)
     network = FrozenBoxes(model, found["boxes"][kept], found["labels"][kept], size)
     readout = paste(boxes[kept], tuple(found["masks"].shape[2:]), shape)

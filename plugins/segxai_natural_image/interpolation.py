@@ -17,7 +17,7 @@ from segxai.segmentation import Predictor, frozen
 from segxai.types import Case
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices
-MOST_LOGITS = 2**29  # of all classes and pixels; 2 GiB as float32
+MOST_LOGITS = 2**29  # of all detections and pixels; 2 GiB as float32
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
 
     That is: as the network itself does, then bilinearly from its input's size, or what its logits
     have, to the picture's.
-
-    Raises
-    ------
-    SegxaiError
-        If the picture has too many pixels for so many classes.
     """
     if not isinstance(network, CoarseLogits):
         raise ValueError("the network was not loaded by this plugin")
@@ -99,7 +94,6 @@ def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
     image = torch.from_numpy(case.image)[None].to(next(network.parameters()).device)
     with torch.no_grad(), frozen(network):
         logits, step = network.watched(image)
-    check_size(logits.shape[1], shape, "classes")
     to_picture = Readout.linear(tuple(logits.shape[2:]), shape)
     if step is None:
         return Predictor(network, layout, readout=to_picture)
@@ -108,8 +102,8 @@ def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
     return Predictor(network, layout, readout=step.readout().then(to_picture))
 
 
-def check_size(channels: int, shape: tuple[int, ...], names: str) -> None:
-    """Nothing, if the logits of a whole picture fit into memory.
+def check_size(detections: int, shape: tuple[int, ...]) -> None:
+    """Nothing, if the logits of all detections in a whole picture fit into memory.
 
     Raises
     ------
@@ -117,13 +111,14 @@ def check_size(channels: int, shape: tuple[int, ...], names: str) -> None:
         If they do not.
     """
     pixels = shape[0] * shape[1]
-    if channels * pixels <= MOST_LOGITS:
+    if detections * pixels <= MOST_LOGITS:
         return
-    share = (MOST_LOGITS / channels / pixels) ** 0.5
+    share = (MOST_LOGITS / detections / pixels) ** 0.5
     raise SegxaiError(
-        f"{channels} {names} in a picture of {shape[0]} x {shape[1]} pixels are "
-        f"{channels * pixels * 4 / 2**30:.1f} GiB of logits; give a picture of at most "
-        f"{int(share * shape[0])} x {int(share * shape[1])} pixels (rows x columns)"
+        f"{detections} detections in a picture of {shape[0]} x {shape[1]} pixels are "
+        f"{detections * pixels * 4 / 2**30:.1f} GiB of logits; give a higher --threshold, or a "
+        f"picture of at most {int(share * shape[0])} x {int(share * shape[1])} pixels (rows x "
+        "columns)"
     )
 
 

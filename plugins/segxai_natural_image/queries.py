@@ -82,7 +82,7 @@ def detect_queries(
     logits, shape = output.masks_queries_logits, case.domain_grid.shape
     found = candidates(output.class_queries_logits[0], _enlarged(logits, config.model_type)[0])
     kept = surest(found.score, found.label, found.inside, classes, rule.threshold)
-    check_size(len(kept), shape, "detections")
+    check_size(len(kept), shape)
     readout = readout_of(config.model_type, tuple(logits.shape[2:]), shape)
     queries = Queries(model, found.query[kept])
     layout = whole_image(case.grid.shape)
