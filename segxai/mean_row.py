@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.passes import Voxels, forward_pass
+from segxai.readout import Readout
 from segxai.scores import cotangents
 from segxai.segmentation import Predictor
 
@@ -22,7 +23,7 @@ def mean_row(
     Parameters as for `rows`. Only one window's graph is held at a time.
     """
     if predictor.readout is not None:
-        return _mean_through_readout(predictor, image, voxels, class_index, score)
+        return _mean_through(predictor.readout, predictor, image, voxels, class_index, score)
     total = torch.zeros_like(image[0])
     blended = None if score == "logit" else logits_at(predictor, image, voxels)
     for window in predictor.layout.windows:
@@ -39,7 +40,8 @@ def mean_row(
     return total
 
 
-def _mean_through_readout(
+def _mean_through(
+    readout: Readout,
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     voxels: Voxels,
@@ -49,9 +51,11 @@ def _mean_through_readout(
     """One backward pass through the network and its readout."""
     leaf = image.detach().clone().requires_grad_()
     with torch.enable_grad():
-        logits = predictor(leaf)[0]
-        chosen = logits[(slice(None), *torch.from_numpy(voxels.T))].T  # voxel class
-        weights = cotangents(score, chosen.detach(), class_index, predictor.activation)
+        coarse = predictor.coarse(leaf)
+        classes = [class_index] if score == "logit" else range(coarse.shape[1])
+        chosen = readout.at(coarse, voxels, classes)
+        place = classes.index(class_index)
+        weights = cotangents(score, chosen.detach(), place, predictor.activation)
         total = (chosen * weights.to(chosen)).sum() / len(voxels)
     return torch.autograd.grad(total, leaf)[0][0]
 
@@ -62,8 +66,8 @@ def logits_at(
     """Blended logits of some voxels, without a graph; one window is held at a time."""
     with torch.no_grad():
         if predictor.readout is not None:
-            logits = predictor(image)[0]
-            return logits[(slice(None), *torch.from_numpy(voxels.T))].T.cpu()
+            coarse = predictor.coarse(image)
+            return predictor.readout.at(coarse, voxels, range(coarse.shape[1])).cpu()
         total = torch.zeros(0)
         for window in predictor.layout.windows:
             one, covered = forward_pass(predictor, image, window), window.contains(voxels)

@@ -1,6 +1,6 @@
 """Readout: from a network's coarse logits to logits on the grid on which instances live."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
@@ -64,6 +64,25 @@ class Readout:
             )
             values = mapped.reshape(*moved.shape[:-1], -1).movedim(-1, axis - 1)[None]
         return values
+
+    def at(
+        self,
+        coarse: Float[Tensor, "1 class *coarse"],
+        voxels: Int[np.ndarray, "voxel axis"],
+        classes: Iterable[int],
+    ) -> Float[Tensor, "voxel _"]:
+        """Logits of some classes at some output voxels; differentiable.
+
+        No more than one class is ever there on the whole output grid.
+        """
+        where = tuple(torch.from_numpy(voxels.T))
+        found = [self._of(index)(coarse[:, index : index + 1])[0, 0][where] for index in classes]
+        return torch.stack(found, dim=1)
+
+    def _of(self, class_index: int) -> "Readout":
+        """The map of one class alone."""
+        own = slice(class_index, class_index + 1)
+        return Readout(tuple(one[own] if len(one) > 1 else one for one in self.matrices))
 
     def weights(
         self, voxels: Int[np.ndarray, "voxel axis"], class_index: int

@@ -83,7 +83,7 @@ class Predictor(nn.Module):
         progress = progress or Quiet()
         progress.begin("segment", len(self.layout.windows))
         if self.readout is not None:
-            return self.readout(self._coarse(image, progress)).to(image.device)
+            return self.readout(self.coarse(image, progress)).to(image.device)
         blended: Tensor | None = None
         for window in self.layout.windows:
             inside = window.inside(self.layout.shape).index
@@ -109,18 +109,18 @@ class Predictor(nn.Module):
             return
         progress = progress or Quiet()
         progress.begin("segment", 1)
-        coarse = self._coarse(image, progress)
+        coarse = self.coarse(image, progress)
         shape = (coarse.shape[1], *self.readout.shape)
         for start in range(0, shape[1], _thickness(shape)):
             yield self.readout.slab(start, start + _thickness(shape))(coarse)[0].cpu()
 
-    def _coarse(
-        self, image: Float[Tensor, "1 channel *grid"], progress: Progress
+    def coarse(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Float[Tensor, "1 class *coarse"]:
-        """What a readout reads: the network's own logits."""
+        """What a readout reads: the network's own logits of its only window; differentiable."""
         (window,) = self.layout.windows
         logits = self.window_logits(image[window.inside(self.layout.shape).index], window)
-        progress.advance(1)
+        (progress or Quiet()).advance(1)
         return logits
 
     def around(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:

@@ -103,6 +103,11 @@ def test_classes_may_have_readouts_of_their_own():
     torch.testing.assert_close(found[1, 5:], values[0, 1])
     assert not found[0, 3:].any()
     assert not found[1, :5].any()
+    voxels = np.array([[1, 2], [6, 0], [7, 3]])
+    wanted = found[(slice(None), *torch.from_numpy(voxels.T))].T
+    torch.testing.assert_close(readout.at(values, voxels, range(2)), wanted)
+    torch.testing.assert_close(readout.at(values, voxels, [1]), wanted[:, 1:])
+    torch.testing.assert_close(readout.slab(2, 6)(values)[0], found[:, 2:6])
     cells, weights = readout.weights(np.array([[5, 2], [0, 0]]), 1)
     assert cells.tolist() == [[0, 2]]
     assert weights.toarray().tolist() == [[1], [0]]
@@ -182,8 +187,21 @@ def test_an_instance_that_no_logit_reaches_has_rows_of_zeros():
     assert not mean_row(looking, image(), np.array([[1, 1]]), class_index=0).any()
 
 
+def test_a_mean_of_logits_never_holds_all_classes_on_the_whole_grid(monkeypatch):
+    seen, whole = [], Readout.__call__
+
+    def watched(self, coarse):
+        seen.append(coarse.shape[1])
+        return whole(self, coarse)
+
+    monkeypatch.setattr(Readout, "__call__", watched)
+    mean_row(predictor(), image(), voxels_of_a_block(), class_index=1)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize("score", ["logit", "margin", "probability"])
 @pytest.mark.filterwarnings("ignore:Grad-CAM")
-def test_heat_maps_are_those_of_a_network_that_interpolates_itself():
+def test_heat_maps_are_those_of_a_network_that_interpolates_itself(score):
     class Interpolating(nn.Module):
         def __init__(self):
             super().__init__()
@@ -196,7 +214,9 @@ def test_heat_maps_are_those_of_a_network_that_interpolates_itself():
     outside = Predictor(itself.network, whole_image(SIZE), readout=Readout.linear((6, 5), SIZE))
     instance = Instance(1, np.argwhere(np.ones((4, 5))) + 7, class_index=1)
     maps = [
-        InstanceGradCamPlusPlus(model, itself.network[2]).attribute(image(), instance=instance)
+        InstanceGradCamPlusPlus(model, itself.network[2], score=score).attribute(
+            image(), instance=instance
+        )
         for model in (itself, outside)
     ]
     assert maps[0].any()

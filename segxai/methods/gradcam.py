@@ -152,11 +152,15 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         if predictor.readout is None:
             shared = weights * share[tuple(torch.from_numpy(seen.T))][:, None]
 
+        classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # of the others, 0
+
         def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:
             logits = predictor.window_logits(window_image, window)
-            logits = logits if predictor.readout is None else predictor.readout(logits)
-            chosen = logits[(0, slice(None), *torch.from_numpy(seen.T))].T  # voxel class
-            return (chosen * shared.to(chosen)).sum()[None]
+            if predictor.readout is None:
+                chosen = logits[(0, classes, *torch.from_numpy(seen.T)[:, :, None])]
+            else:
+                chosen = predictor.readout.at(logits, seen, classes)
+            return (chosen * shared[:, classes].to(chosen)).sum()[None]
 
         leaf = image[inside.index].clone().requires_grad_()
         with torch.enable_grad():
