@@ -35,7 +35,8 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
 def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]) -> str:
     """The last convolution to run that has more output channels than the network has classes.
 
-    In most segmentation networks that is the last layer of features before the logits.
+    In most segmentation networks that is the last layer of features before the logits. In one of
+    more classes than features it is the last convolution that does not make the logits.
 
     Raises
     ------
@@ -57,6 +58,7 @@ def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]
         for hook in hooks:
             hook.remove()
     wide = [name for name, channels in order if channels > classes]
-    if not wide:
+    others = [name for name, channels in order if channels != classes]
+    if not others:
         raise SegxaiError("no convolution with feature maps found in the network; name a layer")
-    return wide[-1]
+    return (wide or others)[-1]

@@ -150,6 +150,11 @@ def test_the_default_layer_is_the_last_wide_convolution_to_run():
     assert found.values.ndim == 2
 
 
+def test_a_network_of_more_classes_than_features_has_a_default_layer():
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Conv2d(6, 9, 1)
+    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "2"
+
+
 def test_a_network_without_feature_maps_has_no_default_layer():
     with pytest.raises(SegxaiError, match="name a layer"):
         default_layer(nn.Conv2d(1, 2, 1), image_of((1, 4, 4)))
