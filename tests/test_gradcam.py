@@ -155,6 +155,11 @@ def test_a_network_of_more_classes_than_features_has_a_default_layer():
     assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "2"
 
 
+def test_a_wide_layer_is_preferred_to_a_later_narrow_one():
+    layers = nn.Conv2d(1, 9, 3), nn.ReLU(), nn.Conv2d(9, 2, 1), nn.Conv2d(2, 3, 1)
+    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "0"
+
+
 def test_a_network_without_feature_maps_has_no_default_layer():
     with pytest.raises(SegxaiError, match="name a layer"):
         default_layer(nn.Conv2d(1, 2, 1), image_of((1, 4, 4)))
