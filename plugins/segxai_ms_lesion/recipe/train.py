@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from segxai_ms_lesion.network import unet
+from segxai_ms_lesion.network import load_unet, unet
 from segxai_ms_lesion.preprocessing import normalise_all
 from segxai_ms_lesion.recipe.cases import Normalise
 from segxai_ms_lesion.recipe.losses import training_loss
@@ -42,6 +42,8 @@ class Recipe:
     ----------
     network : callable
         Makes the network with random weights.
+    load : callable
+        Makes it with the weights of a file.
     normalise : callable
         Maps raw channels to what the network is fed.
     predict : callable
@@ -59,6 +61,7 @@ class Recipe:
     """
 
     network: Callable[[], nn.Module]
+    load: Callable[[Path], nn.Module]
     normalise: Normalise
     predict: Callable[[nn.Module, Tensor], Tensor]
     save: Callable[[nn.Module, Choice, Path], None]
@@ -73,6 +76,7 @@ def main() -> None:
     train(
         Recipe(
             network=unet,
+            load=load_unet,
             normalise=normalise_all,
             predict=lambda model, image: model(image),
             save=save_weights,
@@ -91,6 +95,7 @@ def train(recipe: Recipe, minutes: float) -> None:
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="weights to start from; default: random ones")
     parser.add_argument("--out", type=Path, required=True, help="where to write the weights")
     asked = parser.parse_args()
     torch.manual_seed(asked.seed)
@@ -99,7 +104,8 @@ def train(recipe: Recipe, minutes: float) -> None:
     cases = held_out_cases(asked.data, recipe.normalise)
     with running_pool(asked.data, masks, recipe.normalise, asked.seed) as pool:
         pool.wait_for(FIRST_CASES)
-        training = Training(recipe, pool, asked.seed, asked.minutes)
+        model = recipe.load(asked.start) if asked.start else recipe.network()
+        training = Training(recipe, model, pool, asked.seed, asked.minutes)
         while training.progress() < 1:
             training.run(recipe.validation_minutes)
             choice = best_threshold(partial(recipe.predict, training.average), cases)
@@ -111,9 +117,11 @@ def train(recipe: Recipe, minutes: float) -> None:
 class Training:
     """A network on its way; the rate follows the clock, so that it ends with the minutes."""
 
-    def __init__(self, recipe: Recipe, pool: CasePool, seed: int, minutes: float) -> None:
+    def __init__(
+        self, recipe: Recipe, model: nn.Module, pool: CasePool, seed: int, minutes: float
+    ) -> None:
         self.recipe = recipe
-        self.model = recipe.network().to(memory_format=recipe.memory_format)
+        self.model = model.train().to(memory_format=recipe.memory_format)
         self.average = copy.deepcopy(self.model).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=recipe.peak_rate, weight_decay=WEIGHT_DECAY

@@ -10,6 +10,7 @@ from segxai_ms_lesion.recipe.train import Recipe, train
 from segxai_ms_lesion.recipe.validation import Choice
 from torch import Tensor, nn
 
+from segxai_nnunet.folder import read_fold
 from segxai_nnunet.network import build_network
 from segxai_nnunet.preprocessing import z_scored
 
@@ -22,6 +23,7 @@ def main() -> None:
     """Train with the recipe of the 3D U-Net, apart from what is said here."""
     recipe = Recipe(
         network=network,
+        load=load_checkpoint,
         normalise=z_scored,
         predict=predict,
         save=save_checkpoint,
@@ -36,6 +38,13 @@ def network() -> nn.Module:
     """The network of the embedded plans, with random weights."""
     plans = json.loads((FOLDER / "plans.json").read_text())
     return build_network(plans["configurations"][CONFIGURATION]["architecture"], 2, 2)
+
+
+def load_checkpoint(path: Path) -> nn.Module:
+    """The same with the weights of a fold's file, whose last bias has its threshold in it."""
+    model = network()
+    model.load_state_dict(read_fold(path)["network_weights"])
+    return model
 
 
 def predict(model: nn.Module, image: Tensor) -> Tensor:

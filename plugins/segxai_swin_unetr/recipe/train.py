@@ -7,13 +7,14 @@ from segxai_ms_lesion.preprocessing import normalise_all
 from segxai_ms_lesion.recipe.train import Recipe, save_weights, train
 from torch import Tensor, nn
 
-from segxai_swin_unetr.network import WINDOW, swin_unetr
+from segxai_swin_unetr.network import WINDOW, load_swin_unetr, swin_unetr
 
 
 def main() -> None:
     """Train with the recipe of the 3D U-Net, apart from what is said here."""
     recipe = Recipe(
         network=swin_unetr,
+        load=load_swin_unetr,
         normalise=normalise_all,
         predict=predict,
         save=partial(save_weights, half=True),
