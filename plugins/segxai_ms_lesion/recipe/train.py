@@ -42,7 +42,7 @@ class Recipe:
     ----------
     network : callable
         Makes the network with random weights.
-    load : callable
+    with_weights : callable
         Makes it with the weights of a file.
     normalise : callable
         Maps raw channels to what the network is fed.
@@ -61,7 +61,7 @@ class Recipe:
     """
 
     network: Callable[[], nn.Module]
-    load: Callable[[Path], nn.Module]
+    with_weights: Callable[[Path], nn.Module]
     normalise: Normalise
     predict: Callable[[nn.Module, Tensor], Tensor]
     save: Callable[[nn.Module, Choice, Path], None]
@@ -76,7 +76,7 @@ def main() -> None:
     train(
         Recipe(
             network=unet,
-            load=load_unet,
+            with_weights=load_unet,
             normalise=normalise_all,
             predict=lambda model, image: model(image),
             save=save_weights,
@@ -104,7 +104,7 @@ def train(recipe: Recipe, minutes: float) -> None:
     cases = held_out_cases(asked.data, recipe.normalise)
     with running_pool(asked.data, masks, recipe.normalise, asked.seed) as pool:
         pool.wait_for(FIRST_CASES)
-        model = recipe.load(asked.start) if asked.start else recipe.network()
+        model = recipe.with_weights(asked.start) if asked.start else recipe.network()
         training = Training(recipe, model, pool, asked.seed, asked.minutes)
         while training.progress() < 1:
             training.run(recipe.validation_minutes)

@@ -27,7 +27,7 @@ Predict = Callable[[Float[Tensor, "1 channel x y z"]], Float[Tensor, "1 class x 
 
 SEED = 1_000_003  # apart from every training seed
 CASES_EACH = 5
-THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98)
 
 
 @dataclass(frozen=True)

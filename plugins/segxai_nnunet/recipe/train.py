@@ -23,7 +23,7 @@ def main() -> None:
     """Train with the recipe of the 3D U-Net, apart from what is said here."""
     recipe = Recipe(
         network=network,
-        load=load_checkpoint,
+        with_weights=load_checkpoint,
         normalise=z_scored,
         predict=predict,
         save=save_checkpoint,

@@ -14,7 +14,7 @@ def main() -> None:
     """Train with the recipe of the 3D U-Net, apart from what is said here."""
     recipe = Recipe(
         network=swin_unetr,
-        load=load_swin_unetr,
+        with_weights=load_swin_unetr,
         normalise=normalise_all,
         predict=predict,
         save=partial(save_weights, half=True),
