@@ -27,7 +27,7 @@ from segxai.segmentation import PRECISIONS, Predictor, exact_arithmetic, frozen
 from segxai.types import Case
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Task:
     """What the pipeline runs.
 
@@ -158,20 +158,20 @@ def prepare(
     detections = _detect(adapter, network, case, rule)
     settings = settings_for(request, choice, case.image, case.foreground, layer)
     return Task(
-        adapter,
-        case,
-        request,
-        detections.predictor if detections else adapter.predict_with(network, case),
-        choice.method,
-        settings,
-        rule,
-        detections.classes if detections else adapter.classes,
-        detections,
-        None if mask is None else adapter.load_labels(mask, case),
-        case_provenance(adapter, case, request, rule, checkpoint, mask),
-        run_provenance(request, choice.method, settings, choice.device),
-        choice.device,
-        progress or Quiet(),
+        adapter=adapter,
+        case=case,
+        request=request,
+        predictor=detections.predictor if detections else adapter.predict_with(network, case),
+        method=choice.method,
+        settings=settings,
+        rule=rule,
+        classes=detections.classes if detections else adapter.classes,
+        detections=detections,
+        labels=None if mask is None else adapter.load_labels(mask, case),
+        case_provenance=case_provenance(adapter, case, request, rule, checkpoint, mask),
+        run_provenance=run_provenance(request, choice.method, settings, choice.device),
+        device=choice.device,
+        progress=progress or Quiet(),
     )
 
 
