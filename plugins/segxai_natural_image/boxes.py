@@ -82,7 +82,7 @@ def detect_boxes(model: nn.Module, case: Case, rule: Rule, classes: tuple[str, .
     """
     layout, shape = whole_image(case.grid.shape, DIVISOR), case.domain_grid.shape
     image = torch.from_numpy(case.image)[None].to(next(model.parameters()).device)
-    found = find(model, padded(image, layout), case.grid.shape)
+    found = _likely(find(model, padded(image, layout), case.grid.shape), rule.threshold)
     boxes = _on_picture(found["boxes"], case)
     masks = _own_masks(found["masks"], boxes, shape)
     kept = surest(found["scores"], found["labels"], masks, classes, rule.threshold)
@@ -109,6 +109,14 @@ def find(
     results, _ = parts.roi_heads(features, proposals, images.image_sizes)
     found: dict[str, Tensor] = results[0]
     return found
+
+
+def _likely(found: dict[str, Tensor], threshold: float | None) -> dict[str, Tensor]:
+    """What is sure enough, or else the surest: no other mask is pasted, which takes memory."""
+    if threshold is None or not len(found["scores"]):
+        return found
+    kept = found["scores"] >= min(threshold, float(found["scores"].max()))
+    return {name: one[kept] for name, one in found.items()}
 
 
 def features_of(model: nn.Module, image: Float[Tensor, "1 3 y x"]) -> "OrderedDict[str, Tensor]":
