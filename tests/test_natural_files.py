@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from segxai_natural_image import extras, interpolation, processors, weights_files
+from segxai_natural_image import extras, processors, surest, weights_files
 from segxai_natural_image.adapter import adapter_of
 from torch import nn
 from torchvision.models import resnet18, segmentation
@@ -294,7 +294,7 @@ def test_masks_with_91_classes_have_the_names_of_coco(folder):
 
 def test_a_picture_that_is_too_large_for_its_detections(folder, monkeypatch):
     natural.mask2former(folder / "model", 2)
-    monkeypatch.setattr(interpolation, "MOST_LOGITS", 1000)
+    monkeypatch.setattr(surest, "MOST_LOGITS", 1000)
     picture = natural.picture(folder / "a.png", (40, 60))
     words = r"detections in a picture of 40 x 60 pixels .* give a higher --threshold, or a picture"
     with pytest.raises(SegxaiError, match=words):

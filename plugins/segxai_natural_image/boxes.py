@@ -16,8 +16,7 @@ from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
-from segxai_natural_image.interpolation import check_size
-from segxai_natural_image.surest import domains, surest
+from segxai_natural_image.surest import check_size, domains, surest
 
 SHORTER, LONGER = 800, 1333  # pixels of the input: torchvision's defaults for Mask R-CNN
 DIVISOR = 32  # of the padded input

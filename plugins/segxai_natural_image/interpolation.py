@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from segxai.errors import SegxaiError
 from segxai.layouts import whole_image
 from segxai.outputs import logits_of
 from segxai.readout import Readout
@@ -17,7 +16,6 @@ from segxai.segmentation import Predictor, frozen
 from segxai.types import Case
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices
-MOST_LOGITS = 2**29  # of all detections and pixels; 2 GiB as float32
 
 
 @dataclass(frozen=True)
@@ -100,26 +98,6 @@ def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
     if not step.is_its_own():  # interpolated in some other way: leave it to the network
         return Predictor(network.network, layout, readout=to_picture)
     return Predictor(network, layout, readout=step.readout().then(to_picture))
-
-
-def check_size(detections: int, shape: tuple[int, ...]) -> None:
-    """Nothing, if the logits of all detections in a whole picture fit into memory.
-
-    Raises
-    ------
-    SegxaiError
-        If they do not.
-    """
-    pixels = shape[0] * shape[1]
-    if detections * pixels <= MOST_LOGITS:
-        return
-    share = (MOST_LOGITS / detections / pixels) ** 0.5
-    raise SegxaiError(
-        f"{detections} detections in a picture of {shape[0]} x {shape[1]} pixels are "
-        f"{detections * pixels * 4 / 2**30:.1f} GiB of logits; give a higher --threshold, or a "
-        f"picture of at most {int(share * shape[0])} x {int(share * shape[1])} pixels (rows x "
-        "columns)"
-    )
 
 
 def nearest(size: int, out: int) -> Float[Tensor, "out coarse"]:

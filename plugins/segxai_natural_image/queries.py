@@ -13,8 +13,8 @@ from segxai.layouts import whole_image
 from segxai.readout import Readout
 from segxai.segmentation import Predictor
 from segxai.types import Case
-from segxai_natural_image.interpolation import check_size, nearest
-from segxai_natural_image.surest import domains, surest
+from segxai_natural_image.interpolation import nearest
+from segxai_natural_image.surest import check_size, domains, surest
 
 ENLARGED = {"mask2former": (384, 384)}  # to which its post-processing brings mask logits first
 

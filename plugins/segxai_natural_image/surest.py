@@ -8,6 +8,8 @@ from torch import Tensor
 
 from segxai.errors import SegxaiError
 
+MOST_LOGITS = 2**29  # of all detections and pixels; 2 GiB as float32
+
 
 def surest(
     scores: Float[Tensor, " candidate"],
@@ -42,3 +44,23 @@ def surest(
 def domains(masks: Bool[Tensor, "detection y x"]) -> tuple[Int[np.ndarray, "_ axis"], ...]:
     """The voxels of each mask."""
     return tuple(np.argwhere(mask) for mask in masks.cpu().numpy())
+
+
+def check_size(detections: int, shape: tuple[int, ...]) -> None:
+    """Nothing, if the logits of all detections in a whole picture fit into memory.
+
+    Raises
+    ------
+    SegxaiError
+        If they do not.
+    """
+    pixels = shape[0] * shape[1]
+    if detections * pixels <= MOST_LOGITS:
+        return
+    share = (MOST_LOGITS / detections / pixels) ** 0.5
+    raise SegxaiError(
+        f"{detections} detections in a picture of {shape[0]} x {shape[1]} pixels are "
+        f"{detections * pixels * 4 / 2**30:.1f} GiB of logits; give a higher --threshold, or a "
+        f"picture of at most {int(share * shape[0])} x {int(share * shape[1])} pixels (rows x "
+        "columns)"
+    )
