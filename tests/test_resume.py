@@ -170,7 +170,7 @@ def test_what_a_dead_process_left_is_removed(case, unbroken):
 
 
 def test_control_c_says_that_the_run_can_go_on(case, unbroken, start):
-    started, receiver = start(*COMMAND, "--out", "r.h5", seconds=0.5)
+    started, receiver = start(*COMMAND, "--out", "r.h5", seconds=1.5)
     wait_for(lambda: len(finished()) >= 1, started)
     os.kill(started.pid, signal.SIGINT)
     done = receiver.recv()
