@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from segxai import Instance, InstanceGradient, Predictor
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
 from segxai.instances import find_instances
 from segxai.plugins import load_adapter
-from segxai.segmentation import exact_arithmetic, frozen, segment
+from segxai.segmentation import segment
 from segxai.wording import duration
 from workbench.clock import in_turns, spread
 from workbench.report import finish, options, save, table

@@ -30,8 +30,9 @@ from segxai.layouts import whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import gradient
 from segxai.plugins import load_adapter
+from segxai.predictor import Predictor
 from segxai.sampling import STRATA, sample_rows, strata
-from segxai.segmentation import Predictor, segment
+from segxai.segmentation import segment
 from segxai.types import Attribution, Case, Instance
 from workbench.report import finish, numbers, options, table
 

@@ -23,7 +23,7 @@ _HOME = {
     "InstanceScore": "segxai.scores",
     "Layout": "segxai.layouts",
     "Method": "segxai.method",
-    "Predictor": "segxai.segmentation",
+    "Predictor": "segxai.predictor",
     "Readout": "segxai.readout",
     "RowBatch": "segxai.protocols",
     "SeededNoiseTunnel": "segxai.methods.tunnel",

@@ -12,7 +12,7 @@ from torch import nn
 from segxai.errors import SegxaiError, unknown_name
 from segxai.instances import Detections, Rule
 from segxai.layouts import Layout, sliding_window, whole_image
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from segxai.types import Activation, Case
 
 

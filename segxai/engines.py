@@ -13,8 +13,8 @@ from segxai.cotangent import CannotCarryError, Tape
 from segxai.errors import unknown_name
 from segxai.lowrank import LowRank
 from segxai.passes import Members, Pass, Voxels, dense_rows, forward_pass, windowed_rows
+from segxai.predictor import Predictor
 from segxai.protocols import RowBatch
-from segxai.segmentation import Predictor
 
 Rows = Callable[[Members], RowBatch]
 ENGINES = ("windowed", "dense", "lowrank")

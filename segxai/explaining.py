@@ -14,8 +14,8 @@ from segxai.errors import SegxaiError
 from segxai.geometry import AXES
 from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
+from segxai.predictor import Predictor
 from segxai.request import Request
-from segxai.segmentation import Predictor
 from segxai.task import choose, settings_for
 from segxai.types import Attribution, Instance
 

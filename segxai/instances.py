@@ -9,7 +9,7 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from segxai.types import Instance
 
 

@@ -22,9 +22,9 @@ from segxai.layouts import Layout
 from segxai.mean_row import logits_at, mean_row
 from segxai.ordering import compactly
 from segxai.passes import Members, Voxels, blocks_of, forward_pass
+from segxai.predictor import Predictor
 from segxai.protocols import RowBatch
 from segxai.scores import cotangents
-from segxai.segmentation import Predictor
 from segxai.types import Instance
 
 

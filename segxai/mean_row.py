@@ -5,9 +5,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.passes import Voxels, forward_pass
+from segxai.predictor import Predictor
 from segxai.readout import Readout
 from segxai.scores import cotangents
-from segxai.segmentation import Predictor
 
 
 def mean_row(

@@ -6,8 +6,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from segxai.predictor import Predictor
 from segxai.protocols import Aggregator, Bookmark, NoBookmark
-from segxai.segmentation import Predictor
 from segxai.types import Attribution, Instance
 
 

@@ -16,8 +16,8 @@ from segxai.cotangent import Cotangent, Tape
 from segxai.errors import SegxaiError
 from segxai.geometry import Box
 from segxai.ordering import compactly
+from segxai.predictor import Predictor
 from segxai.protocols import RowBatch
-from segxai.segmentation import Predictor
 
 Voxels = Int[np.ndarray, "voxel axis"]
 Members = Int[np.ndarray, " member"]  # some of an instance's voxels, by number

@@ -11,14 +11,15 @@ from torch import Tensor
 
 from segxai.engines import Suited, find_engine
 from segxai.estimates import MORE_MAPS
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
 from segxai.layouts import Layout
 from segxai.method import Method, Settings
 from segxai.methods.smoothgrad import MOST
 from segxai.methods.tunnel import EXPECTED
 from segxai.passes import Pass, Voxels, dense_rows, forward_pass
+from segxai.predictor import Predictor
 from segxai.protocols import RowBatch
-from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Instance
 from segxai.wording import duration, size
 

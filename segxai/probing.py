@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from segxai.errors import SegxaiError
+from segxai.evaluating import frozen
 from segxai.layouts import whole_image
 from segxai.passes import forward_pass
-from segxai.segmentation import Predictor, frozen
+from segxai.predictor import Predictor
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)  # total strides of networks
 LARGE = 128  # along an axis: more says nothing new

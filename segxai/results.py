@@ -20,7 +20,8 @@ import numpy as np
 import xarray as xr
 
 from segxai.geometry import Box, Grid
-from segxai.types import Attribution, Case, Instance, Segmentation
+from segxai.segmentation import Segmentation
+from segxai.types import Attribution, Case, Instance
 
 SCHEMA = 1
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")

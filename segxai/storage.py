@@ -17,8 +17,9 @@ import xarray as xr
 from segxai import results
 from segxai.drafts import replacing
 from segxai.errors import SegxaiError, one_line
+from segxai.segmentation import Segmentation
 from segxai.summaries import summaries_dataset
-from segxai.types import Attribution, Case, Instance, Segmentation
+from segxai.types import Attribution, Case, Instance
 
 ENGINE: Final = "h5netcdf"
 COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}

@@ -13,17 +13,18 @@ from torch import nn
 from segxai.adapter import Adapter
 from segxai.engines import ENGINES
 from segxai.errors import SegxaiError, unknown_name
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.instances import Detections, Rule
 from segxai.layers import find_layer
 from segxai.method import Method, Settings
 from segxai.methods.smoothgrad import noise_levels
 from segxai.mirroring import Mirrored
 from segxai.plugins import load_aggregator, load_method
+from segxai.predictor import PRECISIONS, Predictor
 from segxai.protocols import Aggregator, Progress, Quiet
 from segxai.provenance import case_provenance, run_provenance
 from segxai.request import Request
 from segxai.scores import find_score
-from segxai.segmentation import PRECISIONS, Predictor, exact_arithmetic, frozen
 from segxai.types import Case
 
 

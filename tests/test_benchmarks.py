@@ -18,9 +18,9 @@ import patient
 import peers
 import rows as rows_script
 import startup
+from segxai.evaluating import frozen
 from segxai.layers import default_layer
 from segxai.protocols import RowBatch
-from segxai.segmentation import frozen
 from tests.literal import seeded
 from tests.markdown import ROOT
 from tests.networks import block, image_of, small_unet

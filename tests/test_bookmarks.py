@@ -17,10 +17,10 @@ from segxai.method import Settings
 from segxai.methods.gradient import gradient
 from segxai.methods.smoothgrad import smoothgrad
 from segxai.plugins import load_aggregator
+from segxai.predictor import Predictor
 from segxai.protocols import NoBookmark, RowBatch
 from segxai.resuming import owner_of
 from segxai.sampling import sample_rows
-from segxai.segmentation import Predictor
 from tests.networks import block, image_of, small_unet
 
 SHAPE = (20, 16, 8)

@@ -15,7 +15,7 @@ from segxai.methods.smoothgrad import smoothgrad
 from segxai.methods.sums import Sums
 from segxai.methods.tunnel import EXPECTED, FEWEST, SeededNoiseTunnel, draw_noise
 from segxai.plugins import load_aggregator
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from tests import literal
 from tests.commandline import make_case, use_toys
 from tests.commandline import segxai as command

@@ -11,10 +11,11 @@ import segxai
 from segxai import engines
 from segxai.engines import Windowed, find_engine, make_engine
 from segxai.errors import SegxaiError
+from segxai.evaluating import frozen
 from segxai.jacobian import rows
 from segxai.layouts import sliding_window, whole_image
 from segxai.methods.gradient import InstanceGradient
-from segxai.segmentation import Predictor, frozen
+from segxai.predictor import Predictor
 from tests import literal
 from tests.networks import block, image_of, paper_unet, small_unet
 

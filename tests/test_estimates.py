@@ -17,9 +17,9 @@ from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.methods.smoothgrad import smoothgrad
 from segxai.methods.tunnel import draw_noise
+from segxai.predictor import Predictor
 from segxai.protocols import RowBatch
 from segxai.sampling import sample_rows, strata
-from segxai.segmentation import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, small_unet
 

@@ -14,7 +14,8 @@ from segxai.geometry import Grid
 from segxai.grids import working_grid
 from segxai.report import instance_table, maps
 from segxai.results import attribution_of, grid_of
-from segxai.types import Attribution, Case, Instance, Segmentation
+from segxai.segmentation import Segmentation
+from segxai.types import Attribution, Case, Instance
 from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.toy.segxai_toy import picture
 

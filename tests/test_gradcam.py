@@ -14,7 +14,7 @@ from segxai.methods.gradcam import (
     grad_cam,
     grad_cam_weights,
 )
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from segxai.types import Instance
 from tests import literal
 from tests.networks import block, image_of, net2d, small_unet

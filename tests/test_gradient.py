@@ -12,8 +12,8 @@ from segxai.layouts import sliding_window, whole_image
 from segxai.method import Settings
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.plugins import load_aggregator
+from segxai.predictor import Predictor
 from segxai.scores import InstanceScore
-from segxai.segmentation import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 

@@ -13,7 +13,8 @@ from segxai.instances import (
     from_labels,
     whole_class,
 )
-from segxai.types import Instance, Segmentation
+from segxai.segmentation import Segmentation
+from segxai.types import Instance
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))

@@ -8,11 +8,12 @@ from torch import nn
 
 from segxai import jacobian
 from segxai.engines import find_engine, make_engine
+from segxai.evaluating import frozen
 from segxai.layouts import sliding_window, whole_image
 from segxai.mean_row import logits_at, mean_row
 from segxai.passes import dense_rows, forward_pass
+from segxai.predictor import Predictor
 from segxai.scores import SCORES
-from segxai.segmentation import Predictor, frozen
 from tests import literal
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 

@@ -9,11 +9,12 @@ from torch import nn
 import segxai
 from segxai import lowrank
 from segxai.engines import find_engine, make_engine
+from segxai.evaluating import frozen
 from segxai.jacobian import rows
 from segxai.layouts import sliding_window, whole_image
 from segxai.lowrank import LowRank
 from segxai.passes import forward_pass
-from segxai.segmentation import Predictor, frozen
+from segxai.predictor import Predictor
 from tests import literal
 from tests.networks import block, image_of
 

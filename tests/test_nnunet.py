@@ -16,8 +16,8 @@ from segxai_nnunet import adapter
 from segxai_nnunet.preprocessing import z_scored
 from segxai_nnunet.tiles import gaussian, tiles
 
+from segxai.evaluating import frozen
 from segxai.mirroring import Mirrored
-from segxai.segmentation import frozen
 from tests import nnunet
 from tests.literal import worst
 

@@ -12,11 +12,12 @@ from segxai_nnunet import adapter, dynunet
 from segxai import jacobian
 from segxai.engines import find_engine
 from segxai.errors import SegxaiError
+from segxai.evaluating import frozen
 from segxai.layers import find_layer
 from segxai.layouts import whole_image
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.mirroring import Mirrored
-from segxai.segmentation import Predictor, frozen
+from segxai.predictor import Predictor
 from tests import literal, nnunet
 from tests.literal import worst
 from tests.networks import block, image_of

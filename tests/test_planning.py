@@ -10,8 +10,8 @@ from segxai.layouts import sliding_window
 from segxai.method import Settings
 from segxai.planning import in_words, plan
 from segxai.plugins import load_aggregator, load_method
+from segxai.predictor import Predictor
 from segxai.sampling import sample_rows
-from segxai.segmentation import Predictor
 from tests.networks import block, image_of, small_unet
 
 SHAPE = (40, 36, 14)

@@ -14,8 +14,8 @@ from segxai.layouts import sliding_window, whole_image
 from segxai.mean_row import mean_row
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.methods.gradient import InstanceGradient
+from segxai.predictor import Predictor
 from segxai.readout import Readout
-from segxai.segmentation import Predictor
 from segxai.types import Instance
 
 SIZE, OUT = (24, 20), (35, 31)

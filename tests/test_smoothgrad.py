@@ -21,7 +21,7 @@ from segxai.methods.smoothgrad import (
     smoothgrad,
 )
 from segxai.plugins import load_aggregator
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from tests import literal
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 

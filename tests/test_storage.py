@@ -18,7 +18,8 @@ from segxai.drafts import replacing, sole_writer
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.results import attribution_of, group
-from segxai.types import Attribution, Case, Instance, Segmentation
+from segxai.segmentation import Segmentation
+from segxai.types import Attribution, Case, Instance
 
 SHAPE = (6, 5, 4)
 

@@ -10,10 +10,11 @@ from segxai_ms_lesion.recipe.evaluate import scored, stored_threshold
 from segxai_swin_unetr import network
 
 from segxai.errors import SegxaiError
+from segxai.evaluating import frozen
 from segxai.jacobian import rows
 from segxai.layouts import whole_image
 from segxai.plugins import load_adapter
-from segxai.segmentation import Predictor, frozen
+from segxai.predictor import Predictor
 
 
 def test_the_file_is_small_and_in_half_precision():

@@ -13,7 +13,7 @@ from segxai_ms_lesion.network import load_unet
 from torch import Tensor, nn
 
 from segxai.layouts import whole_image
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from segxai.instances import Detections, Rule
 from segxai.layouts import Layout, whole_image
 from segxai.normalising import MEAN, STD
+from segxai.predictor import Predictor
 from segxai.readout import Readout
-from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library

@@ -9,8 +9,8 @@ from torch import nn
 
 from segxai.adapter import Adapter
 from segxai.layouts import whole_image
+from segxai.predictor import Predictor
 from segxai.readout import Readout
-from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.cases import INPUT, Feed, Pixels, load_mask, with_reference
 from segxai_natural_image.coin_network import (

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from segxai.evaluating import frozen
 from segxai.layouts import whole_image
 from segxai.outputs import logits_of
+from segxai.predictor import Predictor
 from segxai.readout import Readout
-from segxai.segmentation import Predictor, frozen
 from segxai.types import Case
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from segxai.instances import Detections, Rule
 from segxai.layouts import whole_image
+from segxai.predictor import Predictor
 from segxai.readout import Readout
-from segxai.segmentation import Predictor
 from segxai.types import Case
 from segxai_natural_image.interpolation import nearest
 from segxai_natural_image.surest import check_size, domains, surest

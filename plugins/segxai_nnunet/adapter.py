@@ -15,7 +15,7 @@ from segxai import hookimpl
 from segxai.adapter import Adapter
 from segxai.grids import resample, working_grid
 from segxai.images import file_sha256
-from segxai.segmentation import Predictor
+from segxai.predictor import Predictor
 from segxai.types import Case
 from segxai_nnunet.cases import load_case, load_mask, load_volumes
 from segxai_nnunet.dynunet import THRESHOLD, load_dynunet

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.cropping import crop_to_support
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
 from segxai.hookspecs import hookimpl
 from segxai.layers import default_layer, find_layer
@@ -19,8 +20,8 @@ from segxai.mean_row import logits_at
 from segxai.method import Method, Settings
 from segxai.methods.gradient import as_predictor
 from segxai.passes import Voxels
+from segxai.predictor import Predictor
 from segxai.scores import cotangents
-from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Attribution, Instance
 
 SMALLEST_DENOMINATOR = 1e-6

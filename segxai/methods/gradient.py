@@ -17,6 +17,7 @@ from segxai.bookmarks import refilled, tensors_of
 from segxai.cropping import crop_to_support
 from segxai.engines import Engine, find_engine
 from segxai.estimates import Growth
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.hookspecs import hookimpl
 from segxai.jacobian import rows
 from segxai.layouts import whole_image
@@ -24,9 +25,9 @@ from segxai.mean_row import mean_row
 from segxai.method import Method, Settings, ignore
 from segxai.passes import Voxels
 from segxai.plugins import load_aggregator
+from segxai.predictor import Predictor
 from segxai.protocols import Aggregator, Bookmark, NoBookmark, State
 from segxai.sampling import with_rows_for
-from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]

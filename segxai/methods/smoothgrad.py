@@ -22,8 +22,8 @@ from segxai.method import Method, Settings
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.tunnel import Draw, SeededNoiseTunnel, draw_noise
 from segxai.plugins import load_aggregator
+from segxai.predictor import Predictor
 from segxai.sampling import with_rows_for
-from segxai.segmentation import Predictor
 from segxai.types import Attribution, Instance
 
 MOST = 500  # copies, where their number follows from a tolerance

@@ -3,10 +3,12 @@
 import numpy as np
 import torch
 
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.instances import Detections, find_instances
 from segxai.mirroring import Mirrored
+from segxai.predictor import Predictor
 from segxai.promises.subject import BrokenPromiseError, Subject
-from segxai.segmentation import Predictor, exact_arithmetic, frozen, segment
+from segxai.segmentation import segment
 
 NOISE = 1e-3  # of the image's spread: too little to change what a detection is
 

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from segxai.engines import find_engine
+from segxai.evaluating import frozen
 from segxai.layers import find_layer
 from segxai.methods.gradient import InstanceGradient
 from segxai.outputs import logits_of
+from segxai.predictor import stride_of
 from segxai.promises.subject import BrokenPromiseError, Subject, in_words
-from segxai.segmentation import frozen, stride_of
 from segxai.types import Instance
 
 

@@ -8,12 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Grid
 from segxai.grids import mismatch, resample, times
 from segxai.images import save_volume
 from segxai.layouts import Layout
+from segxai.predictor import Predictor
 from segxai.promises.subject import BrokenPromiseError, Subject, in_words
-from segxai.segmentation import Predictor, exact_arithmetic, frozen
 from segxai.types import Case
 
 SIZES = {2: (48, 40), 3: (32, 28, 24)}  # where there is no embedded case

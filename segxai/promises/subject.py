@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from segxai.adapter import Adapter
 from segxai.errors import SegxaiError, one_line
+from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Grid
 from segxai.instances import Detections
 from segxai.layouts import whole_image
-from segxai.segmentation import Predictor, exact_arithmetic, frozen
+from segxai.predictor import Predictor
 from segxai.types import Case
 
 Image = Float[Tensor, "1 channel *grid"]

@@ -14,9 +14,9 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from segxai import Attribution, Instance, Method, Predictor, SegxaiError, Settings, hookimpl
 from segxai.cropping import crop_to_support
+from segxai.evaluating import frozen
 from segxai.methods.gradient import InstanceGradient
 from segxai.outputs import logits_of
-from segxai.segmentation import frozen
 
 EPSILON = 1e-6
 OTHERS = [(Activation, Pass()), (AvgPool, Norm()), (BatchNorm, Pass())]
