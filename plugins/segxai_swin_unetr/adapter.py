@@ -9,7 +9,7 @@ from segxai import hookimpl
 from segxai.adapter import Adapter
 from segxai_swin_unetr.network import OVERLAP, WINDOW, load_swin_unetr, weights_file
 
-THRESHOLD = 0.8
+THRESHOLD = 0.98
 PAPERS_WINDOW = (96, 96, 96)
 
 
