@@ -26,7 +26,7 @@ from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
 from segxai.instances import find_instances
 from segxai.plugins import load_adapter
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 from segxai.wording import duration
 from workbench.clock import in_turns, spread
 from workbench.report import finish, options, save, table

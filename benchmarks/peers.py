@@ -33,7 +33,7 @@ from segxai.errors import one_line
 from segxai.evaluating import exact_arithmetic
 from segxai.instances import find_instances
 from segxai.plugins import load_adapter
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 from workbench import libraries, references
 from workbench.clock import in_turns, spread
 from workbench.memory import apart, peak_bytes

@@ -32,7 +32,7 @@ from segxai.methods.gradient import gradient
 from segxai.plugins import load_adapter
 from segxai.predictor import Predictor
 from segxai.sampling import STRATA, sample_rows, strata
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 from segxai.types import Attribution, Case, Instance
 from workbench.report import finish, numbers, options, table
 

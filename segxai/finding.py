@@ -17,7 +17,8 @@ from segxai.instances import (
 )
 from segxai.planning import Plan, in_words, plan
 from segxai.sampling import sample_rows, takes_rows, with_rows_for
-from segxai.segmentation import Segmentation, segment
+from segxai.segmentation import Segmentation
+from segxai.segmenting import segment
 from segxai.spheres import balls
 from segxai.task import Task
 from segxai.types import Instance

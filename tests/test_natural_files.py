@@ -308,7 +308,7 @@ def test_a_picture_of_many_pixels_and_classes_keeps_the_class_that_is_explained(
     picture = natural.picture(folder / "a.png")
     asked = {"class_name": "car", "rows": 3}
     _, whole = natural.explain(folder / "model", picture, **asked)
-    monkeypatch.setattr("segxai.segmentation.MOST_KEPT", 1000)
+    monkeypatch.setattr("segxai.segmenting.MOST_KEPT", 1000)
     monkeypatch.setattr("segxai.predictor.SLAB", 3 * 70 * 5)  # five rows of pixels
     task, found = natural.explain(folder / "model", picture, **asked)
     assert whole.segmentation.kept == (0, 1, 2)

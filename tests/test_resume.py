@@ -58,6 +58,7 @@ def unbroken(tmp_path_factory):
 def child(folder, arguments, seconds, seconds_between, connection):
     """A command in another process, which reports how it ended if it lives so long."""
     os.chdir(folder)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
     os.environ["TOY_SECONDS"] = str(seconds)
     bookmarks.SECONDS_BETWEEN, bookmarks.SHARE_FOR_KEEPING = seconds_between, float("inf")
     connection.send(segxai(*arguments))
@@ -170,7 +171,7 @@ def test_what_a_dead_process_left_is_removed(case, unbroken):
 
 
 def test_control_c_says_that_the_run_can_go_on(case, unbroken, start):
-    started, receiver = start(*COMMAND, "--out", "r.h5", seconds=1.5)
+    started, receiver = start(*COMMAND, "--out", "r.h5", seconds=0.5)
     wait_for(lambda: len(finished()) >= 1, started)
     os.kill(started.pid, signal.SIGINT)
     done = receiver.recv()

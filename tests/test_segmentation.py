@@ -13,7 +13,7 @@ from segxai.evaluating import frozen
 from segxai.geometry import Grid
 from segxai.layouts import sliding_window, whole_image
 from segxai.predictor import Predictor
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 from segxai.types import Case
 from tests.literal import worst
 from tests.networks import image_of, net2d, small_unet
@@ -130,7 +130,7 @@ def test_slabs_and_a_kept_class_change_no_value(monkeypatch, explained):
     names = ("a", "b", "c")
     whole = segment(predictor, bare_case(image), names)
     monkeypatch.setattr("segxai.predictor.SLAB", 3 * 8 * 4)  # the last one is thinner
-    monkeypatch.setattr("segxai.segmentation.MOST_KEPT", 10)
+    monkeypatch.setattr("segxai.segmenting.MOST_KEPT", 10)
     found = segment(predictor, bare_case(image), names, explained=explained)
     kept = range(3) if explained is None else [explained]
     assert found.kept == tuple(kept)

@@ -8,7 +8,7 @@ from segxai.instances import Detections, find_instances
 from segxai.mirroring import Mirrored
 from segxai.predictor import Predictor
 from segxai.promises.subject import BrokenPromiseError, Subject
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 
 NOISE = 1e-3  # of the image's spread: too little to change what a detection is
 

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from segxai.adapter import Adapter
 from segxai.plugins import load_adapter
-from segxai.segmentation import segment
+from segxai.segmenting import segment
 from segxai.types import Case
 from segxai_ms_lesion.recipe.scores import Scores, score
 
