@@ -113,7 +113,8 @@ def components(
     """Voxels of the connected components that are large enough, by falling volume."""
     structure = ndimage.generate_binary_structure(mask.ndim, min(rule.connectivity, mask.ndim))
     labels, _ = ndimage.label(mask, structure)
-    found = [voxels for voxels in _by_label(labels) if len(voxels) >= smallest_voxels(rule, grid)]
+    smallest = smallest_voxels(rule, grid)
+    found = [voxels for voxels in _by_label(labels) if len(voxels) >= smallest]
     return sorted(found, key=len, reverse=True)  # stable: ties keep the order of first voxels
 
 
