@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from segxai import Instance, InstanceGradient, SeededNoiseTunnel
-from segxai.evaluating import exact_arithmetic
+from segxai.segment.inference_mode import exact_arithmetic
 from workbench import engines, lesions
 from workbench.clock import in_turns, spread
 from workbench.memory import apart, peak_bytes

@@ -21,7 +21,7 @@ from torch.utils import _pytree as trees
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from segxai.evaluating import exact_arithmetic
+from segxai.segment.inference_mode import exact_arithmetic
 from workbench import engines, lesions
 from workbench.clock import in_turns, seconds, spread
 from workbench.networks import SUBJECTS, Setting, setting

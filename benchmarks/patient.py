@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 
 from segxai import Instance, InstanceGradient, Predictor
-from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
 from segxai.instances import find_instances
-from segxai.plugins import load_adapter
-from segxai.segmenting import segment
-from segxai.wording import duration
+from segxai.plugins.registry import load_adapter
+from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.predict import segment
+from segxai.text import duration
 from workbench.clock import in_turns, spread
 from workbench.report import finish, options, save, table
 
@@ -102,9 +102,9 @@ def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instanc
     case = adapter.load_case(files, None)
     network = adapter.load_network(None).eval().requires_grad_(False).to(device)
     predictor = Predictor(network, adapter.layout(case.grid.shape))
-    rule = adapter.rule()
-    mask = segment(predictor, case, adapter.classes).mask(rule.class_index, rule.threshold)
-    instances = find_instances(mask, case.grid, rule)
+    criteria = adapter.criteria()
+    mask = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
+    instances = find_instances(mask, case.grid, criteria)
     if not instances:
         raise SystemExit(f"the model finds no lesion in {folder.name}")
     return predictor, torch.from_numpy(case.image)[None].to(device), instances
@@ -121,7 +121,7 @@ def measure(
     predictor: Predictor, image: Tensor, instance: Instance, asked: argparse.Namespace
 ) -> Figure:
     """One lesion, both ways, in turns; first their maps of the same few rows are compared."""
-    local, box = predictor.around(instance.voxels)
+    local, box = predictor.crop_to(instance.voxels)
     crop, voxels = image[box.index], box.local(instance.voxels)
     # Neighbours, not a scattered sample: what a batch costs depends on how near its voxels are.
     order = np.argsort(np.linalg.norm(voxels - voxels.mean(axis=0), axis=1), kind="stable")

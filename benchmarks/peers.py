@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from segxai import Instance, Predictor
 from segxai.errors import one_line
-from segxai.evaluating import exact_arithmetic
 from segxai.instances import find_instances
-from segxai.plugins import load_adapter
-from segxai.segmenting import segment
+from segxai.plugins.registry import load_adapter
+from segxai.segment.inference_mode import exact_arithmetic
+from segxai.segment.predict import segment
 from workbench import libraries, references
 from workbench.clock import in_turns, spread
 from workbench.memory import apart, peak_bytes
@@ -162,9 +162,9 @@ def made(patch: int, copies: int) -> Scene:
     """A patch of the embedded case around its largest lesion, that lesion and the next largest."""
     case = ADAPTER.embedded_case()
     predictor = Predictor(ADAPTER.load_network(None), ADAPTER.layout(case.grid.shape))
-    rule = ADAPTER.rule()
-    mask = segment(predictor, case, ADAPTER.classes).mask(rule.class_index, rule.threshold)
-    found = find_instances(mask, case.grid, rule)
+    criteria = ADAPTER.criteria()
+    mask = segment(predictor, case, ADAPTER.classes).mask(criteria.class_index, criteria.threshold)
+    found = find_instances(mask, case.grid, criteria)
     middle = found[0].voxels.mean(axis=0).astype(int)
     start = np.clip(middle - patch // 2, 0, np.array(case.grid.shape) - patch)
     moved = [one.voxels - start for one in found]

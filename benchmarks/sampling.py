@@ -4,10 +4,10 @@ The embedded U-Net explains a lesion that is too large for it to meet in its emb
 one, blended into the white matter of that case, of exactly so many voxels; or the lesions of a
 patient of your own whose sizes come nearest, with --patient FLAIR MPRAGE. One noiseless copy.
 
-Samples are stratified by depth and spread in space (`segxai.sampling`), or drawn at random; or
+Samples are stratified by depth and spread in space (`segxai.rows.sampling`), or drawn at random; or
 taken from the surface alone, or from below it alone, to see which of the two matters. Errors are
 relative to the peak of the estimated map, L2 to the norm of the exact one; "says" is what the
-estimate says of itself (`segxai.estimates`). All are means over seeds.
+estimate says of itself (`segxai.methods.sampling_error`). All are means over seeds.
 
     python benchmarks/sampling.py [--voxels 500,2000] [--rows 16,32,64,128,256] [--seeds 5]
 """
@@ -23,16 +23,16 @@ from jaxtyping import Float, Int
 from scipy import ndimage
 from torch import Tensor
 
-from segxai.aggregators import SignedMax
 from segxai.geometry import Box
 from segxai.instances import find_instances
-from segxai.layouts import whole_image
-from segxai.method import Settings
+from segxai.methods.aggregators import SignedMax
 from segxai.methods.gradient import gradient
-from segxai.plugins import load_adapter
-from segxai.predictor import Predictor
-from segxai.sampling import STRATA, sample_rows, strata
-from segxai.segmenting import segment
+from segxai.methods.method import Settings
+from segxai.plugins.registry import load_adapter
+from segxai.rows.sampling import STRATA, sample_rows, strata
+from segxai.segment.predict import segment
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import whole_image
 from segxai.types import Attribution, Case, Instance
 from workbench.report import finish, numbers, options, table
 
@@ -126,9 +126,11 @@ def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
     if asked.patient:
         case = adapter.load_case(dict(zip(adapter.channels, asked.patient, strict=True)), None)
         predictor = Predictor(network, adapter.layout(case.grid.shape))
-        rule = adapter.rule(None, None, None)
+        criteria = adapter.criteria(None, None, None)
         found = segment(predictor, case, adapter.classes)
-        lesions = find_instances(found.mask(rule.class_index, rule.threshold), case.grid, rule)
+        lesions = find_instances(
+            found.mask(criteria.class_index, criteria.threshold), case.grid, criteria
+        )
         chosen = [min(lesions, key=lambda one: abs(len(one.voxels) - n)) for n in asked.voxels]
         cases = [(case, one) for one in {one.label: one for one in chosen}.values()]
     else:
@@ -230,7 +232,7 @@ def estimates(
 def errors_of(
     found: Float[np.ndarray, "channel *grid"], exact: Float[np.ndarray, "channel *grid"]
 ) -> tuple[float, float, float]:
-    """What `segxai.estimates.SamplingError` foretells."""
+    """What `segxai.methods.sampling_error.SamplingError` foretells."""
     peak, gap = float(np.abs(found).max()), exact - found
     return (
         (float(np.abs(exact).max()) - peak) / peak,

@@ -9,14 +9,14 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from segxai.checkpoints import without_halves
 from segxai.errors import SegxaiError
 from segxai.geometry import AXES
-from segxai.layouts import sliding_window, whole_image
-from segxai.method import Settings
-from segxai.predictor import Predictor
-from segxai.request import Request
-from segxai.task import choose, settings_for
+from segxai.methods.method import Settings
+from segxai.run.options import Request
+from segxai.run.prepare import choose, settings_for
+from segxai.segment.predictor import Predictor
+from segxai.segment.weights import without_halves
+from segxai.segment.windows import sliding_window, whole_image
 from segxai.types import Attribution, Instance
 
 

@@ -9,12 +9,11 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.predictor import Predictor
 from segxai.types import Instance
 
 
 @dataclass(frozen=True)
-class Rule:
+class InstanceCriteria:
     """What counts as an instance of a class.
 
     Parameters
@@ -39,7 +38,7 @@ class Rule:
 def find_instances(
     mask: Bool[np.ndarray, "*grid"],
     grid: Grid,
-    rule: Rule,
+    criteria: InstanceCriteria,
     reference: Bool[np.ndarray, "*grid"] | None = None,
 ) -> list[Instance]:
     """The predicted instances by falling volume from label 1, then the missed ones.
@@ -58,69 +57,35 @@ def find_instances(
     list of Instance
         Equal volumes in the order of their first voxel. Empty where nothing is found.
     """
-    predicted = components(mask, grid, rule)
+    predicted = components(mask, grid, criteria)
     if reference is None:
-        return _numbered(predicted, [""] * len(predicted), rule)
+        return _numbered(predicted, [""] * len(predicted), criteria)
     found = np.zeros(grid.shape, dtype=bool)
     for voxels in predicted:
         found[tuple(voxels.T)] = True
     missed = [
-        voxels for voxels in components(reference, grid, rule) if not found[tuple(voxels.T)].any()
+        voxels
+        for voxels in components(reference, grid, criteria)
+        if not found[tuple(voxels.T)].any()
     ]
     outcomes = ["TP" if reference[tuple(voxels.T)].any() else "FP" for voxels in predicted]
-    return _numbered(predicted + missed, outcomes + ["FN"] * len(missed), rule)
-
-
-@dataclass(frozen=True)
-class Detections:
-    """What a model that finds instances itself found on the clean image.
-
-    Parameters
-    ----------
-    predictor : Predictor
-        Its logits are a channel for each detection, whose identity is frozen: of a query its index,
-        of a box its place.
-    names : tuple of str
-        The class of each detection.
-    scores : tuple of float
-        How sure the model is of each.
-    domains : tuple of ndarray of shape (voxel, axis)
-        The voxels of each, on the output grid.
-    """
-
-    predictor: Predictor
-    names: tuple[str, ...]
-    scores: tuple[float, ...]
-    domains: tuple[Int[np.ndarray, "_ axis"], ...]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """A name for each detection: its class and its label."""
-        return tuple(f"{name} {label}" for label, name in enumerate(self.names, start=1))
-
-    def instances(self, class_name: str | None = None, smallest: float = 1.0) -> list[Instance]:
-        """Those of a class, or all, of so many voxels; labels count from 1 in the model's order."""
-        return [
-            Instance(label, voxels, class_index=label - 1)
-            for label, (name, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
-            if class_name in (None, name) and len(voxels) >= max(smallest, 1.0)
-        ]
+    return _numbered(predicted + missed, outcomes + ["FN"] * len(missed), criteria)
 
 
 def components(
-    mask: Bool[np.ndarray, "*grid"], grid: Grid, rule: Rule
+    mask: Bool[np.ndarray, "*grid"], grid: Grid, criteria: InstanceCriteria
 ) -> list[Int[np.ndarray, "_ axis"]]:
     """Voxels of the connected components that are large enough, by falling volume."""
-    structure = ndimage.generate_binary_structure(mask.ndim, min(rule.connectivity, mask.ndim))
+    structure = ndimage.generate_binary_structure(mask.ndim, min(criteria.connectivity, mask.ndim))
     labels, _ = ndimage.label(mask, structure)
-    smallest = smallest_voxels(rule, grid)
+    smallest = smallest_voxels(criteria, grid)
     found = [voxels for voxels in _by_label(labels) if len(voxels) >= smallest]
     return sorted(found, key=len, reverse=True)  # stable: ties keep the order of first voxels
 
 
-def smallest_voxels(rule: Rule, grid: Grid) -> float:
+def smallest_voxels(criteria: InstanceCriteria, grid: Grid) -> float:
     """Voxels of the smallest instance, with a little slack: 5 of 0.9999999 mm3 are 5 mm3."""
-    return (1 - 1e-6) * rule.min_volume_mm3 / grid.voxel_volume_mm3
+    return (1 - 1e-6) * criteria.min_volume_mm3 / grid.voxel_volume_mm3
 
 
 def from_labels(
@@ -139,15 +104,15 @@ def from_labels(
     if not labels.any():
         raise SegxaiError("the mask of instances is empty: every voxel is 0")
     if split:
-        rule = Rule(class_index)
-        parts = components(labels != 0, grid, rule)
-        return _numbered(parts, [""] * len(parts), rule)
+        criteria = InstanceCriteria(class_index)
+        parts = components(labels != 0, grid, criteria)
+        return _numbered(parts, [""] * len(parts), criteria)
     return [
         Instance(int(labels[tuple(voxels[0])]), voxels, class_index) for voxels in _by_label(labels)
     ]
 
 
-def whole_class(mask: Bool[np.ndarray, "*grid"], rule: Rule) -> Instance:
+def whole_class(mask: Bool[np.ndarray, "*grid"], criteria: InstanceCriteria) -> Instance:
     """All voxels of the class as one instance of label 0, for class-level methods.
 
     Raises
@@ -157,7 +122,7 @@ def whole_class(mask: Bool[np.ndarray, "*grid"], rule: Rule) -> Instance:
     """
     if not mask.any():
         raise SegxaiError("no voxel of the class is predicted; give a lower --threshold")
-    return Instance.from_mask(mask, label=0, class_index=rule.class_index)
+    return Instance.from_mask(mask, label=0, class_index=criteria.class_index)
 
 
 def chosen(instances: Iterable[Instance], labels: Iterable[int]) -> list[Instance]:
@@ -189,10 +154,10 @@ def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "_ axis"
 
 
 def _numbered(
-    parts: list[Int[np.ndarray, "_ axis"]], outcomes: list[str], rule: Rule
+    parts: list[Int[np.ndarray, "_ axis"]], outcomes: list[str], criteria: InstanceCriteria
 ) -> list[Instance]:
     return [
-        Instance(number, voxels, rule.class_index, outcome)
+        Instance(number, voxels, criteria.class_index, outcome)
         for number, (voxels, outcome) in enumerate(zip(parts, outcomes, strict=True), start=1)
     ]
 
@@ -202,3 +167,20 @@ def _span(labels: list[int]) -> str:
     if len(labels) > 2 and labels[-1] - labels[0] == len(labels) - 1:
         return f"{labels[0]} to {labels[-1]}"
     return ", ".join(map(str, labels))
+
+
+Sphere = tuple[float, ...]  # the centre's coordinates and the radius, in mm
+
+
+def balls(spheres: Iterable[Sphere], grid: Grid, class_index: int) -> list[Instance]:
+    """The instances of some balls, by number from 1; they may overlap.
+
+    Raises
+    ------
+    SegxaiError
+        If one of them has no voxel, or other axes than the grid.
+    """
+    return [
+        Instance.sphere(numbers[:-1], numbers[-1], grid, label=label, class_index=class_index)
+        for label, numbers in enumerate(spheres, start=1)
+    ]

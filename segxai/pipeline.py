@@ -8,16 +8,16 @@ from typing import Any
 
 import torch
 
-from segxai import storage
-from segxai.bookmarks import FileBookmark, Meter
-from segxai.cropping import crop_at_distance, on_map
-from segxai.drafts import unfinished
-from segxai.finding import Findings, find
-from segxai.planning import Plan
-from segxai.protocols import NoBookmark
-from segxai.resuming import is_complete, owner_of, run_name
-from segxai.sampling import rows_by_stratum
-from segxai.task import Task
+from segxai.methods.cropping import crop_at_distance, on_map
+from segxai.methods.resume_state import NoBookmark
+from segxai.rows.sampling import rows_by_stratum
+from segxai.run.cost import Plan
+from segxai.run.find import Findings, find
+from segxai.run.prepare import Task
+from segxai.run.resume import FileBookmark, Meter, owner_of
+from segxai.store import hdf5
+from segxai.store.atomic_file import state_file
+from segxai.store.runs import is_complete, run_name
 from segxai.types import Attribution, Instance
 
 
@@ -53,10 +53,10 @@ def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool
     task.progress.say(findings.in_words())
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
-        storage.create(out, task.case, findings.segmentation, findings.instances, created)
-        unfinished(out).unlink(missing_ok=True)  # of the file that was here before
+        hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
+        state_file(out).unlink(missing_ok=True)  # of the file that was here before
     seen = {"warnings": list(findings.warnings), "started": _now()}
-    storage.start_run(out, run, {**task.run_provenance, **seen})
+    hdf5.start_run(out, run, {**task.run_provenance, **seen})
     attribute_all(task, findings, out, run)
     return run
 
@@ -69,14 +69,14 @@ def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool =
     SegxaiError
         If the file cannot be written, or belongs to another task.
     """
-    storage.check_writable(out)
+    hdf5.check_writable(out)
     target = None if overwrite else out
     return run_name(target, task.case_provenance, task.run_provenance, append=append)
 
 
 def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
     """Attribute every instance that the run does not have yet, and store each at once."""
-    cost, stored = findings.cost, storage.finished(out, run)
+    cost, stored = findings.cost, hdf5.finished(out, run)
     bookmarks = {one.label: _bookmark(task, one, cost, out, run) for one in findings.explained}
     for label in stored & bookmarks.keys():
         bookmarks[label].remove()  # killed when its map was stored, but its state not yet removed
@@ -92,7 +92,7 @@ def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
     for instance in remaining:
         bookmark = _bookmark(task, instance, cost, out, run)
         attribution = attribute(task, instance, cost, bookmark)
-        storage.add(out, run, attribution, instance, task.case)
+        hdf5.add(out, run, attribution, instance, task.case)
         bookmark.remove()
 
 
@@ -128,7 +128,7 @@ def attribute(
 
 def _bookmark(task: Task, instance: Instance, cost: Plan, out: Path, run: str) -> FileBookmark:
     owner = owner_of(out, run, task.run_provenance, instance, cost.engine)
-    return FileBookmark(unfinished(out), owner)
+    return FileBookmark(state_file(out), owner)
 
 
 def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], out: Path) -> None:

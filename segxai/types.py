@@ -1,8 +1,8 @@
-"""The nouns: Case, Instance, Attribution. Frozen, numpy only."""
+"""The nouns: Case, Instance, Attribution, frozen and numpy only; and who watches: Progress."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
@@ -215,3 +215,33 @@ class Attribution:
         full = np.zeros((*leading, *shape), dtype=self.values.dtype)
         full[self.box.index] = self.values
         return full
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Shows how far a long job has come."""
+
+    def begin(self, what: str, total: float, done: float = 0.0) -> None:
+        """A job of `total` units of work starts, or goes on after `done` of them."""
+        ...
+
+    def advance(self, amount: float) -> None:
+        """So much more of it is done."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        ...
+
+
+class Quiet:
+    """The progress that shows nothing."""
+
+    def begin(self, what: str, total: float, done: float = 0.0) -> None:
+        """Nothing."""
+
+    def advance(self, amount: float) -> None:
+        """Nothing."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""

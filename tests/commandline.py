@@ -69,7 +69,9 @@ def use_toys(monkeypatch, *, drawn=False):
     """
     install(monkeypatch, TOYS)
     if not drawn:
-        monkeypatch.setattr("segxai.report.save_overview", lambda tree, run, path: path.touch())
+        monkeypatch.setattr(
+            "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
+        )
 
 
 def install(monkeypatch, folder):

@@ -6,19 +6,19 @@ import pytest
 from segxai.errors import SegxaiError
 from segxai.geometry import Box, Grid
 from segxai.instances import (
-    Rule,
+    InstanceCriteria,
     chosen,
     components,
     find_instances,
     from_labels,
     whole_class,
 )
-from segxai.segmentation import Segmentation
+from segxai.segment.segmentation import Segmentation
 from segxai.types import Instance
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))
-RULE = Rule(class_index=1, threshold=0.3, min_volume_mm3=5)
+RULE = InstanceCriteria(class_index=1, threshold=0.3, min_volume_mm3=5)
 
 
 def mask_of(*blocks):
@@ -87,7 +87,7 @@ def test_volumes_are_in_mm3_and_the_smallest_is_kept():
 def test_neighbours_share_a_face_or_an_edge_but_not_a_corner(second, together):
     mask = np.zeros((9, 9, 9), dtype=bool)
     mask[4, 4, 4] = mask[second] = True
-    found = components(mask, Grid.unit(mask.shape), Rule(connectivity=2))
+    found = components(mask, Grid.unit(mask.shape), InstanceCriteria(connectivity=2))
     assert len(found) == (1 if together else 2)
 
 

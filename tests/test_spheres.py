@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from segxai import Grid, Instance, SegxaiError
-from segxai.spheres import balls, parse_spheres
+from segxai.cli.parsing import parse_spheres
+from segxai.instances import balls
 
 
 def grid_of(shape, spacing, origin=None):

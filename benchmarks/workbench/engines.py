@@ -8,10 +8,10 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from segxai.aggregators import SignedMax
-from segxai.engines import Engine, find_engine
-from segxai.jacobian import rows
-from segxai.protocols import RowBatch
+from segxai.methods.aggregators import SignedMax
+from segxai.rows.batch import RowBatch
+from segxai.rows.engines import Engine, find_engine
+from segxai.rows.jacobian import rows
 from workbench.networks import Setting
 
 PROBES = 16

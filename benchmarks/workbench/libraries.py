@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from segxai import Instance, InstanceScore
-from segxai.layers import find_layer
+from segxai.methods.layers import find_layer
 from workbench.references import NOISE, Scene, Summed
 
 

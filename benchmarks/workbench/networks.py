@@ -12,8 +12,8 @@ from monai.networks.nets import DynUNet, SwinUNETR, UNet
 from segxai_ms_lesion.network import load_unet
 from torch import Tensor, nn
 
-from segxai.layouts import whole_image
-from segxai.predictor import Predictor
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import whole_image
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from segxai import Instance, InstanceScore
-from segxai.layers import find_layer
+from segxai.methods.layers import find_layer
 
 NOISE = 0.05  # of the patch's range, one level for both channels: the only one that MONAI has
 

@@ -7,13 +7,22 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Int
 
-from segxai import hookimpl
-from segxai.adapter import Adapter
-from segxai.errors import SegxaiError
-from segxai.geometry import Grid
-from segxai.grids import describe_change, resample, working_grid
-from segxai.images import Volume, check_same_grid, check_varies, load_labels, load_volume
-from segxai.types import Case, Source
+from segxai import (
+    Adapter,
+    Case,
+    Grid,
+    SegxaiError,
+    Source,
+    Volume,
+    check_same_grid,
+    check_varies,
+    describe_change,
+    hookimpl,
+    load_labels,
+    load_volume,
+    resample,
+    working_grid,
+)
 from segxai_ms_lesion.guards import check_images, check_lesion_contrast
 from segxai_ms_lesion.network import (
     CHANNELS,

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segxai.errors import SegxaiError
+from segxai import SegxaiError
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
-from segxai.checkpoints import read_tensors
+from segxai import read_tensors
 from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 
 CHANNELS = ("flair", "mprage")

@@ -8,11 +8,7 @@ from typing import NoReturn
 
 from torch import nn
 
-from segxai import hookimpl
-from segxai.adapter import Adapter
-from segxai.errors import SegxaiError
-from segxai.instances import Detections, Rule
-from segxai.types import Case
+from segxai import Adapter, Case, Detections, InstanceCriteria, SegxaiError, hookimpl
 from segxai_natural_image.boxes import detect_boxes, feed
 from segxai_natural_image.cases import INPUT, Feed, load_mask
 from segxai_natural_image.coins import coin_adapter, is_coin_checkpoint
@@ -22,7 +18,7 @@ from segxai_natural_image.processors import feed_of
 from segxai_natural_image.queries import detect_queries
 from segxai_natural_image.weights_files import WeightsFile, load_file, read_file, semantic_feed
 
-Detect = Callable[[nn.Module, Case, Rule], Detections]
+Detect = Callable[[nn.Module, Case, InstanceCriteria], Detections]
 
 SMALLEST_PIXELS = 50.0  # of a component that counts as an instance
 SURE = 0.5  # of a detection: the default of transformers' `post_process_instance_segmentation`

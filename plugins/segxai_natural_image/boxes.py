@@ -8,12 +8,17 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from segxai.instances import Detections, Rule
-from segxai.layouts import Layout, whole_image
-from segxai.normalising import MEAN, STD
-from segxai.predictor import Predictor
-from segxai.readout import Readout
-from segxai.types import Case
+from segxai import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Case,
+    Detections,
+    InstanceCriteria,
+    Layout,
+    Predictor,
+    Readout,
+    whole_image,
+)
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
 from segxai_natural_image.surest import check_size, domains, surest
@@ -68,7 +73,9 @@ def feed() -> Feed:
     return Feed(("red", "green", "blue"), _transformed, "standard deviation")
 
 
-def detect_boxes(model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]) -> Detections:
+def detect_boxes(
+    model: nn.Module, case: Case, criteria: InstanceCriteria, classes: tuple[str, ...]
+) -> Detections:
     """What the model finds with a score of the rule's threshold or more, by falling score.
 
     Masks are those of the model's own output above a probability of 0.5; they may overlap, each
@@ -81,10 +88,10 @@ def detect_boxes(model: nn.Module, case: Case, rule: Rule, classes: tuple[str, .
     """
     layout, shape = whole_image(case.grid.shape, DIVISOR), case.domain_grid.shape
     image = torch.from_numpy(case.image)[None].to(next(model.parameters()).device)
-    found = _likely(find(model, padded(image, layout), case.grid.shape), rule.threshold)
+    found = _likely(find(model, padded(image, layout), case.grid.shape), criteria.threshold)
     boxes = _on_picture(found["boxes"], case)
     masks = _own_masks(found["masks"], boxes, shape)
-    kept = surest(found["scores"], found["labels"], masks, classes, rule.threshold)
+    kept = surest(found["scores"], found["labels"], masks, classes, criteria.threshold)
     check_size(len(kept), shape)
     size = _pair(case.grid.shape)
     network = FrozenBoxes(model, found["boxes"][kept], found["labels"][kept], size)
@@ -178,7 +185,9 @@ def _on_picture(boxes: Float[Tensor, "detection 4"], case: Case) -> Float[Tensor
 
 def _transformed(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
     module = library("torchvision.models.detection.transform")
-    preset = module.GeneralizedRCNNTransform(SHORTER, LONGER, list(MEAN), list(STD))
+    preset = module.GeneralizedRCNNTransform(
+        SHORTER, LONGER, list(IMAGENET_MEAN), list(IMAGENET_STD)
+    )
     image, _ = preset.resize(preset.normalize(torch.from_numpy(pixels / np.float32(255))))
     return np.asarray(image.numpy())
 

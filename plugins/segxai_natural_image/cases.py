@@ -7,11 +7,16 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from segxai.errors import SegxaiError
-from segxai.geometry import Grid
-from segxai.grids import times
-from segxai.pictures import Picture, load_picture, load_picture_labels
-from segxai.types import Case, Source
+from segxai import (
+    Case,
+    Grid,
+    Picture,
+    SegxaiError,
+    Source,
+    format_shape,
+    load_picture,
+    load_picture_labels,
+)
 
 INPUT = "image"
 Pixels = Float[np.ndarray, "3 y x"]  # red, green and blue from 0 to 255
@@ -109,8 +114,8 @@ def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "y x"], 
     shape = case.domain_grid.shape
     if labels.shape != shape:
         raise SegxaiError(
-            f"{role} {source.name} has {times(labels.shape)} pixels, the picture {times(shape)} "
-            "(rows x columns); give one of the same size"
+            f"{role} {source.name} has {format_shape(labels.shape)} pixels, the picture "
+            f"{format_shape(shape)} (rows x columns); give one of the same size"
         )
     return labels, source
 
@@ -119,8 +124,8 @@ def _resizing(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, ...
     if before == after:
         return ()
     return (
-        f"resized from {times(before)} to {times(after)} pixels (rows x columns) for the network; "
-        "instances are those of the picture's own pixels",
+        f"resized from {format_shape(before)} to {format_shape(after)} pixels (rows x columns) for "
+        "the network; instances are those of the picture's own pixels",
     )
 
 

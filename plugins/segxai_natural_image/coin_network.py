@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.checkpoints import fill
+from segxai import load_weights
 
 CLASSES = ("background", "coin")
 WIDTHS = (8, 16, 32, 48)
@@ -51,7 +51,7 @@ def load_coin_network(checkpoint: Path | None = None) -> nn.Module:
         If the checkpoint cannot be read, or belongs to another network.
     """
     path = checkpoint or weights_file()
-    return fill(CoinNetwork(), path, "the coin network").eval()
+    return load_weights(CoinNetwork(), path, "the coin network").eval()
 
 
 def weights_file() -> Path:

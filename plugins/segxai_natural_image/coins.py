@@ -7,11 +7,7 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from segxai.adapter import Adapter
-from segxai.layouts import whole_image
-from segxai.predictor import Predictor
-from segxai.readout import Readout
-from segxai.types import Case
+from segxai import Adapter, Case, Predictor, Readout, whole_image
 from segxai_natural_image.cases import INPUT, Feed, Pixels, load_mask, with_reference
 from segxai_natural_image.coin_network import (
     CLASSES,

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
-from segxai.errors import SegxaiError, one_line
+from segxai import SegxaiError, one_line
 
 INSTALL = "pip install 'segxai[natural]'"
 

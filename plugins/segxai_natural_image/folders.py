@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from segxai.errors import SegxaiError, one_line
+from segxai import SegxaiError, one_line
 from segxai_natural_image.extras import library, quiet
 
 CONFIG = "config.json"

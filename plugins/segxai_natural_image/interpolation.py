@@ -9,12 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from segxai.evaluating import frozen
-from segxai.layouts import whole_image
-from segxai.outputs import logits_of
-from segxai.predictor import Predictor
-from segxai.readout import Readout
-from segxai.types import Case
+from segxai import Case, Predictor, Readout, frozen, logits_of, whole_image
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices
 

@@ -8,8 +8,7 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional
 
-from segxai.errors import SegxaiError, one_line
-from segxai.normalising import MEAN, STD
+from segxai import IMAGENET_MEAN, IMAGENET_STD, SegxaiError, one_line
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library, quiet
 
@@ -53,7 +52,7 @@ def imagenet(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
     """Colours normalised as ImageNet's, in sizes that divide by 32."""
     size = tuple(STEP * max(round(n / STEP), 1) for n in pixels.shape[1:])
     colours = torch.from_numpy(pixels / np.float32(255))
-    mean, std = (torch.tensor(one)[:, None, None] for one in (MEAN, STD))
+    mean, std = (torch.tensor(one)[:, None, None] for one in (IMAGENET_MEAN, IMAGENET_STD))
     normalised = (colours - mean) / std
     if size != pixels.shape[1:]:
         normalised = functional.interpolate(

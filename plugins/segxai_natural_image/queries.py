@@ -8,11 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.instances import Detections, Rule
-from segxai.layouts import whole_image
-from segxai.predictor import Predictor
-from segxai.readout import Readout
-from segxai.types import Case
+from segxai import Case, Detections, InstanceCriteria, Predictor, Readout, whole_image
 from segxai_natural_image.interpolation import nearest
 from segxai_natural_image.surest import check_size, domains, surest
 
@@ -64,7 +60,7 @@ class Candidates:
 
 
 def detect_queries(
-    model: nn.Module, case: Case, rule: Rule, classes: tuple[str, ...]
+    model: nn.Module, case: Case, criteria: InstanceCriteria, classes: tuple[str, ...]
 ) -> Detections:
     """What the model finds, as its own `post_process_instance_segmentation` tells it.
 
@@ -81,7 +77,7 @@ def detect_queries(
     output: Any = model(pixel_values=image)
     logits, shape = output.masks_queries_logits, case.domain_grid.shape
     found = candidates(output.class_queries_logits[0], _enlarged(logits, config.model_type)[0])
-    kept = surest(found.score, found.label, found.inside, classes, rule.threshold)
+    kept = surest(found.score, found.label, found.inside, classes, criteria.threshold)
     check_size(len(kept), shape)
     readout = readout_of(config.model_type, tuple(logits.shape[2:]), shape)
     queries = Queries(model, found.query[kept])

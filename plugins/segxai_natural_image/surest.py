@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from segxai.errors import SegxaiError
+from segxai import SegxaiError
 
 MOST_LOGITS = 2**29  # of all detections and pixels; 2 GiB as float32
 

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segxai.checkpoints import COUNTER, fill, read_tensors
-from segxai.errors import SegxaiError
+from segxai import SegxaiError, load_weights, read_tensors
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
 
 DEPTH = 3  # of the wrappings of training scripts
 BACKBONE, AUXILIARY = "backbone.", "aux_classifier."
+COUNTER = "num_batches_tracked"  # of batch norm; counts training
 SHORTER = 520  # pixels of the input: torchvision's preset for semantic segmentation
 LRASPP, MASKS = "classifier.low_classifier.weight", "roi_heads.box_predictor.cls_score.weight"
 SEMANTIC = "classifier.4.weight"  # of FCN and DeepLabV3
@@ -102,7 +102,7 @@ def load_file(file: WeightsFile) -> nn.Module:
     network: Any = _build(file.architecture, len(file.classes), is_frozen=file.is_frozen)
     if file.auxiliary_classes:
         network.aux_classifier = _auxiliary(file)
-    fill(network, file.path, f"{file.architecture} of torchvision")
+    load_weights(network, file.path, f"{file.architecture} of torchvision")
     if file.auxiliary_classes:
         network.aux_classifier = None
     model: nn.Module = network.eval()

@@ -11,12 +11,7 @@ from segxai_ms_lesion import adapter as ms_lesion
 from segxai_ms_lesion.guards import check_images, check_lesion_contrast
 from torch import nn
 
-from segxai import hookimpl
-from segxai.adapter import Adapter
-from segxai.grids import resample, working_grid
-from segxai.images import file_sha256
-from segxai.predictor import Predictor
-from segxai.types import Case
+from segxai import Adapter, Case, Predictor, file_sha256, hookimpl, resample, working_grid
 from segxai_nnunet.cases import load_case, load_mask, load_volumes
 from segxai_nnunet.dynunet import THRESHOLD, load_dynunet
 from segxai_nnunet.folder import TRAINER, TrainedModel, in_model_folder, load_model, open_model

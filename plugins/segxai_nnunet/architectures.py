@@ -7,7 +7,7 @@ from dynamic_network_architectures.architectures import unet
 from dynamic_network_architectures.building_blocks.residual import BasicBlockD, BottleneckD
 from torch import nn
 
-from segxai.errors import SegxaiError, unknown_name
+from segxai import SegxaiError, unknown_name
 
 UNETS: dict[str, type[nn.Module]] = {
     one.__name__: one for one in (unet.PlainConvUNet, unet.ResidualEncoderUNet, unet.ResidualUNet)

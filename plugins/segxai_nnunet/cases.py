@@ -9,12 +9,21 @@ import nibabel as nib
 import numpy as np
 from jaxtyping import Int
 
-from segxai.errors import SegxaiError
-from segxai.geometry import Grid
-from segxai.grids import describe_change, resample, times
-from segxai.images import Volume, check_same_grid, check_varies, load_labels, load_volume
-from segxai.types import Case, Source
-from segxai.volumes import is_for_itk
+from segxai import (
+    Case,
+    Grid,
+    SegxaiError,
+    Source,
+    Volume,
+    check_same_grid,
+    check_varies,
+    describe_change,
+    format_shape,
+    is_for_itk,
+    load_labels,
+    load_volume,
+    resample,
+)
 from segxai_nnunet.folder import TrainedModel
 from segxai_nnunet.normalisation import unit_of
 from segxai_nnunet.plans import Plans
@@ -127,8 +136,8 @@ def _notes(source: Grid, prepared: Prepared, plans: Plans) -> tuple[str, ...]:
     parts = [describe_change(source, ordered)]
     if cropped.shape != ordered.shape:
         parts.append(
-            f"cropped from {times(ordered.shape)} to {times(cropped.shape)} voxels, where images "
-            "differ from 0"
+            f"cropped from {format_shape(ordered.shape)} to {format_shape(cropped.shape)} voxels, "
+            "where images differ from 0"
         )
     if final.shape != cropped.shape:
         parts.append(f"resampled {_millimetres(cropped)} -> {_millimetres(final)}")

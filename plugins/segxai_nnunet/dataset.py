@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segxai.errors import SegxaiError, one_line
-from segxai.types import Activation
+from segxai import Activation, SegxaiError, one_line
 from segxai_nnunet.plans import read_json
 
 

@@ -8,7 +8,7 @@ from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
 
-from segxai.checkpoints import read_tensors
+from segxai import read_tensors
 
 FILTERS = (16, 32, 64)
 THRESHOLD = 0.3  # the paper's

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from segxai.checkpoints import read_tensors
-from segxai.errors import SegxaiError
+from segxai import SegxaiError, read_tensors
 from segxai_nnunet.dataset import Dataset, read_dataset
 from segxai_nnunet.network import load_folds
 from segxai_nnunet.plans import Plans, read_plans

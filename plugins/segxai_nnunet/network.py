@@ -9,7 +9,7 @@ from jaxtyping import Float
 from segxai_ms_lesion.checkpoints import Kind, fill
 from torch import Tensor, nn
 
-from segxai.errors import SegxaiError, one_line
+from segxai import SegxaiError, one_line
 from segxai_nnunet.architectures import find_part, find_unet
 
 

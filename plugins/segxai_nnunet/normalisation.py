@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-from segxai.errors import SegxaiError
+from segxai import SegxaiError
 
 Channel = Float[np.ndarray, "*grid"]
 Inside = Bool[np.ndarray, "*grid"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai import SegxaiError, one_line, unknown_name
 from segxai_nnunet.architectures import architecture_of
 from segxai_nnunet.normalisation import CT_NUMBERS, SCHEMES
 from segxai_nnunet.resampling import Resampling

@@ -7,8 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from segxai.geometry import Box, Grid
-from segxai.grids import resample, working_grid
+from segxai import Box, Grid, resample, working_grid
 from segxai_nnunet.normalisation import normalise_channel
 from segxai_nnunet.plans import Plans
 from segxai_nnunet.resampling import new_shape, resample_image

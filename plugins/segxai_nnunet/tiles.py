@@ -10,8 +10,7 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from segxai.geometry import Box
-from segxai.layouts import Layout
+from segxai import Box, Layout
 
 STEP = 0.5  # of a tile
 SIGMA = 1 / 8  # of a tile

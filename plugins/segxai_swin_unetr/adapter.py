@@ -5,8 +5,7 @@ from pathlib import Path
 
 from segxai_ms_lesion import adapter as ms_lesion
 
-from segxai import hookimpl
-from segxai.adapter import Adapter
+from segxai import Adapter, hookimpl
 from segxai_swin_unetr.network import OVERLAP, WINDOW, load_swin_unetr, weights_file
 
 THRESHOLD = 0.98

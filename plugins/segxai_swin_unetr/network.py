@@ -8,7 +8,7 @@ from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
 
-from segxai.checkpoints import read_tensors
+from segxai import read_tensors
 
 FEATURES = 12
 ATTENTION_WINDOW = 4

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from segxai.cli.authoring import new_plugin
-from segxai.cli.listing import check, methods, plugins
-from segxai.cli.reading import export, rerun, show
-from segxai.cli.running import run
+from segxai.cli.list import check, methods, plugins
+from segxai.cli.results import export, rerun, show
+from segxai.cli.run import run
 from segxai.errors import SegxaiError, one_line
 
 INTERRUPTED = 130  # what shells report for Ctrl-C

@@ -27,8 +27,8 @@ def new_plugin(
     ] = None,
 ) -> None:
     """Write the package of a new plugin: a small model that works, to be replaced by yours."""
-    from segxai.plugins import installed
-    from segxai.scaffolding import check_name, write_package
+    from segxai.cli.scaffold import check_name, write_package
+    from segxai.plugins.registry import installed
 
     check_name(name)
     for info in installed():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.instances import Sphere
 
 
 def copies(samples: str) -> int | Literal["auto"]:
@@ -21,8 +22,6 @@ def balls_of(instances: str | None) -> tuple[tuple[float, ...], ...]:
     """The balls that `--instances` names, if it does."""
     if instances is None or not instances.startswith("sphere:"):
         return ()
-    from segxai.spheres import parse_spheres
-
     return parse_spheres(instances)
 
 
@@ -77,3 +76,29 @@ def _count(things: Sequence[str], name: str) -> str:
 
 def _listed(channels: tuple[str, ...]) -> str:
     return ", ".join(channels)
+
+
+PREFIX = "sphere:"
+
+
+def parse_spheres(text: str) -> tuple[Sphere, ...]:
+    """The balls of `sphere:X,Y,Z,R`, or of several: `sphere:X,Y,Z,R:X,Y,Z,R`; in mm.
+
+    Raises
+    ------
+    SegxaiError
+        If it is anything else.
+    """
+    try:
+        spheres = tuple(
+            tuple(float(number) for number in one.split(","))
+            for one in text.removeprefix(PREFIX).split(":")
+        )
+    except ValueError:
+        spheres = ()
+    if not text.startswith(PREFIX) or not spheres or min(map(len, spheres)) < 2:
+        raise SegxaiError(
+            f"--instances {text}: give a centre and a radius in mm, sphere:X,Y,Z,R; of more than "
+            "one, sphere:X,Y,Z,R:X,Y,Z,R"
+        )
+    return spheres

@@ -1,1 +1,1 @@
-"""The built-in methods: Captum attributions that put rows and aggregators together."""
+"""Methods: how the rows or the features of an instance become one map."""

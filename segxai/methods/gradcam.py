@@ -11,17 +11,17 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from segxai.cropping import crop_to_support
-from segxai.evaluating import exact_arithmetic, frozen
 from segxai.geometry import Box
-from segxai.hookspecs import hookimpl
-from segxai.layers import default_layer, find_layer
-from segxai.mean_row import logits_at
-from segxai.method import Method, Settings
+from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import as_predictor
-from segxai.passes import Voxels
-from segxai.predictor import Predictor
-from segxai.scores import cotangents
+from segxai.methods.layers import default_layer, find_layer
+from segxai.methods.method import Method, Settings
+from segxai.plugins.hookspecs import hookimpl
+from segxai.rows.mean_row import logits_at
+from segxai.rows.scores import cotangents
+from segxai.rows.window_pass import Voxels
+from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.predictor import Predictor
 from segxai.types import Attribution, Instance
 
 SMALLEST_DENOMINATOR = 1e-6
@@ -125,7 +125,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
     def _map(
         self, image: Float[Tensor, "1 channel *grid"], instance: Instance
     ) -> Float[Tensor, "1 *grid"]:
-        predictor, box = as_predictor(self.model, image).around(instance.row_voxels)
+        predictor, box = as_predictor(self.model, image).crop_to(instance.row_voxels)
         crop, voxels = image[box.index], box.local(instance.row_voxels)
         blended = logits_at(predictor, crop, voxels)
         weights = cotangents(self.score, blended, instance.class_index, predictor.activation)

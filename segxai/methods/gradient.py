@@ -13,21 +13,25 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from segxai.bookmarks import refilled, tensors_of
-from segxai.cropping import crop_to_support
-from segxai.engines import Engine, find_engine
-from segxai.estimates import Growth
-from segxai.evaluating import exact_arithmetic, frozen
-from segxai.hookspecs import hookimpl
-from segxai.jacobian import rows
-from segxai.layouts import whole_image
-from segxai.mean_row import mean_row
-from segxai.method import Method, Settings, ignore
-from segxai.passes import Voxels
-from segxai.plugins import load_aggregator
-from segxai.predictor import Predictor
-from segxai.protocols import Aggregator, Bookmark, NoBookmark, State
-from segxai.sampling import with_rows_for
+from segxai.methods.cropping import crop_to_support
+from segxai.methods.method import Aggregator, Method, Settings, ignore, with_rows_for
+from segxai.methods.resume_state import (
+    Bookmark,
+    NoBookmark,
+    State,
+    state_from_tensors,
+    state_to_tensors,
+)
+from segxai.methods.sampling_error import SamplingErrorTracker
+from segxai.plugins.hookspecs import hookimpl
+from segxai.plugins.registry import load_aggregator
+from segxai.rows.engines import Engine, find_engine
+from segxai.rows.jacobian import rows
+from segxai.rows.mean_row import mean_row
+from segxai.rows.window_pass import Voxels
+from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import whole_image
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -96,7 +100,7 @@ class InstanceGradient(GradientAttribution):
         self.bookmark = bookmark or NoBookmark()
 
     @classmethod
-    def told(cls, model: nn.Module, settings: Settings) -> "InstanceGradient":
+    def from_settings(cls, model: nn.Module, settings: Settings) -> "InstanceGradient":
         """Rows as the settings of a method say."""
         return cls(
             model,
@@ -142,7 +146,7 @@ class InstanceGradient(GradientAttribution):
     ) -> Float[Tensor, "channel *grid"]:
         """The map of one image: computed on the crop that decides the instance."""
         predictor = as_predictor(self.model, image).at(self.precision)
-        predictor, box = predictor.around(instance.row_voxels)
+        predictor, box = predictor.crop_to(instance.row_voxels)
         full = torch.zeros_like(image[0])
         local = instance.seen_from(box)
         full[box.index] = self._aggregate(predictor, image[box.index], local, bookmark)
@@ -210,14 +214,14 @@ class InstanceGradient(GradientAttribution):
 
 def _kept(state: Any, done: int) -> State:
     """What a bookmark keeps of the rows; nothing where the aggregator's state cannot be kept."""
-    tensors = tensors_of(state)
+    tensors = state_to_tensors(state)
     return {} if tensors is None else {"rows": torch.tensor(done), **tensors}
 
 
 def _resumed(fresh: Any, bookmark: Bookmark) -> tuple[Any, int]:
     """The aggregator's state with which to go on, and how many rows are in it."""
     kept = bookmark.load()
-    return (refilled(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
+    return (state_from_tensors(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
 
 
 def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:
@@ -234,10 +238,13 @@ def gradient(
     settings: Settings,
 ) -> Attribution:
     """The map of one instance on the clean image."""
-    aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
+    aggregator, growth = (
+        settings.aggregator or load_aggregator("signed_max"),
+        SamplingErrorTracker(),
+    )
     instance = with_rows_for(aggregator, instance)
     told = replace(settings, aggregator=growth.watch(aggregator, instance))
-    method = InstanceGradient.told(predictor, told)
+    method = InstanceGradient.from_settings(predictor, told)
     values = method.attribute(image, instance=instance)[0]
     facts = {
         "rows": len(instance.row_voxels),

@@ -9,56 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
-from segxai.bookmarks import Beside, Inside
-from segxai.cropping import crop_to_support
-from segxai.errors import SegxaiError, unknown_name
-from segxai.estimates import Growth
 from segxai.geometry import Box
-from segxai.hookspecs import hookimpl
-from segxai.method import Method, Settings
+from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.tunnel import Draw, SeededNoiseTunnel, draw_noise
-from segxai.plugins import load_aggregator
-from segxai.predictor import Predictor
-from segxai.sampling import with_rows_for
+from segxai.methods.method import Method, Settings, with_rows_for
+from segxai.methods.noise import MOST_COPIES, Draw, draw_noise, stop_at
+from segxai.methods.noise_tunnel import SeededNoiseTunnel
+from segxai.methods.resume_state import NestedState, WithExtraState
+from segxai.methods.sampling_error import SamplingErrorTracker
+from segxai.plugins.hookspecs import hookimpl
+from segxai.plugins.registry import load_aggregator
+from segxai.segment.predictor import Predictor
 from segxai.types import Attribution, Instance
-
-MOST = 500  # copies, where their number follows from a tolerance
-TOLERANCE = 0.03  # of the peak; about what the paper's 50 copies of a small lesion reach
-
-NOISE_UNITS: dict[str, Callable[[Float[np.ndarray, " voxel"]], float]] = {
-    "range": lambda values: float(values.max() - values.min()),
-    "p99": lambda values: float(np.subtract(*np.percentile(values, [99, 1]))),
-    "absolute": lambda values: 1.0,
-}
-
-
-def noise_levels(
-    image: Float[np.ndarray, "channel *grid"],
-    foreground: Bool[np.ndarray, "*grid"],
-    noise: float,
-    unit: str = "range",
-) -> tuple[float, ...]:
-    """Standard deviation of the noise in each channel, in units of the network's input.
-
-    Parameters
-    ----------
-    image, foreground
-        The clean normalised image, and the voxels whose values are looked at.
-    noise : float
-        Level, relative to the unit.
-    unit : {"range", "p99", "absolute"}
-        What 1 means: the range (max - min) of the channel over the foreground, as SmoothGrad's own
-        paper defines it; the distance of its percentiles 1 and 99; one unit of the input.
-    """
-    if unit not in NOISE_UNITS:
-        raise unknown_name("noise unit", unit, NOISE_UNITS)
-    if not (noise >= 0 and np.isfinite(noise)):
-        raise SegxaiError(f"noise {noise} is not a level; give 0 (no noise) or more, such as 0.05")
-    return tuple(noise * NOISE_UNITS[unit](channel[foreground]) for channel in image)
 
 
 def smoothgrad(
@@ -74,17 +39,20 @@ def smoothgrad(
     single copy). Where the number follows from a tolerance, "within_tolerance" says whether the
     error got there before the largest number of copies did.
     """
-    aggregator, growth = settings.aggregator or load_aggregator("signed_max"), Growth()
+    aggregator, growth = (
+        settings.aggregator or load_aggregator("signed_max"),
+        SamplingErrorTracker(),
+    )
     instance = with_rows_for(aggregator, instance)
-    local, box = predictor.around(instance.row_voxels)
-    bookmark = Beside(settings.bookmark, growth.state)
+    local, box = predictor.crop_to(instance.row_voxels)
+    bookmark = WithExtraState(settings.bookmark, growth.state)
     growth.restore(bookmark.load(), image)
     draw = partial(_draw_in_box, settings.seed, tuple(image.shape[2:]), box)
     told = replace(settings, aggregator=growth.watch(aggregator, instance), bookmark=bookmark)
     gradient, tunnel = _tunnel(local, draw, told)
     maps = tunnel.attribute(
         torch.split(image[box.index], 1, dim=1),
-        nt_samples=MOST if settings.samples == "auto" else settings.samples,
+        nt_samples=MOST_COPIES if settings.samples == "auto" else settings.samples,
         stdevs=settings.noise_levels,
         instance=instance.seen_from(box),
     )
@@ -107,9 +75,9 @@ def _tunnel(
     of_a_copy = replace(
         settings,
         tick=lambda share: ticker.tick(share, tunnel),
-        bookmark=Inside(settings.bookmark, lambda: tunnel.sums.state()),
+        bookmark=NestedState(settings.bookmark, lambda: tunnel.sums.state()),
     )
-    gradient = InstanceGradient.told(predictor, of_a_copy)
+    gradient = InstanceGradient.from_settings(predictor, of_a_copy)
     tunnel = SeededNoiseTunnel(
         gradient,
         draw=draw,
@@ -148,13 +116,6 @@ class CopyTicker:
         if done > self.reported:
             self.report(done - self.reported)
             self.reported = done
-
-
-def stop_at(settings: Settings) -> float | None:
-    """The error of the peak at which copies are enough; None for a fixed number of copies."""
-    if settings.samples != "auto":
-        return None
-    return TOLERANCE if settings.tolerance is None else settings.tolerance
 
 
 def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:

@@ -9,8 +9,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from segxai import Adapter, Attribution, Case, Grid, Method, hookimpl
-from segxai.images import check_same_grid, check_varies, load_labels, load_volume
+from segxai import (
+    Adapter,
+    Attribution,
+    Case,
+    Grid,
+    Method,
+    check_same_grid,
+    check_varies,
+    hookimpl,
+    load_labels,
+    load_volume,
+)
 
 CHANNELS = ("bright", "other")
 SHAPE = (20, 18, 16)

@@ -12,11 +12,19 @@ from zennit.composites import LayerMapComposite
 from zennit.rules import Epsilon, Norm, Pass, ZPlus
 from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
-from segxai import Attribution, Instance, Method, Predictor, SegxaiError, Settings, hookimpl
-from segxai.cropping import crop_to_support
-from segxai.evaluating import frozen
-from segxai.methods.gradient import InstanceGradient
-from segxai.outputs import logits_of
+from segxai import (
+    Attribution,
+    Instance,
+    InstanceGradient,
+    Method,
+    Predictor,
+    SegxaiError,
+    Settings,
+    crop_to_support,
+    frozen,
+    hookimpl,
+    logits_of,
+)
 
 EPSILON = 1e-6
 OTHERS = [(Activation, Pass()), (AvgPool, Norm()), (BatchNorm, Pass())]

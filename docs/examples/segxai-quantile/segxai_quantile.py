@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from segxai import Aggregator, RowBatch, hookimpl
-from segxai.geometry import Box
+from segxai import Aggregator, Box, RowBatch, hookimpl
 
 LEVELS = {"quantile": 0.9, "median": 0.5}
 

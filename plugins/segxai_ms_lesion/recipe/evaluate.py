@@ -10,10 +10,8 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from segxai.adapter import Adapter
-from segxai.plugins import load_adapter
-from segxai.segmenting import segment
-from segxai.types import Case
+from segxai import Adapter, Case, load_adapter
+from segxai.segment.predict import segment
 from segxai_ms_lesion.recipe.scores import Scores, score
 
 
@@ -36,8 +34,8 @@ def main() -> None:
 def scored(adapter: Adapter, case: Case, checkpoint: Path | None = None) -> Scores:
     """How well a plugin's prediction fits a case's reference, with its own threshold."""
     predictor = adapter.predict_with(adapter.load_network(checkpoint), case)
-    rule = adapter.rule()
-    found = segment(predictor, case, adapter.classes).mask(rule.class_index, rule.threshold)
+    criteria = adapter.criteria()
+    found = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
     if case.reference is None:
         raise ValueError(f"the case {case.name} has no reference")
     return score(found, case.reference)

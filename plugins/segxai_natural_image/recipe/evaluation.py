@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int, Num
 from scipy import ndimage
 from torch import nn
 
-from segxai.evaluating import frozen
+from segxai import frozen
 from segxai_natural_image.coins import FEED, predict_coins
 
 FOUND = 0.5  # intersection over union above which a coin counts as found

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from PIL import Image
 
-from segxai.panels import SIGNED
-from segxai.results import group
-from segxai.storage import open_result
+from segxai import open_result
+from segxai.report.panels import SIGNED
+from segxai.store.schema import group
 
 OCTREE = Image.Quantize.FASTOCTREE  # keeps the few yellow pixels of an outline
 COIN = 8  # of the table: one with neighbours on all sides

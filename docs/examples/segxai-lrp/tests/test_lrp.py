@@ -8,8 +8,15 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zennit.composites import LayerMapComposite
 
-from segxai import Instance, Predictor, SegxaiError, Settings, sliding_window, whole_image
-from segxai.plugins import load_method
+from segxai import (
+    Instance,
+    Predictor,
+    SegxaiError,
+    Settings,
+    load_method,
+    sliding_window,
+    whole_image,
+)
 
 SHAPE = (14, 12)
 

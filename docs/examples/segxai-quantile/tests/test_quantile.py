@@ -5,9 +5,7 @@ import pytest
 import torch
 from segxai_quantile import LEVELS, Quantile
 
-from segxai import RowBatch
-from segxai.bookmarks import refilled, tensors_of
-from segxai.plugins import load_aggregator
+from segxai import RowBatch, load_aggregator, state_from_tensors, state_to_tensors
 
 GRID = (9, 8, 7)
 TEMPLATE = torch.zeros(2, *GRID)
@@ -82,7 +80,7 @@ def test_a_state_can_be_kept_and_gone_on_with():
     state = aggregator.start(TEMPLATE)
     for batch in batches[:10]:
         state = aggregator.add(state, batch)
-    state = refilled(aggregator.start(TEMPLATE), tensors_of(state))
+    state = state_from_tensors(aggregator.start(TEMPLATE), state_to_tensors(state))
     for batch in batches[10:]:
         state = aggregator.add(state, batch)
     np.testing.assert_array_equal(aggregator.finish(state).numpy(), fold(aggregator, batches))

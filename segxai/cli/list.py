@@ -1,0 +1,81 @@
+"""`segxai plugins`, `methods` and `check`: what is installed, and whether it works."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from segxai.cli import options
+from segxai.errors import SegxaiError, one_line
+
+
+def plugins(
+    as_json: options.AsJson = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Import each, in a process of its own.")
+    ] = False,
+) -> None:
+    """List the installed plugins, from their metadata."""
+    import json
+
+    from segxai.plugins.registry import import_failure, installed
+
+    rows: list[dict[str, Any]] = [asdict(info) for info in installed()]
+    if check:
+        for row in rows:
+            row["failure"] = import_failure(row["kind"], row["name"])
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+    else:
+        from segxai.cli.terminal import print_table
+
+        print_table(rows, {name: name for row in rows for name in row})
+    broken = [row for row in rows if row.get("failure")]
+    if broken:
+        named = (
+            f"{row['kind']} {row['name']} of {row['package']} {row['version']}" for row in broken
+        )
+        raise SegxaiError(f"plugins that fail to load: {', '.join(named)}")
+
+
+def methods() -> None:
+    """List the attribution methods and aggregators."""
+    from segxai.cli.terminal import print_table
+    from segxai.plugins.registry import installed, load_method
+
+    listed, rows = installed(), []
+    for info in listed:
+        if info.kind == "method":
+            try:
+                rows.append(vars(load_method(info.name)))
+            except SegxaiError as error:  # a broken plugin breaks nothing else
+                typer.echo(f"warning: {one_line(error, limit=2000)}", err=True)
+    headings = {"name": "method", "aggregator": "aggregator", "summary": "what comes out"}
+    print_table(rows, headings | {"reference": "reference"})
+    names = (info.name for info in listed if info.kind == "aggregator")
+    typer.echo(f"aggregators: {', '.join(names)}")
+
+
+def check(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="An adapter: see `segxai plugins`.")],
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Weights instead of the plugin's own.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Look whether an adapter keeps its promises: the conformance kit."""
+    from segxai.plugins.registry import load_adapter
+    from segxai.testing import check_adapter
+
+    adapter, broken = load_adapter(name), 0
+    if adapter.summary:
+        typer.echo(f"{name}: {adapter.summary}")
+    for finding in check_adapter(adapter, checkpoint):
+        broken += not finding.holds
+        detail = f": {finding.detail}" if finding.detail else ""
+        typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")
+    if broken:
+        raise SegxaiError(f"adapter {name!r} breaks {broken} of its promises, see above")

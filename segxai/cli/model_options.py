@@ -1,0 +1,177 @@
+"""The options of a model that no plugin knows, and the adapter they make."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from segxai.errors import SegxaiError, unknown_name
+
+if TYPE_CHECKING:
+    from segxai.plugins.adapter import Adapter
+    from segxai.types import Activation
+
+PANEL = "A model of your own, without a plugin"
+ACTIVATIONS = ("softmax", "sigmoid")
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        metavar="MODULE:FACTORY|FILE",
+        help="What makes the network, such as lesions.networks:unet; or a TorchScript or "
+        "torch.export program.",
+        rich_help_panel=PANEL,
+    ),
+]
+Bundle = Annotated[
+    Path | None,
+    typer.Option(metavar="DIR", help="A MONAI bundle.", rich_help_panel=PANEL),
+]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust",
+        help="Load a program or a bundle, which can run any code.",
+        rich_help_panel=PANEL,
+    ),
+]
+Channels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...", help="Names of its input channels, in its order.", rich_help_panel=PANEL
+    ),
+]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Names of its logits, in its order; counted in a trial run if not given.",
+        rich_help_panel=PANEL,
+    ),
+]
+Window = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N,N,...",
+        help="Size of its sliding window; without, it takes the whole image.",
+        rich_help_panel=PANEL,
+    ),
+]
+Overlap = Annotated[
+    float | None,
+    typer.Option(
+        metavar="X",
+        help="Of neighbouring windows, as a share of their size; default: 0.25.",
+        rich_help_panel=PANEL,
+    ),
+]
+Sigmoid = Annotated[
+    str | None,
+    typer.Option(
+        "--activation",
+        metavar="NAME",
+        help="softmax, or sigmoid where each logit stands for itself; default: softmax.",
+        rich_help_panel=PANEL,
+    ),
+]
+Normalise = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOW",
+        help="none, z-score, unit, imagenet, mean:M,...;std:S,... or range:LOW,HIGH; default: "
+        "none, the numbers in the files.",
+        rich_help_panel=PANEL,
+    ),
+]
+Spacing = Annotated[
+    float | None,
+    typer.Option(
+        metavar="MM",
+        help="Bring volumes to RAS and this voxel size; default: as in the file.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the command line says of the model: a plugin's name, or the words on one's own."""
+
+    plugin: str | None
+    model: str | None = None
+    bundle: Path | None = None
+    trust: bool = False
+    channels: str | None = None
+    classes: str | None = None
+    window: str | None = None
+    overlap: float | None = None
+    activation: str | None = None
+    normalise: str | None = None
+    spacing: float | None = None
+
+    def check(self) -> None:
+        """Raise SegxaiError if they do not say which model, or more than one."""
+        doors = {"--plugin": self.plugin, "--model": self.model, "--bundle": self.bundle}
+        given = [name for name, value in doors.items() if value is not None]
+        if not given:
+            raise SegxaiError(
+                "no model: give --plugin NAME (see `segxai plugins`), or one of your own with "
+                "--model or --bundle"
+            )
+        if len(given) > 1:
+            raise SegxaiError(f"{' and '.join(given)} exclude each other: give one of them")
+        rest = (name for name, value in vars(self).items() if name not in _DOORS and value)
+        said = next(rest, None)
+        if self.plugin is not None and said is not None:
+            raise SegxaiError(
+                f"--{said} belongs to a model of your own, --model or --bundle: the plugin "
+                f"{self.plugin!r} knows its own"
+            )
+        if self.activation not in (None, *ACTIVATIONS):
+            raise unknown_name("activation", str(self.activation), ACTIVATIONS)
+        if self.spacing is not None and not 0 < self.spacing < float("inf"):
+            raise SegxaiError(f"--spacing {self.spacing:g}: give millimetres above 0, such as 1")
+        sizes(self.window)
+
+
+_DOORS = ("plugin", "model", "bundle")
+
+
+def own_adapter(
+    words: Words,
+    checkpoint: Path | None,
+    files_of: Callable[[tuple[str, ...]], Mapping[str, Path]],
+) -> "Adapter":
+    """The adapter of the model that the words are about."""
+    from segxai.models.own_model import OwnModel, adapter_for
+
+    own = OwnModel(
+        model=words.model or "",
+        bundle=words.bundle,
+        trust=words.trust,
+        channels=names(words.channels),
+        classes=names(words.classes),
+        window=sizes(words.window),
+        overlap=words.overlap,
+        activation=cast("Activation | None", words.activation),
+        normalise=words.normalise,
+        spacing_mm=words.spacing,
+    )
+    return adapter_for(own, checkpoint, files_of)
+
+
+def names(text: str | None) -> tuple[str, ...]:
+    """The names in `a,b,c`."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+def sizes(text: str | None) -> tuple[int, ...] | None:
+    """The sizes in `96,96,96`; None if none are given."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise SegxaiError(f"--window {text}: give a size for each axis, such as 96,96,96")
+    return tuple(int(part) for part in parts)

@@ -1,0 +1,149 @@
+"""`segxai show`, `export` and `rerun`: what is done with a result file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segxai.cli import options
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from segxai.rerun import Comparison
+
+
+def show(
+    file: options.Result,
+    run_name: options.Run = None,
+    as_json: options.AsJson = False,
+    png: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Draw each instance into a folder.")
+    ] = None,
+) -> None:
+    """Print the table and the provenance of a result; draw its instances."""
+    from segxai.report.pictures import save_instances
+    from segxai.store.hdf5 import open_result
+    from segxai.store.reader import find_run, run_names
+
+    with open_result(file) as tree:
+        names = [find_run(tree, run_name)] if run_name else run_names(tree)
+        if as_json:
+            _print_json(tree, names)
+        else:
+            _print_result(tree, names)
+        for name in names if png else ():
+            for path in save_instances(tree, name, png or Path()):
+                typer.echo(f"picture: {path}", err=as_json)
+
+
+def export(
+    file: options.Result,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it does not exist.")],
+    run_name: options.Run = None,
+) -> None:
+    """Write maps as NIfTI on the input's own grid, a label map and a table."""
+    from segxai.report.export import export as export_files
+    from segxai.store.hdf5 import open_result
+    from segxai.store.reader import find_run
+
+    with open_result(file) as tree:
+        for path in export_files(tree, find_run(tree, run_name), folder):
+            typer.echo(path)
+
+
+def rerun(
+    file: options.Result,
+    run_name: options.Run = None,
+    images: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder of the input files.")
+    ] = Path(),
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights, where they were not the plugin's own."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:FACTORY|FILE", help="The run's model, where it was no plugin's."
+        ),
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's MONAI bundle.")
+    ] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Load a program or a bundle, which can run any code.")
+    ] = False,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")
+    ] = "auto",
+) -> None:
+    """Repeat a run from its provenance, and compare the maps: exit status 1 if one differs."""
+    from segxai.cli.progress import watched
+    from segxai.models.own_model import OwnModel
+    from segxai.rerun import Places
+    from segxai.rerun import rerun as repeat_run
+    from segxai.store.hdf5 import open_result
+    from segxai.store.reader import find_run
+
+    with open_result(file) as tree, watched(afterwards="nothing was changed") as progress:
+        name = find_run(tree, run_name)
+        own = OwnModel(model or "", bundle, trust)
+        places = Places(images, checkpoint, own)
+        found = list(repeat_run(tree, name, places, device=device, progress=progress))
+    _print_comparisons(found)
+    if not all(one.agrees for one in found):
+        raise typer.Exit(1)
+
+
+def _print_json(tree: "xr.DataTree", names: list[str]) -> None:
+    import json
+
+    from segxai.report.tables import instance_table
+    from segxai.store.reader import missing_labels, provenance_of_run
+    from segxai.store.schema import group, provenance_of
+
+    runs = {
+        name: {
+            "provenance": provenance_of_run(tree, name),
+            "instances": instance_table(tree, name),
+            "unfinished": missing_labels(tree, name),
+        }
+        for name in names
+    }
+    result = {"provenance": provenance_of(group(tree, "/")), "runs": runs}
+    typer.echo(json.dumps(result, indent=2))
+
+
+def _print_result(tree: "xr.DataTree", names: list[str]) -> None:
+    from segxai.cli.terminal import print_instances
+    from segxai.report.tables import instance_table
+    from segxai.store.reader import missing_labels, provenance_of_run
+    from segxai.store.schema import group, provenance_of
+    from segxai.text import fact_lines
+
+    for line in fact_lines(provenance_of(group(tree, "/"))):
+        typer.echo(line)
+    for name in names:
+        typer.echo(f"\nrun {name}")
+        for line in fact_lines(provenance_of_run(tree, name)):
+            typer.echo(f"  {line}")
+        print_instances(instance_table(tree, name))
+        if missing := missing_labels(tree, name):
+            listed = ", ".join(map(str, missing))
+            typer.echo(f"not finished: {listed}; the command that began it goes on")
+
+
+def _print_comparisons(found: list["Comparison"]) -> None:
+    from segxai.cli.terminal import print_table
+
+    rows: list[dict[str, Any]] = [
+        {
+            "label": one.label,
+            "difference": one.in_words,
+            "agrees": "yes" if one.agrees else "NO",
+        }
+        for one in found
+    ]
+    headings = {"label": "label", "difference": "largest difference / peak", "agrees": "agrees"}
+    print_table(rows, headings)

@@ -1,0 +1,14 @@
+"""Whether the adapter keeps its promises, one test for each. ADD tests of your own numbers."""
+
+import pytest
+
+from segxai import load_adapter
+from segxai.testing import CheckResult, check_adapter
+
+FINDINGS = list(check_adapter(load_adapter("my_model")))
+
+
+@pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: finding.what)
+def test_a_promise_is_kept(finding: CheckResult) -> None:
+    """Its detail says what is wrong."""
+    assert finding.holds, finding.detail

@@ -1,0 +1,258 @@
+"""Load: picture files (PNG, JPEG, TIFF ...) as RGB, and masks of labels. No torch here."""
+
+import difflib
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from segxai.errors import SegxaiError, one_line
+from segxai.load.volumes import LARGEST_LABEL, file_sha256
+from segxai.types import Source
+
+# Named, since Pillow would run other programs for some of the formats it knows.
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
+LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+EIGHT_BITS = ("L", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "1", "P", "LA", "PA", "RGBA", "La", "RGBa")
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The colours of one picture file, what reading did to them, and the file.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (channel, y, x)
+        Red, green and blue from 0 to 255; the first row is the top one.
+    notes : tuple of str
+        What was done to the file's own numbers.
+    source : Source
+        The file.
+    """
+
+    pixels: Float[np.ndarray, "channel y x"]
+    notes: tuple[str, ...]
+    source: Source
+
+
+def load_picture(path: str | PathLike[str], role: str) -> Picture:
+    """The picture in a file as RGB from 0 to 255, upright.
+
+    The EXIF orientation is applied. Grey is repeated in all three channels, transparent pixels are
+    laid on white, 16 bits become 8 bits with a fraction, CMYK is converted without a colour
+    profile, and of several frames the first is taken: `notes` say what was done.
+
+    Parameters
+    ----------
+    path : path
+        PNG, JPEG, TIFF, BMP, GIF, WebP, PPM, JPEG 2000 or AVIF.
+    role : str
+        What the file is for; used in messages.
+
+    Raises
+    ------
+    SegxaiError
+        If the file is missing, cut off, no picture, too large to be one, or has 32 bits a pixel.
+    """
+    path = Path(path)
+    with _opened(path, role, FORMATS) as file:
+        pixels, converted = _as_rgb(file.upright, f"{role} file {path.name}")
+    return Picture(pixels, (*file.notes(), *converted), Source(role, path.name, file_sha256(path)))
+
+
+def load_picture_labels(
+    path: str | PathLike[str], role: str
+) -> tuple[Int[np.ndarray, "y x"], Source]:
+    """The labels in a mask file (int32, first row at the top), and the file.
+
+    Parameters
+    ----------
+    path : path
+        PNG, TIFF, BMP, GIF or PPM whose pixels are labels, or NumPy's .npy (y, x). The labels of
+        a palette are its indices; the grey of a picture in colours is its label where all pixels
+        are grey.
+    role : str
+        What the file is for; used in messages.
+
+    Raises
+    ------
+    SegxaiError
+        If the file is missing, cut off or lossy, or holds colours, fractions, negative numbers,
+        several frames or nothing but 0.
+    """
+    path, name = Path(path), f"{role} file {Path(path).name}"
+    values = _array(path, role) if path.suffix == ".npy" else _indices(path, role)
+    if values.ndim != 2 or values.dtype.kind not in "buif":
+        raise SegxaiError(
+            f"{name} is no mask: it is an array {values.shape} of {values.dtype}; give labels, "
+            "one number for each pixel (y, x)"
+        )
+    return _as_labels(values, name), Source(role, path.name, file_sha256(path))
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A picture that has been read, upright, and what its file said of it."""
+
+    upright: Image.Image
+    frames: int
+    orientation: int
+    storage: str
+
+    def notes(self) -> list[str]:
+        """What reading alone did."""
+        notes = []
+        if self.frames > 1:
+            notes.append(f"the first of its {self.frames} frames is taken")
+        if self.orientation in range(2, 9):
+            notes.append(f"turned as its EXIF orientation {self.orientation} says")
+        if "RGB" in self.storage and ";16" in self.storage:
+            notes.append("16-bit colours became 8-bit")  # by Pillow
+        return notes
+
+
+@contextmanager
+def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opened"]:
+    """The picture in a file, all of it read."""
+    if not path.is_file():
+        raise _not_a_file(path, role)
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(path.open("rb"))
+            stack.enter_context(_strict_about_size())
+            image = stack.enter_context(Image.open(stream, formats=formats))
+            storage = str(image.tile[0].args) if image.tile else ""
+            orientation = image.getexif().get(ORIENTATION, 1)
+            # Reads all of it. That turns a TIFF, and leaves no orientation behind for this to do.
+            upright = ImageOps.exif_transpose(image)
+        # Readers raise what their format's parser raises: OSError, SyntaxError, struct.error ...
+        except Exception as error:
+            raise _unreadable(path, role, formats, error) from error
+        yield _Opened(upright, getattr(image, "n_frames", 1), orientation, storage)
+
+
+@contextmanager
+def _strict_about_size() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about metadata, which are not used
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _not_a_file(path: Path, role: str) -> SegxaiError:
+    if path.is_dir():
+        return SegxaiError(f"{role} {path} is a folder; give the picture file in it")
+    if not path.parent.is_dir():
+        return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
+    names = [other.name for other in path.parent.iterdir()]
+    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "no name in its folder is similar"
+    return SegxaiError(f"{role} file {path} not found; {hint}")
+
+
+def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exception) -> SegxaiError:
+    name = f"{role} file {path.name}"
+    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+        most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
+        return SegxaiError(
+            f"{name} claims more than {most:.0f} million pixels, too many for a network; cut it, "
+            "or make it smaller"
+        )
+    if isinstance(error, UnidentifiedImageError):
+        lossy = "" if "JPEG" in formats else " (JPEG and WebP would blur labels)"
+        return SegxaiError(
+            f"{name} is none of {', '.join(formats)}, or of a kind that Pillow does not "
+            f"read{lossy}; save it as PNG"
+        )
+    return SegxaiError(
+        f"{name} cannot be read as a picture ({one_line(error)}); copy it again if it was cut off"
+    )
+
+
+def _as_rgb(
+    image: Image.Image, name: str
+) -> tuple[Float[np.ndarray, "channel y x"], tuple[str, ...]]:
+    """Red, green and blue, and what was done to get them."""
+    if image.mode in SIXTEEN_BITS:
+        grey = np.asarray(image, dtype=np.float32) / 257
+        return np.stack([grey] * 3), ("16-bit grey: divided by 257, repeated as red, green, blue",)
+    if image.mode not in EIGHT_BITS:
+        raise SegxaiError(
+            f"{name} holds 32 bits a pixel (mode {image.mode!r}), whose black and white are "
+            "unknown; scale it to 0 to 255 and save it as an 8-bit PNG"
+        )
+    notes = []
+    if image.has_transparency_data:
+        image, is_seen_through = _on_white(image)
+        notes += ["transparent pixels are laid on white"] if is_seen_through else []
+    if image.mode in ("1", "L", "LA"):
+        notes.append("grey: repeated as red, green, blue")
+    elif image.mode in ("CMYK", "LAB", "YCbCr", "HSV"):
+        notes.append(f"converted from {image.mode} to RGB without a colour profile")
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    return np.ascontiguousarray(np.moveaxis(pixels, -1, 0)), tuple(notes)
+
+
+def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The picture without transparency, grey if it was, and whether any pixel had some."""
+    is_grey = image.mode in ("L", "LA", "La", "1")
+    clear = image.convert("RGBA")
+    is_seen_through = bool((np.asarray(clear)[..., 3] < 255).any())
+    white = Image.new("RGBA", clear.size, "white")
+    flat = Image.alpha_composite(white, clear)
+    return flat.convert("L" if is_grey else "RGB"), is_seen_through
+
+
+def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
+    """What a .npy file holds; nothing in it can run code."""
+    if not path.is_file():
+        raise _not_a_file(path, role)
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        raise SegxaiError(
+            f"{role} file {path.name} cannot be read as an array ({one_line(error)}); save it "
+            "again by numpy.save"
+        ) from error
+
+
+def _indices(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
+    """The numbers of a mask's pixels, as they are stored."""
+    with _opened(path, role, LOSSLESS) as file:
+        if file.frames > 1:
+            raise SegxaiError(
+                f"{role} file {path.name} has {file.frames} frames; give a mask with one"
+            )
+        opaque = {"RGBA": "RGB", "LA": "L"}.get(file.upright.mode)
+        values = np.asarray(file.upright.convert(opaque) if opaque else file.upright)
+    if values.ndim == 3 and (values == values[..., :1]).all():
+        return values[..., 0]
+    if values.ndim == 3:
+        raise SegxaiError(
+            f"{role} file {path.name} holds colours, not labels: give one number for each pixel "
+            "(grey or palette), or a .npy"
+        )
+    return values
+
+
+def _as_labels(values: Shaped[np.ndarray, "y x"], name: str) -> Int[np.ndarray, "y x"]:
+    numbers = values.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        wrong = ~((numbers >= 0) & (numbers <= LARGEST_LABEL) & (numbers == np.rint(numbers)))
+    if wrong.any():
+        y, x = np.argwhere(wrong)[0]
+        raise SegxaiError(
+            f"{name} is not a mask: {wrong.sum()} pixels are not whole numbers from 0 (the first "
+            f"is {numbers[y, x]:g} at y {y}, x {x}); give labels, or threshold it"
+        )
+    if not numbers.any():
+        raise SegxaiError(f"{name} is empty: every pixel is 0; give a mask with objects")
+    return numbers.astype(np.int32)

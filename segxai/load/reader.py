@@ -1,0 +1,235 @@
+"""Cases: the files of one case, without a plugin, as an image that a network takes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from nibabel.orientations import aff2axcodes
+
+from segxai.errors import SegxaiError
+from segxai.geometry import Grid
+from segxai.load.normalisation import Normalisation
+from segxai.load.pictures import load_picture, load_picture_labels
+from segxai.load.resampling import describe_change, resample, working_grid
+from segxai.load.volumes import Volume, check_same_grid, load_labels, load_volume
+from segxai.text import format_shape
+from segxai.types import Case, Source
+
+LoadCase = Callable[[Mapping[str, Path], Path | None], Case]
+PICTURE = "image"  # the role of a picture that fills all channels
+COLOURS = ("red", "green", "blue")
+# fmt: off
+PICTURES = (
+    ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".jp2", ".avif",
+)
+# fmt: on
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How the files of a case become the network's input, where no plugin knows it.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Names of the network's input channels, in their order.
+    normalisation : Normalisation
+        What is done to the numbers.
+    spacing_mm : float, optional
+        Volumes are brought to RAS and this voxel size; as in the file, if not given.
+    """
+
+    channels: tuple[str, ...]
+    normalisation: Normalisation
+    spacing_mm: float | None = None
+
+    def read(self, files: Mapping[str, Path]) -> Case:
+        """Volumes or pictures as a case, without a reference.
+
+        Parameters
+        ----------
+        files : mapping
+            A file for each channel; or one picture, as "image", for all three.
+
+        Raises
+        ------
+        SegxaiError
+            If a file cannot be used, or they do not fit together.
+        """
+        pictures = [path for path in files.values() if is_picture(path)]
+        if pictures and len(pictures) < len(files):
+            raise SegxaiError(
+                f"{pictures[0].name} is a picture, and not all files of the case are; give volumes "
+                "or pictures"
+            )
+        return self._pictures(files) if pictures else self._volumes(files)
+
+    def _volumes(self, files: Mapping[str, Path]) -> Case:
+        volumes = [load_volume(files[channel], channel) for channel in self.channels]
+        check_same_grid(*volumes)
+        source = volumes[0].grid
+        grid = source if self.spacing_mm is None else working_grid(source, self.spacing_mm)
+        raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
+        return self._case(
+            raw,
+            grid,
+            name=short_name(files[self.channels[0]]),
+            source_grid=source,
+            sources=tuple(one.source for one in volumes),
+            notes=(_about_voxels(source, grid),),
+            warnings=tuple(f"{one} has the same value in every voxel" for one in _flat(volumes)),
+        )
+
+    def _pictures(self, files: Mapping[str, Path]) -> Case:
+        if tuple(files) == (PICTURE,) and len(self.channels) == 3:
+            picture = load_picture(files[PICTURE], PICTURE)
+            planes, notes = picture.pixels[list(order_of_colours(self.channels))], picture.notes
+            sources: tuple[Source, ...] = (picture.source,)
+        else:
+            loaded = [load_picture(files[channel], channel) for channel in self.channels]
+            planes = np.stack([_grey(one.pixels, one.source) for one in loaded])
+            notes = tuple(dict.fromkeys(note for one in loaded for note in one.notes))
+            sources = tuple(one.source for one in loaded)
+        grid = Grid.unit(planes.shape[1:])
+        name = short_name(next(iter(files.values())))
+        return self._case(planes, grid, name=name, sources=sources, notes=notes)
+
+    def _case(
+        self,
+        raw: Float[np.ndarray, "channel *grid"],
+        grid: Grid,
+        *,
+        name: str,
+        notes: tuple[str, ...],
+        sources: tuple[Source, ...],
+        source_grid: Grid | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Case:
+        inside = (raw != 0).any(axis=0)
+        return Case(
+            name=name,
+            image=self.normalisation.apply(raw),
+            channels=self.channels,
+            grid=grid,
+            # A picture is all foreground: black is a colour there.
+            foreground=inside if source_grid is not None else np.ones(grid.shape, dtype=bool),
+            input_unit=self.normalisation.unit,
+            source_grid=source_grid,
+            sources=sources,
+            notes=(*notes, _about_numbers(raw, self.normalisation)),
+            warnings=warnings,
+        )
+
+
+def loader(read: Callable[[Mapping[str, Path]], Case]) -> LoadCase:
+    """An adapter's `load_case`, which reads the same files once: sizes are tried before the run."""
+
+    @cache
+    def remembered(files: tuple[tuple[str, Path], ...]) -> Case:
+        return read(dict(files))
+
+    def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
+        case = remembered(tuple(files.items()))
+        return case if reference is None else with_reference(case, reference)
+
+    return load_case
+
+
+def with_reference(case: Case, path: Path) -> Case:
+    """The case with the objects that an expert drew: where a mask on its files' grid is not 0."""
+    labels, source = _labels(path, "reference", case)
+    return replace(case, reference=labels != 0, sources=(*case.sources, source))
+
+
+def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
+    """An integer mask on the grid of the case's files, brought to the case's own.
+
+    Raises
+    ------
+    SegxaiError
+        If it cannot be used, lies on another grid, or loses a label on the way.
+    """
+    return _labels(path, "mask of instances", case)[0]
+
+
+def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"], Source]:
+    if case.source_grid is None:
+        return _picture_labels(path, role, case)
+    labels, grid, source = load_labels(path, role)
+    check_same_grid(("image", case.source_grid), (f"{role} {source.name}", grid))
+    moved = resample(labels, grid, case.grid, order=0)
+    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)))
+    if lost:
+        raise SegxaiError(
+            f"{source.name}: label {lost[0]} is too small to survive on the network's grid of "
+            f"{format_shape(case.grid.shape)} voxels; leave it out or draw it larger"
+        )
+    return moved, source
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file is a 2D picture, by its suffix."""
+    return path.suffix.lower() in PICTURES
+
+
+def input_names(channels: tuple[str, ...], images: Sequence[str]) -> tuple[str, ...]:
+    """Names of the files of a case: its channels, unless one picture fills all three."""
+    if len(images) == 1 and len(channels) == 3 and is_picture(Path(images[0])):
+        return (PICTURE,)
+    return channels
+
+
+def order_of_colours(channels: tuple[str, ...]) -> tuple[int, ...]:
+    """Which of a picture's planes (red, green, blue) each channel is; by name, if they have it."""
+    names = tuple(name.lower() for name in channels)
+    for known in (COLOURS, tuple(colour[0] for colour in COLOURS)):
+        if sorted(names) == sorted(known):
+            return tuple(known.index(name) for name in names)
+    return (0, 1, 2)
+
+
+def _picture_labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "y x"], Source]:
+    labels, source = load_picture_labels(path, role)
+    if labels.shape != case.grid.shape:
+        raise SegxaiError(
+            f"{role} {source.name} has {format_shape(labels.shape)} pixels, the picture "
+            f"{format_shape(case.grid.shape)} (rows x columns); give one of the same size"
+        )
+    return labels, source
+
+
+def _grey(pixels: Float[np.ndarray, "3 y x"], source: Source) -> Float[np.ndarray, "y x"]:
+    if (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
+        return pixels[0]
+    raise SegxaiError(
+        f"{source.role} file {source.name} is a picture in colour for a single channel; name three "
+        "channels (--channels red,green,blue), or convert it to grey"
+    )
+
+
+def short_name(path: Path) -> str:
+    """A file's or a folder's name up to its first dot."""
+    return path.absolute().name.split(".")[0] or path.name
+
+
+def _flat(volumes: list[Volume]) -> list[Volume]:
+    return [one for one in volumes if bool((one.data == one.data.flat[0]).all())]
+
+
+def _about_voxels(source: Grid, grid: Grid) -> str:
+    change = describe_change(source, grid)
+    if change is not None:
+        return f"{change} for the network; exported on the input's grid"
+    steps = " x ".join(f"{step:.3g}" for step in grid.spacing)
+    axes = "".join(aff2axcodes(grid.affine))
+    return f"not reoriented or resampled: the model gets {axes} voxels of {steps} mm"
+
+
+def _about_numbers(raw: Float[np.ndarray, "channel *grid"], normalisation: Normalisation) -> str:
+    low, high = float(raw.min()), float(raw.max())
+    if normalisation.text == "none":
+        return f"not normalised: the model gets values from {low:.4g} to {high:.4g} as in the file"
+    return f"normalised by {normalisation.text}: values are {low:.4g} to {high:.4g} in the file"

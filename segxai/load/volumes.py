@@ -1,0 +1,264 @@
+"""Load: image files as arrays on a grid. No torch here."""
+
+import difflib
+import gzip
+import hashlib
+import zlib
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+from nibabel.filebasedimages import FileBasedImage, ImageFileError
+from nibabel.spatialimages import HeaderDataError, SpatialImage
+
+from segxai.errors import SegxaiError, one_line
+from segxai.geometry import Grid
+from segxai.load.itk import is_for_itk, parts_of, read_with_itk
+from segxai.load.resampling import mismatch
+from segxai.text import format_shape
+from segxai.types import Source
+
+LARGEST_LABEL = 2**31 - 1
+UNREADABLE = (
+    OSError,
+    EOFError,
+    RuntimeError,  # SimpleITK's
+    ValueError,
+    MemoryError,
+    zlib.error,
+    ImageFileError,
+    HeaderDataError,
+)
+
+
+@dataclass(frozen=True)
+class Volume:
+    """The numbers of one 3D file as they are stored there, their grid, and the file."""
+
+    data: Float[np.ndarray, "x y z"]
+    grid: Grid
+    source: Source
+
+    def __str__(self) -> str:
+        """Role and file name, for messages."""
+        return f"{self.source.role} file {self.source.name}"
+
+
+def load_volume(path: str | PathLike[str], role: str) -> Volume:
+    """The 3D image in a file, as float32 in the file's own voxel order.
+
+    Parameters
+    ----------
+    path : path
+        NIfTI (.nii, .nii.gz) or another volume that nibabel reads; NRRD, MetaImage or a folder
+        with one DICOM series, where SimpleITK is installed. Further axes must have length 1.
+    role : str
+        What the file is for (a channel's name); used in messages.
+
+    Raises
+    ------
+    SegxaiError
+        If the file is missing, unreadable or not a real-valued 3D image with a usable affine, or
+        has voxels that are NaN or infinite.
+    """
+    image, source = _open(Path(path), role)
+    # A float64 beyond float32 becomes infinite here, and is counted below.
+    with np.errstate(over="ignore"):
+        data = np.asarray(_voxels(image, source), dtype=np.float32)
+    _require_finite(data, source)
+    return Volume(data, _grid(image), source)
+
+
+def load_labels(
+    path: str | PathLike[str], role: str
+) -> tuple[Int[np.ndarray, "x y z"], Grid, Source]:
+    """The labels in a file (int32, in the file's own voxel order), their grid, and the file.
+
+    A floating-point file is fine as long as its values are whole numbers.
+
+    Raises
+    ------
+    SegxaiError
+        As `load_volume`; also if a value is fractional or negative, or all are 0.
+    """
+    image, source = _open(Path(path), role)
+    values = _voxels(image, source).astype(np.float64)
+    _require_finite(values, source)
+    rounded = np.rint(values)  # NIfTI scaling leaves 255 * (1 / 255) off by its rounding
+    wrong = (rounded < 0) | (rounded > LARGEST_LABEL) | (abs(values - rounded) > 1e-4)
+    if wrong.any():
+        voxel = tuple(int(index) for index in np.argwhere(wrong)[0])
+        raise SegxaiError(
+            f"{_named(source)} is not a mask: {wrong.sum()} voxels are not whole numbers from 0 "
+            f"(the first is {values[voxel]:g} at voxel {voxel}); give labels, or threshold it"
+        )
+    if not rounded.any():
+        raise SegxaiError(f"{_named(source)} is empty: every voxel is 0; give a mask with objects")
+    return rounded.astype(np.int32), _grid(image), source
+
+
+def check_same_grid(*located: Volume | tuple[str, Grid]) -> None:
+    """Nothing, if all lie on one grid: equal shapes, corners within 0.001 mm of the first's.
+
+    Parameters
+    ----------
+    *located : Volume or (role, Grid)
+        What must fit together.
+
+    Raises
+    ------
+    SegxaiError
+        Naming the first that does not fit.
+    """
+    named = [(str(x), x.grid) if isinstance(x, Volume) else x for x in located]
+    for name, grid in named[1:]:
+        problem = mismatch(*named[0], name, grid)
+        if problem:
+            raise SegxaiError(
+                f"{problem}: files of one case must share a grid; register and resample one onto "
+                "the other (elastix, ANTs, FSL flirt) and give the result"
+            )
+
+
+def check_varies(volume: Volume) -> None:
+    """Nothing, if the volume has at least two different values.
+
+    Raises
+    ------
+    SegxaiError
+        If every voxel is the same: a channel without a picture.
+    """
+    first = volume.data.flat[0]
+    if bool((volume.data == first).all()):
+        raise SegxaiError(
+            f"{volume} has the same value {first:g} in every voxel, so there is no image in it; "
+            "give the right file"
+        )
+
+
+def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], grid: Grid) -> None:
+    """Write an array on its grid as NIfTI: whole numbers as integers, all else as float32.
+
+    Raises
+    ------
+    SegxaiError
+        If the name does not end in .nii or .nii.gz, or the file cannot be written.
+    """
+    path = Path(path)
+    if not path.name.endswith((".nii", ".nii.gz")):
+        raise SegxaiError(f"cannot write {path}: volumes are NIfTI, end the name in .nii.gz")
+    kind = {"f": np.float32, "b": np.uint8}.get(data.dtype.kind, np.int32)
+    image = nib.Nifti1Image(data.astype(kind), grid.affine)
+    image.set_sform(grid.affine, code=1)
+    image.set_qform(grid.affine, code=1)
+    image.header.set_xyzt_units("mm")
+    try:
+        nib.save(image, path)
+    except OSError as error:
+        raise SegxaiError(f"cannot write {path}: {one_line(error)}") from error
+
+
+def file_sha256(path: str | PathLike[str]) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Of a folder, or a header whose voxels lie in another file, that of the files' own SHA-256s.
+    """
+    found = []
+    for part in parts_of(Path(path)):
+        with part.open("rb") as stream:
+            found.append(hashlib.file_digest(stream, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
+    """The file as a 3D image of real numbers whose voxels are not read yet."""
+    if not path.exists():
+        raise _not_found(path, role)
+    try:
+        image = read_with_itk(path, role) if is_for_itk(path) else _read_with_nibabel(path)
+        source = Source(role, path.name, file_sha256(path))
+    except UNREADABLE as error:
+        raise _unreadable(path.name, role, error) from error
+    if not isinstance(image, SpatialImage):
+        raise SegxaiError(f"{role} file {path.name} holds no volume; give a 3D NIfTI (.nii.gz)")
+    _require_volume(image, source)
+    return image, source
+
+
+def _read_with_nibabel(path: Path) -> FileBasedImage:
+    """The image; a gzip file's checksum is looked at first, as nibabel stops at the last voxel."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as stream:
+            while stream.read(2**20):
+                pass
+    return nib.load(path)
+
+
+def _not_found(path: Path, role: str) -> SegxaiError:
+    if not path.parent.is_dir():
+        return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
+    names = [other.name for other in path.parent.iterdir()]
+    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else "no name in its folder is similar"
+    return SegxaiError(f"{role} file {path} not found; {hint}")
+
+
+def _unreadable(name: str, role: str, error: BaseException) -> SegxaiError:
+    return SegxaiError(
+        f"{role} file {name} cannot be read as an image ({one_line(error)}); give a 3D NIfTI "
+        "(.nii, .nii.gz), and copy it again if it was cut off"
+    )
+
+
+def _require_volume(image: SpatialImage, source: Source) -> None:
+    shape, kind = image.shape, image.get_data_dtype()
+    if len(shape) < 3 or max(shape[3:], default=1) > 1 or min(shape[:3]) < 2:
+        raise SegxaiError(
+            f"{_named(source)} has {format_shape(shape)} voxels, which is not a 3D volume; give "
+            "one volume of a series, and all slices of a stack in one file"
+        )
+    if kind.kind not in "biuf":
+        raise SegxaiError(
+            f"{_named(source)} holds {'colours' if kind.names else kind} instead of real "
+            "intensities; give a greyscale (for complex data, the magnitude) image"
+        )
+    if not _is_usable(image.affine):
+        raise SegxaiError(
+            f"{_named(source)} has an unusable affine (singular or not finite): its voxels have no "
+            "size or place in mm; convert it again from DICOM, or mend the header"
+        )
+
+
+def _is_usable(affine: Float[np.ndarray, "4 4"] | None) -> bool:
+    if affine is None or not np.isfinite(affine).all():
+        return False
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    return bool(steps.all() and abs(np.linalg.det(affine[:3, :3] / steps)) > 1e-4)
+
+
+def _voxels(image: SpatialImage, source: Source) -> Shaped[np.ndarray, "x y z"]:
+    try:
+        return np.asanyarray(image.dataobj).reshape(image.shape[:3])
+    except UNREADABLE as error:
+        raise _unreadable(source.name, source.role, error) from error
+
+
+def _require_finite(data: Shaped[np.ndarray, "x y z"], source: Source) -> None:
+    wrong = data.size - int(np.isfinite(data).sum())
+    if wrong:
+        raise SegxaiError(
+            f"{_named(source)} has {wrong} of {data.size} voxels that are NaN or infinite; set "
+            "them to 0 if they lie in the background (FSL: fslmaths IN -nan OUT), else mend them"
+        )
+
+
+def _grid(image: SpatialImage) -> Grid:
+    shape = tuple(int(size) for size in image.shape[:3])
+    return Grid(shape, np.array(image.affine, dtype=np.float64))
+
+
+def _named(source: Source) -> str:
+    return f"{source.role} file {source.name}"

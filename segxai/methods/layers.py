@@ -1,0 +1,64 @@
+"""Layers: find the one whose feature maps a CAM method looks at."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segxai.errors import SegxaiError, unknown_name
+from segxai.segment.logits import logits_of
+
+CONVOLUTIONS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+
+
+def find_layer(network: nn.Module, name: str) -> nn.Module:
+    """The layer of this name, as in `network.named_modules()`.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none: the known ones are named, and the nearest.
+    """
+    layers = {known: layer for known, layer in network.named_modules() if known}
+    if name not in layers:
+        leaves = {known for known, layer in layers.items() if not any(layer.children())}
+        raise unknown_name("layer", name, leaves)
+    return layers[name]
+
+
+def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]) -> str:
+    """The last convolution to run that has more output channels than the network has classes.
+
+    In most segmentation networks that is the last layer of features before the logits. In one of
+    more classes than features it is the last convolution that does not make the logits.
+
+    Raises
+    ------
+    SegxaiError
+        If the network has no such convolution: name a layer.
+    """
+    order: list[tuple[str, int]] = []
+    hooks = [
+        layer.register_forward_hook(
+            lambda _layer, _inputs, output, name=name: order.append((name, output.shape[1]))
+        )
+        for name, layer in network.named_modules()
+        if isinstance(layer, CONVOLUTIONS)
+    ]
+    try:
+        with torch.no_grad():
+            classes = logits_of(network(window)).shape[1]
+    finally:
+        for hook in hooks:
+            hook.remove()
+    wide = [name for name, channels in order if channels > classes]
+    others = [name for name, channels in order if channels != classes]
+    if not others:
+        raise SegxaiError("no convolution with feature maps found in the network; name a layer")
+    return (wide or others)[-1]

@@ -1,0 +1,217 @@
+"""Wrapping: an adapter for anybody's network, made at run time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from segxai.errors import SegxaiError
+from segxai.load.normalisation import find_normalisation
+from segxai.load.reader import LoadCase, Reader, load_mask, loader
+from segxai.models.trial_run import Probe, probe_whole, probe_window
+from segxai.plugins.adapter import Adapter
+from segxai.segment.weights import in_float32, load_weights, tensors_sha256
+from segxai.types import Activation, Case
+
+BACKGROUND = ("background", "bg", "rest", "other", "void", "unlabelled", "unlabeled", "ignore")
+
+
+def wrap(
+    network: nn.Module,
+    *,
+    channels: Sequence[str],
+    classes: Sequence[str] | None = None,
+    window: Sequence[int] | None = None,
+    overlap: float = 0.25,
+    target: str | None = None,
+    activation: Activation = "softmax",
+    normalise: str = "none",
+    spacing_mm: float | None = None,
+    shape: Sequence[int] | None = None,
+    layer: str | None = None,
+    name: str | None = None,
+) -> Adapter:
+    """An adapter for a network, which the rest of segxai uses as that of a plugin.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (1, channel, *window) to logits (1, class, *window), alone or among other outputs, at
+        full resolution or at a half to a 32nd of it. Brought to float32 where it is not.
+    channels : sequence of str
+        Names of its input channels, in their order. Three named red, green and blue, in any order,
+        are filled by one picture.
+    classes : sequence of str, optional
+        Names of its logits, in their order. If not given they are counted by a trial run, and
+        called "class 0", "class 1" ...
+    window, overlap
+        Of the sliding window; without, the whole image goes through the network at once.
+    target : str, optional
+        The class that is explained unless another one is asked for: the last that is not named as
+        background, if not given.
+    activation : {"softmax", "sigmoid"}
+        Makes probabilities of logits; a single logit is a sigmoid's.
+    normalise : str
+        See `find_normalisation`: by default the network gets the numbers in the files.
+    spacing_mm : float, optional
+        Volumes are brought to RAS and this voxel size.
+    shape : sequence of int, optional
+        Of the images, on which classes are counted and sizes tried where there is no window.
+    layer : str, optional
+        Default layer of CAM methods.
+    name : str, optional
+        For tables and file names; that of the network's class, if not given.
+
+    Raises
+    ------
+    SegxaiError
+        If names, sizes and network do not go together.
+
+    Examples
+    --------
+    >>> import torch, segxai
+    >>> network = torch.nn.Conv3d(2, 3, kernel_size=3, padding=1)
+    >>> adapter = segxai.wrap(network, channels=["flair", "t1"], window=(16, 16, 16))
+    >>> adapter.classes, adapter.target_class
+    (('class 0', 'class 1', 'class 2'), 'class 2')
+    """
+    names = distinct(channels, "channel")
+    reader = Reader(names, find_normalisation(normalise, len(names)), spacing_mm)
+    made = Said(classes, window, overlap, target, activation, layer)
+    adapter = make_adapter(network, names, loader(reader.read), made, shape=shape)
+    return replace(adapter, name=name or adapter.name)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an author says of a network; see `wrap`."""
+
+    classes: Sequence[str] | None = None
+    window: Sequence[int] | None = None
+    overlap: float = 0.25
+    target: str | None = None
+    activation: Activation = "softmax"
+    layer: str | None = None
+    divisor: int | None = None
+
+
+def make_adapter(
+    network: nn.Module,
+    channels: tuple[str, ...],
+    load_case: LoadCase,
+    said: Said,
+    *,
+    shape: Sequence[int] | None = None,
+) -> Adapter:
+    """The adapter of `wrap`, for images that are read in any way."""
+    notes = in_float32(network)
+    found = None if said.divisor else _probe(network, channels, said, shape)
+    classes, about_classes = _named(said.classes, found)
+    target, about_target = _target(said.target, classes)
+    return Adapter(
+        name=type(network).__name__,
+        channels=channels,
+        classes=classes,
+        load_network=lambda path: network if path is None else load_weights(network, path),
+        load_case=load_case,
+        load_labels=load_mask,
+        embedded_case=no_images,
+        target_class=target,
+        threshold=None,
+        activation=said.activation,
+        window=None if said.window is None else tuple(said.window),
+        overlap=said.overlap,
+        divisor=found.divisor if found else said.divisor or 1,
+        layer=said.layer,
+        notes=(*notes, *about_classes, *about_target, *_about_sizes(found)),
+        origin=_origin(network),
+        summary="a model of your own",
+    )
+
+
+def no_images() -> Case:
+    """Nothing: a model of one's own brings no case."""
+    raise SegxaiError("a model of your own has no embedded case; give it images")
+
+
+def _probe(
+    network: nn.Module,
+    channels: Sequence[str],
+    said: Said,
+    shape: Sequence[int] | None,
+) -> Probe | None:
+    """What a trial run finds; None where there is no size to try, and no need."""
+    if said.window is not None:
+        return probe_window(network, channels, said.window)
+    if shape is not None:
+        return probe_whole(network, channels, shape)
+    if said.classes is None:
+        raise SegxaiError(
+            "classes can be counted on a window or an image's shape only; give one of classes, "
+            "window and shape"
+        )
+    return None
+
+
+def _named(
+    classes: Sequence[str] | None, found: Probe | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of the classes, and what to say of them."""
+    if classes is None:
+        count = found.classes if found else 0
+        names = tuple(f"class {number}" for number in range(count))
+        what = f"{count} classes" if count > 1 else "1 class"
+        return names, (f"the model has {what} (counted in a trial run): name them with --classes",)
+    names = distinct(classes, "class")
+    if found is None or found.classes == len(names):
+        return names, ()
+    hint = "name each logit, in their order, with --classes"
+    if found.classes == 1:
+        hint = "its sigmoid is the probability of one class: name that one alone"
+    raise SegxaiError(
+        f"the model returns {found.classes} logit{'s' * (found.classes != 1)} for each voxel, but "
+        f"{len(names)} classes are named: {', '.join(names)}; {hint}"
+    )
+
+
+def distinct(names: Sequence[str], kind: str) -> tuple[str, ...]:
+    """The names; raises SegxaiError if there are none, or one twice."""
+    kinds = {"channel": "channels", "class": "classes"}[kind]
+    found = tuple(names)
+    if isinstance(names, str) or not found or not all(found):
+        raise SegxaiError(f"{kinds} {names!r}: give one name for each {kind}")
+    twice = next((name for name in found if found.count(name) > 1), None)
+    if twice is not None:
+        raise SegxaiError(f"the {kind} {twice!r} is named twice in {', '.join(found)}")
+    return found
+
+
+def _target(target: str | None, classes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The class that is explained by default, and what to say if that is a guess."""
+    if target is not None:
+        return target, ()
+    candidates = [name for name in classes if name.lower() not in BACKGROUND] or list(classes)
+    if len(candidates) == 1:
+        return candidates[0], ()
+    return candidates[-1], (f"the default class is the last one: {candidates[-1]}",)
+
+
+def _about_sizes(found: Probe | None) -> tuple[str, ...]:
+    if found is None or found.divisor == 1:
+        return ()
+    return (
+        f"the model takes sizes that are multiples of {found.divisor}: an image of others is "
+        "padded with 0 at its end",
+    )
+
+
+def _origin(network: nn.Module) -> dict[str, Any]:
+    """Of a network that only exists in somebody's program."""
+    kind = type(network)
+    return {
+        "name": f"{kind.__module__}.{kind.__qualname__}",
+        "package": "a network in Python",
+        "version": "unknown",
+        "tensors_sha256": tensors_sha256(network),
+    }

@@ -1,0 +1,1 @@
+"""Plugins: the records that authors write, and how they are found."""

@@ -1,0 +1,155 @@
+"""Plugins: found by their metadata, imported only when they are named."""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.plugins import hookspecs
+
+if TYPE_CHECKING:
+    from segxai.methods.method import Aggregator, Method
+    from segxai.plugins.adapter import Adapter
+
+GROUPS = {
+    "adapter": "segxai.adapters",
+    "method": "segxai.methods",
+    "aggregator": "segxai.aggregators",
+}
+
+
+TRIAL = """
+import sys
+from segxai import errors
+from segxai.plugins import registry
+try:
+    getattr(registry, f"load_{sys.argv[1]}")(sys.argv[2])
+except errors.SegxaiError as error:
+    sys.exit(str(error))
+"""
+
+
+@dataclass(frozen=True)
+class PluginInfo:
+    """What the metadata say of a plugin, without importing it."""
+
+    kind: str
+    name: str
+    package: str
+    version: str
+    module: str
+
+
+def installed() -> list[PluginInfo]:
+    """All installed plugins, by kind and name. Imports none of them."""
+    return [
+        _info(kind, entry_point)
+        for kind, group in GROUPS.items()
+        for entry_point in sorted(entry_points(group=group), key=lambda found: found.name)
+    ]
+
+
+def describe(kind: str, name: str) -> PluginInfo:
+    """The metadata of one plugin."""
+    return _info(kind, _entry_point(kind, name))
+
+
+def load_adapter(name: str) -> "Adapter":
+    """The adapter of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    adapter: Adapter = _load("adapter", name)
+    return adapter
+
+
+def load_method(name: str) -> "Method":
+    """The method of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    method: Method = _load("method", name)
+    return method
+
+
+def load_aggregator(name: str) -> "Aggregator":
+    """The aggregator of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    aggregator: Aggregator = _load("aggregator", name)
+    return aggregator
+
+
+def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
+    """Why a plugin cannot be loaded, tried in a process of its own; "" if it can."""
+    try:
+        process = subprocess.run(
+            [sys.executable, "-c", TRIAL, kind, name],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=timeout_seconds,
+        )
+    except subprocess.TimeoutExpired:
+        return f"does not load within {timeout_seconds:g} s"
+    if process.returncode == 0:
+        return ""
+    lines = process.stderr.strip().splitlines()
+    return lines[-1] if lines else f"the process dies with exit status {process.returncode}"
+
+
+def _load(kind: str, name: str) -> Any:
+    """What the hook of this kind returns from the one plugin of this name.
+
+    A plugin is somebody else's code: whatever it raises is reported with its package and version.
+    """
+    entry_point = _entry_point(kind, name)
+    info = _info(kind, entry_point)
+    manager = pluggy.PluginManager("segxai")
+    manager.add_hookspecs(hookspecs)
+    try:
+        manager.register(entry_point.load(), name=name)
+        found = getattr(manager.hook, f"segxai_{kind}")(name=name)
+    except (Exception, SystemExit) as error:
+        raise SegxaiError(
+            f"{kind} {name!r} of {info.package} {info.version} ({info.module}) fails to load: "
+            f"{type(error).__name__}: {one_line(error)}"
+        ) from error
+    _require(found, info)
+    return found
+
+
+def _require(found: Any, info: PluginInfo) -> None:
+    """What a hook returned is there, and goes by the name of the entry point."""
+    registered = (
+        f"{info.module} of {info.package} {info.version} is registered as {info.kind} {info.name!r}"
+    )
+    if found is None:
+        raise SegxaiError(f"{registered}, but no hook segxai_{info.kind} in it returns one")
+    called = getattr(found, "name", None)
+    if called != info.name:
+        raise SegxaiError(
+            f"{registered}, but its hook returns a {type(found).__name__} that is named "
+            f"{called!r}: make the names the same"
+        )
+
+
+def _entry_point(kind: str, name: str) -> EntryPoint:
+    group = entry_points(group=GROUPS[kind])
+    found = [entry_point for entry_point in group if entry_point.name == name]
+    if not found:
+        raise unknown_name(kind, name, {entry_point.name for entry_point in group})
+    packages = {(_info(kind, one).package, one.value) for one in found}
+    if len(packages) > 1:
+        listed = ", ".join(sorted(f"{value} of {package}" for package, value in packages))
+        raise SegxaiError(
+            f"{kind} {name!r} is registered more than once: {listed}; uninstall all but one"
+        )
+    return found[0]
+
+
+def _info(kind: str, entry_point: EntryPoint) -> PluginInfo:
+    package = entry_point.dist
+    return PluginInfo(
+        kind,
+        entry_point.name,
+        package.name if package else "unknown",
+        package.version if package else "unknown",
+        entry_point.value,
+    )

@@ -1,0 +1,1 @@
+"""Report: tables, pictures and exported files of a result. No torch here."""

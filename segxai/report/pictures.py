@@ -1,0 +1,133 @@
+"""Pictures of a result: one of each instance, and one of a whole run."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from segxai.geometry import Grid
+from segxai.load.resampling import resample, working_grid
+from segxai.report import figures
+from segxai.report.output_files import failures_of, make_folder
+from segxai.report.tables import SIZE_UNITS, instance_table
+from segxai.store.reader import maps, provenance_of_run
+from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_of, group
+
+
+def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
+    """One picture of a whole run: the largest instances, each with its map in each channel."""
+    canvas = _canvas(tree)
+    items = [(title, *canvas.place(stored)) for title, stored in _titled(tree, run)]
+    figure = figures.draw_overview(
+        canvas.image,
+        items,
+        channels=_channels(tree),
+        spacing=canvas.grid.spacing,
+        title=f"{group(tree, 'input').attrs['case']}: {run}",
+        unit=_unit(tree, run),
+        picture=canvas.picture,
+    )
+    with failures_of(path):
+        figures.save_figure(figure, path)
+
+
+def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
+    """One picture for each map of a run, in a folder that is made; yields their paths.
+
+    Raises
+    ------
+    SegxaiError
+        If the folder cannot be made or written.
+    """
+    make_folder(folder)
+    canvas = _canvas(tree)
+    for title, stored in _titled(tree, run):
+        values, domain = canvas.place(stored)
+        figure = figures.draw_instance(
+            canvas.image,
+            values,
+            domain,
+            channels=_channels(tree),
+            title=title,
+            spacing=canvas.grid.spacing,
+            unit=_unit(tree, run),
+            picture=canvas.picture,
+        )
+        path = folder / f"{run}-{int(stored.attrs['label'])}.png"
+        with failures_of(path):
+            figures.save_figure(figure, path)
+        yield path
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What instances are drawn on: a grid, and the image there.
+
+    Volumes are turned so that their axes run right, anterior, superior: voxels are reordered and
+    nothing is computed. Where instances live on the user's own picture, images and maps are
+    interpolated to it linearly.
+    """
+
+    grid: Grid
+    domain_grid: Grid
+    maps_grid: Grid
+    image: np.ndarray
+    picture: np.ndarray | None
+
+    def place(self, stored: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+        """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
+        values = attribution_of(stored).on_grid(self.maps_grid.shape)
+        domain = domain_of(stored, self.domain_grid.shape)
+        return (
+            moved(values, self.maps_grid, self.grid),
+            resample(domain, self.domain_grid, self.grid, order=0),
+        )
+
+
+def _canvas(tree: xr.DataTree) -> Canvas:
+    domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
+    is_volume = len(domain_grid.shape) == 3
+    grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid
+    image = moved(stored["image"].values, maps_grid, grid)
+    picture = stored["picture"].values if "picture" in stored else None
+    return Canvas(grid, domain_grid, maps_grid, image, picture)
+
+
+def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
+    """Values on another grid, interpolated linearly; as they are on their own."""
+    same = grid.shape == target.shape and np.array_equal(grid.affine, target.affine)
+    return values if same else resample(values, grid, target, order=1).astype(np.float32)
+
+
+def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
+    rows = {row["label"]: row for row in instance_table(tree, run)}
+    for label, stored in maps(tree, run).items():
+        yield _title(rows[label]), stored
+
+
+def _title(row: Mapping[str, Any]) -> str:
+    if row["label"] == 0:
+        return "whole class"
+    name = (
+        row["class"]
+        if row["class"].endswith(f" {row['label']}")
+        else f"{row['class']} {row['label']}"
+    )
+    sizes = [f"{row[size]:.0f} {unit}" for size, unit in SIZE_UNITS.items() if size in row]
+    words = [name, row["outcome"], *sizes]
+    return ", ".join([*filter(None, words), *(["estimate"] if row["estimate"] else [])])
+
+
+def _channels(tree: xr.DataTree) -> list[str]:
+    return [str(name) for name in group(tree, "input")["channel"].values]
+
+
+def _unit(tree: xr.DataTree, run: str) -> str:
+    stored = next(iter(maps(tree, run).values()))
+    return str(stored["map"].attrs["units"]).replace(
+        "score", provenance_of_run(tree, run)["score"], 1
+    )

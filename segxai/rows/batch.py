@@ -1,0 +1,29 @@
+"""A batch of rows: what engines compute and aggregators add."""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+from segxai.geometry import Box
+
+
+@dataclass(frozen=True)
+class RowBatch:
+    """Some rows of an instance's Jacobian, on the box where they can differ from 0.
+
+    Parameters
+    ----------
+    values : Tensor of shape (row, channel, *box)
+        D_v' for a few output voxels v', in score per unit of the input.
+    start : tuple of int
+        First voxel of the box on the grid.
+    """
+
+    values: Float[Tensor, "row channel *box"]
+    start: tuple[int, ...]
+
+    @property
+    def box(self) -> Box:
+        """Where the rows lie on the grid."""
+        return Box(self.start, tuple(self.values.shape[2:]))

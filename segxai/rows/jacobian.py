@@ -1,0 +1,229 @@
+"""Rows: the exact gradients D_v' of an instance's scores with respect to the image.
+
+A row is the sum, over the windows that cover v', of the window's own gradient weighted by its
+share in the blend. Everything here works on a crop of the grid (`Layout.crop_to`), computes
+nothing for windows that do not cover the instance, and nothing for the network's parameters.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from segxai.errors import SegxaiError
+from segxai.geometry import Box
+from segxai.rows.batch import RowBatch
+from segxai.rows.coarse_rows import combined
+from segxai.rows.engines import Engine, Rows, Windowed
+from segxai.rows.mean_row import logits_at, mean_row
+from segxai.rows.scores import cotangents
+from segxai.rows.voxel_order import compactly
+from segxai.rows.window_pass import Members, Voxels, blocks_of, forward_pass
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import Layout
+from segxai.types import Instance
+
+
+def rows(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    *,
+    class_index: int,
+    score: str = "logit",
+    engine: Engine | None = None,
+    done: int = 0,
+) -> Iterator[RowBatch]:
+    """All rows of an instance in batches of near voxels that lie in the same windows.
+
+    Parameters
+    ----------
+    predictor : Predictor
+        Its layout should be cut down to the instance (`Layout.crop_to`); all its windows run.
+    image : Tensor
+        On the layout's grid.
+    voxels : ndarray of shape (voxel, axis)
+        The output voxels v', on the same grid.
+    class_index, score
+        Which number of each voxel is differentiated.
+    engine : Engine, optional
+        How a window's rows are computed; windowed if not given. Exact engines give the same values
+        but for float noise.
+    done : int
+        Leave out so many rows: those that would come first.
+
+    Yields
+    ------
+    RowBatch
+        Rows on the box of the grid where they can differ from 0. On the image's device.
+
+    Raises
+    ------
+    SegxaiError
+        If the memory does not hold the batch of a single row.
+
+    Notes
+    -----
+    Costs one forward pass for each window, then one backward pass for each pair of a voxel and a
+    window that covers it. A window's graph is held from the first group of voxels that needs it to
+    the last; a batch that does not fit into memory is halved.
+    """
+    engine = engine or Windowed()
+    if predictor.readout is not None:
+        yield from _read_out(predictor, image, voxels, class_index, score, engine, done)
+        return
+    windows = _Windows(predictor, image, voxels, class_index, score, engine)
+    groups = list(_together(predictor.layout, voxels))
+    last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
+    at_once = engine.batch
+    for group, (covering, members) in enumerate(groups):
+        # Counted in rows: batches may have been halved when the others were computed.
+        members, done = members[done:], max(done - len(members), 0)
+        batches = _Batches(partial(windows.rows, covering), at_once)
+        for _, found in batches.of(members):
+            yield found
+        at_once = batches.at_once
+        windows.forget(number for number in covering if last[number] == group)
+
+
+def _read_out(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    class_index: int,
+    score: str,
+    engine: Engine,
+    done: int,
+) -> Iterator[RowBatch]:
+    """Rows through a readout: those of coarse logits, each computed once, and their sums.
+
+    Of a score that is not linear in the logits each row takes a backward pass of its own.
+    """
+    if predictor.readout is None:
+        raise ValueError("the predictor has no readout")
+    if score != "logit":
+        for voxel in voxels[done:]:
+            options: dict[str, Any] = {"class_index": class_index, "score": score}
+            yield RowBatch(mean_row(predictor, image, voxel[None], **options)[None], _origin(image))
+        return
+    cells, weights = predictor.readout.weights(voxels, class_index)
+    if not len(cells):  # nothing of the network's output reaches this instance
+        yield RowBatch(image.new_zeros(len(voxels) - done, *image.shape[1:]), _origin(image))
+        return
+    coarse, _ = predictor.without_readout(Instance(0, voxels, class_index))
+    windows = _Windows(coarse, image, cells, class_index, score, engine)
+    batches = _Batches(partial(windows.rows, [0]), engine.batch)
+    yield from combined(batches.of, cells, weights, batch=engine.batch, done=done)
+
+
+def _origin(image: Float[Tensor, "1 channel *grid"]) -> tuple[int, ...]:
+    return (0,) * (image.ndim - 2)
+
+
+class _Batches:
+    """Computes rows in batches; one that does not fit into memory is halved, and all after it."""
+
+    def __init__(self, compute: Callable[[Members], RowBatch], at_once: int) -> None:
+        self.compute, self.at_once = compute, at_once
+
+    def of(self, members: Members) -> Iterator[tuple[Members, RowBatch]]:
+        """The rows of these members, in their order, with the members of each batch."""
+        while len(members):
+            chunk = members[: self.at_once]
+            try:
+                found = self.compute(chunk)
+            except (RuntimeError, MemoryError) as error:
+                self.at_once = _halved(len(chunk), error)
+                continue
+            yield chunk, found
+            members = members[len(chunk) :]
+
+
+class _Windows:
+    """The windows of an instance, by number; each runs when its rows are first asked for."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        image: Float[Tensor, "1 channel *grid"],
+        voxels: Voxels,
+        class_index: int,
+        score: str,
+        engine: Engine,
+    ) -> None:
+        self.predictor, self.image, self.voxels, self.engine = predictor, image, voxels, engine
+        self.class_index, self.score = class_index, score
+        self.logits = None if score == "logit" else logits_at(predictor, image, voxels)
+        self._ready: dict[int, Rows] = {}
+
+    def rows(self, numbers: Iterable[int], members: Members) -> RowBatch:
+        """Rows of some voxels, by number, that all of these windows cover: their sum."""
+        parts = []
+        for number in numbers:
+            if number not in self._ready:
+                self._ready[number] = self._run(number)
+            parts.append(self._ready[number](members))
+        return _summed(parts, self.image)
+
+    def forget(self, numbers: Iterable[int]) -> None:
+        """Drop the graphs of windows that are not needed any more."""
+        for number in numbers:
+            self._ready.pop(number, None)
+
+    def _run(self, number: int) -> Rows:
+        window = self.predictor.layout.windows[number]
+        covered = window.contains(self.voxels)
+        inner = self.voxels[covered]
+        one = forward_pass(self.predictor, self.image, window)
+        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
+        seen = one.outputs(inner) if self.logits is None else self.logits[torch.from_numpy(covered)]
+        activation = self.predictor.activation
+        weights = cotangents(self.score, seen, self.class_index, activation).cpu()
+        compute = self.engine.rows_of(one, inner, weights)
+        place = np.cumsum(covered) - 1
+        return lambda members: compute(place[members])
+
+
+def _halved(rows: int, error: Exception) -> int:
+    """Half of a batch that did not fit into memory; raises what is another error."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    if not isinstance(error, MemoryError) and not any(one in str(error).lower() for one in words):
+        raise error
+    if rows == 1:
+        raise SegxaiError(
+            "not enough memory for a single row; give a smaller window, or another --device"
+        ) from error
+    torch.cuda.empty_cache()
+    return rows // 2
+
+
+def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Members]]:
+    """Groups of near voxels (as indices) that the same windows cover, with these windows.
+
+    Rows of near voxels have nearly the same box: what a batch computes is the box that they span.
+    The order does not depend on the size of a batch.
+    The groups follow the longest axis of the instance, so that a window's groups come close to
+    each other.
+    """
+    cover = np.stack([window.contains(voxels) for window in layout.windows], axis=1)
+    along = np.argsort(-np.ptp(voxels, axis=0), kind="stable")
+    block = blocks_of(voxels, layout.windows[0])[:, along]
+    found, group = np.unique(np.hstack([block, cover]), axis=0, return_inverse=True)
+    for number, pattern in enumerate(found[:, block.shape[1] :]):
+        members = compactly(voxels, np.flatnonzero(group.ravel() == number))
+        yield np.flatnonzero(pattern).tolist(), members
+
+
+def _summed(parts: list[RowBatch], image: Float[Tensor, "1 channel *grid"]) -> RowBatch:
+    """Rows of the same voxels in several windows, added where they overlap."""
+    if len(parts) == 1:
+        return RowBatch(parts[0].values.to(image), parts[0].start)
+    box = Box.spanning(part.box for part in parts)
+    values = image.new_zeros(*parts[0].values.shape[:2], *box.size)
+    for part in parts:
+        values[part.box.seen_from(box).index] += part.values.to(values)
+    return RowBatch(values, box.start)

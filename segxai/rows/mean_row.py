@@ -1,0 +1,79 @@
+"""Mean row: what an instance's rows are on average, and its logits, with no row for itself."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from segxai.rows.scores import cotangents
+from segxai.rows.window_pass import Voxels, forward_pass
+from segxai.segment.predictor import Predictor
+from segxai.segment.readout import Readout
+
+
+def mean_row(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    *,
+    class_index: int,
+    score: str = "logit",
+) -> Float[Tensor, "channel *grid"]:
+    """The mean of an instance's rows, by one backward pass a window (Eq. 2 for one copy).
+
+    Parameters as for `rows`. Only one window's graph is held at a time.
+    """
+    if predictor.readout is not None:
+        return _mean_through(predictor.readout, predictor, image, voxels, class_index, score)
+    total = torch.zeros_like(image[0])
+    blended = None if score == "logit" else logits_at(predictor, image, voxels)
+    for window in predictor.layout.windows:
+        covered = window.contains(voxels)
+        one = forward_pass(predictor, image, window)
+        inner = voxels[covered]
+        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
+        logits = one.outputs(inner) if blended is None else blended[torch.from_numpy(covered)]
+        weights = cotangents(score, logits, class_index, predictor.activation).cpu()
+        weights = weights * one.shares(inner) / len(voxels)
+        cotangent = one.cotangent(inner, weights)
+        (gradient,) = torch.autograd.grad(one.logits, one.leaf, cotangent)
+        total[one.inside.index] += gradient[0].to(total)
+    return total
+
+
+def _mean_through(
+    readout: Readout,
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    class_index: int,
+    score: str,
+) -> Float[Tensor, "channel *grid"]:
+    """One backward pass through the network and its readout."""
+    leaf = image.detach().clone().requires_grad_()
+    with torch.enable_grad():
+        coarse = predictor.coarse(leaf)
+        classes = [class_index] if score == "logit" else range(coarse.shape[1])
+        chosen = readout.at(coarse, voxels, classes)
+        place = classes.index(class_index)
+        weights = cotangents(score, chosen.detach(), place, predictor.activation)
+        total = (chosen * weights.to(chosen)).sum() / len(voxels)
+    return torch.autograd.grad(total, leaf)[0][0]
+
+
+def logits_at(
+    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
+) -> Float[Tensor, "voxel class"]:
+    """Blended logits of some voxels, without a graph; one window is held at a time."""
+    with torch.no_grad():
+        if predictor.readout is not None:
+            coarse = predictor.coarse(image)
+            return predictor.readout.at(coarse, voxels, range(coarse.shape[1])).cpu()
+        total = torch.zeros(0)
+        for window in predictor.layout.windows:
+            one, covered = forward_pass(predictor, image, window), window.contains(voxels)
+            inner = voxels[covered]
+            values = one.outputs(inner).detach().cpu()
+            if not len(total):
+                total = values.new_zeros(len(voxels), values.shape[1])
+            total[torch.from_numpy(covered)] += values * one.shares(inner).to(values)
+    return total

@@ -1,0 +1,159 @@
+"""Passes: one window's forward pass with its graph, and the backward passes of single rows."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+import segxai.rows.rules  # noqa: F401  # the windowed engine's rules register themselves
+from segxai.errors import SegxaiError
+from segxai.geometry import Box
+from segxai.rows.batch import RowBatch
+from segxai.rows.cotangent import Cotangent, Tape
+from segxai.rows.voxel_order import compactly
+from segxai.segment.predictor import Predictor
+
+Voxels = Int[np.ndarray, "voxel axis"]
+Members = Int[np.ndarray, " member"]  # some of an instance's voxels, by number
+BLOCK = 16  # voxels along an axis whose rows share a batch: the total stride of most U-Nets
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One window's forward pass with its graph, ready to be differentiated many times."""
+
+    window: Box
+    leaf: Float[Tensor, "1 channel *inside"]
+    logits: Float[Tensor, "1 class *own"]
+    share: Float[Tensor, "*own"]
+    inside: Box  # the part of the window on the grid, which the leaf covers
+
+    @property
+    def outside(self) -> Box:
+        """What the logits cover: the same, or all of a coarse predictor's coarse logits."""
+        size = tuple(self.logits.shape[2:])
+        return self.inside if size == self.inside.size else Box.whole(size)
+
+    def index(self, voxels: Voxels) -> Int[Tensor, " voxel"]:
+        """Where output voxels are in the logits, if these are flattened."""
+        return torch.from_numpy(self.outside.flat(voxels))
+
+    def outputs(self, voxels: Voxels) -> Float[Tensor, "voxel class"]:
+        """The window's own logits at grid voxels."""
+        return self.logits[0].flatten(1)[:, self.index(voxels)].T
+
+    def shares(self, voxels: Voxels) -> Float[Tensor, "voxel 1"]:
+        """The window's part in the blended logits of grid voxels, on the CPU."""
+        return self.share.flatten()[self.index(voxels), None]
+
+    def cotangent(
+        self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
+    ) -> Float[Tensor, "1 class *own"]:
+        """What is handed to the backward pass: the weights at grid voxels, 0 elsewhere."""
+        cotangent = self.logits.new_zeros(self.logits.shape)  # contiguous: flatten is a view
+        cotangent[0].flatten(1)[:, self.index(voxels)] = weights.T.to(cotangent)
+        return cotangent
+
+    def gradient(
+        self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
+    ) -> Float[Tensor, "channel *inside"]:
+        """Gradient of the sum of the weighted logits of grid voxels."""
+        cotangent = self.cotangent(voxels, weights)
+        return torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0][0]
+
+    def carry(self, values: Float[Tensor, "row class *box"], box: Box, tape: Tape) -> RowBatch:
+        """Cotangents on a box of the pass's arrays, carried back to the image.
+
+        Raises
+        ------
+        CannotCarryError
+            If the backward pass writes in place.
+        """
+        cotangent = Cotangent(values, box.start, self.logits.shape)
+        tape.follow(cotangent)
+        found = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0]
+        gradient = cast(Cotangent, found)
+        if gradient.start is None:
+            return RowBatch(gradient.rows[:, 0], self.inside.start)
+        moved = zip(gradient.start, self.inside.start, strict=True)
+        return RowBatch(gradient.rows, tuple(a + b for a, b in moved))
+
+
+class _OwnMemory(TorchFunctionMode):
+    """Gives the output of an instance normalisation memory of its own.
+
+    torch returns a view, which makes every later operation in place on it (`out += residual`,
+    `LeakyReLU(inplace=True)`) write into cotangents, too. Values stay the same.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = func(*args, **(kwargs or {}))
+        return found.clone() if func is functional.instance_norm else found
+
+
+def forward_pass(
+    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], window: Box
+) -> Pass:
+    """One window's logits as a function of its own crop of the image."""
+    inside = window.inside(predictor.layout.shape)
+    leaf = image[inside.index].detach().clone().requires_grad_()
+    with torch.enable_grad(), _OwnMemory():
+        logits = predictor.window_logits(leaf, window)
+    if not logits.requires_grad:
+        raise SegxaiError(
+            "the network's output has no gradient with respect to the image: something in its "
+            "forward cuts it (torch.no_grad, inference_mode, detach); give it without"
+        )
+    share = predictor.layout.share(window)
+    if predictor.is_coarse or predictor.readout is not None:
+        share = torch.ones(logits.shape[2:])
+    return Pass(window, leaf, logits, share, inside)
+
+
+def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:
+    """Gradients of the weighted logits of some voxels in one window, on all of the window."""
+    weighted = weights * one.shares(voxels)
+    if len(voxels) == 1:
+        return RowBatch(one.gradient(voxels, weighted)[None], one.inside.start)
+    each = [one.cotangent(v[None], w[None]) for v, w in zip(voxels, weighted, strict=True)]
+    (gradients,) = torch.autograd.grad(
+        one.logits, one.leaf, torch.stack(each), retain_graph=True, is_grads_batched=True
+    )
+    return RowBatch(gradients[:, 0], one.inside.start)
+
+
+def windowed_rows(
+    one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"], tape: Tape | None = None
+) -> RowBatch:
+    """The same gradients, on the box where the operations let them differ from 0.
+
+    Raises
+    ------
+    CannotCarryError
+        If the backward pass writes in place.
+    """
+    local, weighted = one.outside.local(voxels), weights * one.shares(voxels)
+    box = Box.around(local)
+    values = one.logits.new_zeros(len(voxels), one.logits.shape[1], *box.size)
+    row = torch.arange(len(voxels))
+    values[row, :, *torch.from_numpy(box.local(local)).T] = weighted.to(values)
+    return one.carry(values, box, tape or Tape())
+
+
+def blocks_of(voxels: Voxels, window: Box) -> Voxels:
+    """The block of a window in which each voxel lies: rows of one block have nearly one box."""
+    return window.local(voxels) // BLOCK
+
+
+def in_blocks(voxels: Voxels, window: Box, batch: int) -> Iterator[Members]:
+    """Batches of near voxels of each block, as indices."""
+    _, block = np.unique(blocks_of(voxels, window), axis=0, return_inverse=True)
+    for number in range(int(block.max()) + 1):
+        members = compactly(voxels, np.flatnonzero(block.ravel() == number))
+        yield from (members[n : n + batch] for n in range(0, len(members), batch))

@@ -1,0 +1,1 @@
+"""Run: what is asked, found out before it costs hours, and recorded."""

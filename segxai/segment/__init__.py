@@ -1,0 +1,1 @@
+"""Segment: what a network predicts on an image, through its windows."""

@@ -1,0 +1,37 @@
+"""Mirror: test-time augmentation as a network of its own, so that rows go through all of it."""
+
+from collections.abc import Iterable
+from itertools import combinations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from segxai.segment.logits import logits_of
+
+
+class Mirrored(nn.Module):
+    """The mean of a network's logits over all mirror images of its input.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (1, channel, *window) to logits of the same window.
+    axes : iterable of int
+        Spatial axes, from 0, along which the input is mirrored: none, each, and all combinations.
+    """
+
+    def __init__(self, network: nn.Module, axes: Iterable[int]) -> None:
+        super().__init__()
+        self.network = network
+        spatial = sorted(axis + 2 for axis in axes)
+        self.flips = [
+            flip for count in range(len(spatial) + 1) for flip in combinations(spatial, count)
+        ]
+
+    def forward(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
+        """Mean logits, each turned back before."""
+        total = logits_of(self.network(image))
+        for flip in self.flips[1:]:
+            total = total + torch.flip(logits_of(self.network(torch.flip(image, flip))), flip)
+        return total / len(self.flips)

@@ -1,0 +1,254 @@
+"""Predictor: a network and a window layout make the prediction, and the same two explain it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.geometry import Box
+from segxai.segment.logits import logits_of
+from segxai.segment.readout import Readout
+from segxai.segment.windows import Layout
+from segxai.types import Activation, Instance, Progress, Quiet
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+SLAB = 2**24  # logits that are looked at at once: 64 MiB as float32
+LARGEST_STRIDE = 32  # of logits that are interpolated to the window
+LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+class Predictor(nn.Module):
+    """A network and the layout of its windows: maps an image to the blended logits.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (1, channel, *window) to logits (1, class, *window), alone or among other outputs.
+        Logits at a half to a 32nd of the window's resolution are interpolated to it linearly.
+    layout : Layout
+        Which windows, and how their logits are blended.
+    precision : {"float32", "tf32", "bfloat16"}
+        In which the network computes. Logits and gradients are float32 in any case.
+    readout : Readout, optional
+        Takes the network's own logits to the grid of instances, where that is not the image's. For
+        layouts of a single window.
+    activation : {"softmax", "sigmoid"}
+        Makes probabilities of the logits.
+    is_coarse : bool
+        Whether logits are left at the network's own resolution: what `without_readout` returns.
+
+    Notes
+    -----
+    The layout is part of the predictor: another window size or overlap makes other logits, and
+    other rows. Windows go through the network one at a time, so that memory does not grow with
+    the image and no value depends on a batch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layout: Layout,
+        precision: str = "float32",
+        *,
+        readout: Readout | None = None,
+        activation: Activation = "softmax",
+        is_coarse: bool = False,
+    ) -> None:
+        super().__init__()
+        if precision not in PRECISIONS:
+            raise unknown_name("precision", precision, PRECISIONS)
+        if readout is not None and len(layout.windows) > 1:
+            raise ValueError("a readout belongs to a layout of a single window")
+        self.network = network
+        self.layout = layout
+        self.precision = precision
+        self.readout = readout
+        self.activation: Activation = activation
+        self.is_coarse = is_coarse
+
+    def forward(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
+    ) -> Float[Tensor, "1 class *out"]:
+        """Blended logits on the whole grid, on the image's device; differentiable."""
+        progress = progress or Quiet()
+        progress.begin("segment", len(self.layout.windows))
+        if self.readout is not None:
+            return self.readout(self.coarse(image, progress)).to(image.device)
+        blended: Tensor | None = None
+        for window in self.layout.windows:
+            inside = window.inside(self.layout.shape).index
+            logits = self.window_logits(image[inside], window).to(image.device)
+            if blended is None:
+                blended = logits.new_zeros(logits.shape[:2] + self.layout.shape)
+            blended[inside] += logits * self.layout.share(window).to(logits)
+            progress.advance(1)
+        if blended is None:
+            raise SegxaiError("the layout has no window")
+        return blended
+
+    def slabs(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
+    ) -> Iterator[Float[Tensor, "class *slab"]]:
+        """The same logits in slabs along the first axis, on the CPU.
+
+        With a readout, no more than a slab of them is ever there.
+        """
+        if self.readout is None:
+            logits = self(image, progress)[0]
+            yield from torch.split(logits, _thickness(logits.shape), dim=1)
+            return
+        progress = progress or Quiet()
+        progress.begin("segment", 1)
+        coarse = self.coarse(image, progress)
+        shape = (coarse.shape[1], *self.readout.shape)
+        for start in range(0, shape[1], _thickness(shape)):
+            yield self.readout.slab(start, start + _thickness(shape))(coarse)[0].cpu()
+
+    def coarse(
+        self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
+    ) -> Float[Tensor, "1 class *coarse"]:
+        """What a readout reads: the network's own logits of its only window; differentiable."""
+        (window,) = self.layout.windows
+        logits = self.window_logits(image[window.inside(self.layout.shape).index], window)
+        (progress or Quiet()).advance(1)
+        return logits
+
+    def crop_to(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
+        """The same predictor on the crop of the grid that decides these voxels, and the crop."""
+        if self.readout is not None or self.is_coarse:
+            return self, Box.whole(self.layout.shape)
+        layout, box = self.layout.crop_to(voxels)
+        return self._with(layout=layout), box
+
+    def at(self, precision: str) -> "Predictor":
+        """The same predictor in another precision."""
+        return self._with(precision=precision)
+
+    def without_readout(self, instance: Instance) -> tuple["Predictor", Instance]:
+        """The same predictor without its readout, and the coarse logits that decide an instance.
+
+        Both as they are where there is no readout.
+        """
+        if self.readout is None:
+            return self, instance
+        cells, _ = self.readout.weights(instance.row_voxels, instance.class_index)
+        coarse = replace(instance, voxels=cells, sampled=None)
+        return self._with(readout=None, is_coarse=True), coarse
+
+    def on_image(self, instance: Instance) -> Instance | None:
+        """The instance, if its voxels are those of the image; None if a readout leads elsewhere."""
+        return instance if self.readout is None else None
+
+    def _with(self, **changes: Any) -> "Predictor":
+        kept: dict[str, Any] = {
+            "layout": self.layout,
+            "precision": self.precision,
+            "readout": self.readout,
+            "activation": self.activation,
+            "is_coarse": self.is_coarse,
+        }
+        return Predictor(self.network, **{**kept, **changes})
+
+    def window_logits(
+        self, crop: Float[Tensor, "1 channel *inside"], window: Box
+    ) -> Float[Tensor, "1 class *own"]:
+        """Logits of one window, not blended, where it lies on the grid.
+
+        With a readout, or where it is coarse: the network's own logits of the padded window.
+
+        Parameters
+        ----------
+        crop : Tensor
+            The image on `window.inside(layout.shape)`; padded with 0 to the window's size here.
+
+        Raises
+        ------
+        SegxaiError
+            If the network fails on this size, or returns anything but logits of this size.
+        """
+        device = next(self.network.parameters(), crop).device
+        inside = window.inside(self.layout.shape)
+        if inside == window:
+            # A network whose first layer works in place must not write on the image.
+            return self._run(crop.to(device).clone())
+        before = inside.seen_from(window).start
+        after = (n - a - s for n, a, s in zip(window.size, before, inside.size, strict=True))
+        pairs = reversed(list(zip(before, after, strict=True)))
+        padded = functional.pad(crop.to(device), [side for pair in pairs for side in pair])
+        logits = self._run(padded)
+        if self.readout is not None or self.is_coarse:
+            return logits
+        return logits[Box(before, inside.size).index]
+
+    def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *own"]:
+        lower = self.precision == "bfloat16"
+        try:
+            with torch.autocast(padded.device.type, torch.bfloat16, enabled=lower):
+                logits = logits_of(self.network(padded))
+        except (RuntimeError, ValueError, AssertionError) as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            raise SegxaiError(
+                f"the network fails on an input of shape {tuple(padded.shape)}: {one_line(error)}; "
+                "if a size must be a multiple of its stride, give a window that is"
+            ) from error
+        if not logits.is_floating_point():
+            raise SegxaiError(
+                f"the network returns labels ({logits.dtype}); segxai needs the logits that they "
+                "were made of: give a network without its argmax"
+            )
+        if self.readout is None and not self.is_coarse:
+            logits = _to_window(logits, padded.shape)
+        return logits.float() if lower else logits
+
+
+def _to_window(
+    logits: Float[Tensor, "*any"], shape: Sequence[int]
+) -> Float[Tensor, "1 class *window"]:
+    """Logits of the input's spatial size: as they are, or interpolated linearly from a coarser one.
+
+    Raises
+    ------
+    SegxaiError
+        If they are neither.
+    """
+    if logits.shape[2:] == tuple(shape)[2:] and logits.shape[0] == 1:
+        return logits
+    if stride_of(logits.shape, shape) is None:
+        raise SegxaiError(
+            f"the network maps {tuple(shape)} to {tuple(logits.shape)}; segxai needs logits (1, "
+            "class, *spatial) of the same spatial size, or of a half to a 32nd of it: wrap the "
+            "network"
+        )
+    return functional.interpolate(logits, size=tuple(shape)[2:], mode=LINEAR[logits.ndim - 2])
+
+
+def _thickness(shape: Sequence[int]) -> int:
+    """How many voxels along the first axis make a slab of (class, *grid)."""
+    return max(SLAB // (shape[0] * math.prod(shape[2:])), 1)
+
+
+def stride_of(logits: Sequence[int], image: Sequence[int]) -> int | None:
+    """How many of the input's voxels a logit stands for along each axis; None if no one number.
+
+    Sizes that do not divide are rounded up or down, as networks do.
+    """
+    if len(logits) != len(image) or logits[0] != 1:
+        return None
+    pairs = list(zip(logits[2:], image[2:], strict=True))
+    strides = (2**power for power in range(LARGEST_STRIDE.bit_length()))
+    return next(
+        (
+            step
+            for step in strides
+            if all(n in (size // step, -(-size // step)) for n, size in pairs)
+        ),
+        None,
+    )

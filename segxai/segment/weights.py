@@ -1,0 +1,191 @@
+"""Checkpoints: tensors in a file, read without running code, and put into a network."""
+
+import hashlib
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+from zipfile import is_zipfile
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segxai.errors import SegxaiError, one_line
+
+Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
+
+DEPTH = 3  # of the wrappings of training scripts, such as {"model": {"state_dict": ...}}
+COUNTER = "num_batches_tracked"  # of batch norm; counts training, and is absent in old files
+
+
+def load_weights(network: nn.Module, path: Path, name: str = "the network") -> nn.Module:
+    """The network with the tensors of a checkpoint in it.
+
+    Parameters
+    ----------
+    path : Path
+        A `.safetensors` file, or a file of `torch.save` that holds tensors, and nothing that runs
+        code on loading. The wrappings of training scripts are taken off: dictionaries such as
+        "state_dict" and "model", prefixes such as "module.".
+    name : str
+        Of the network, for messages.
+
+    Raises
+    ------
+    SegxaiError
+        If the file cannot be read, or does not hold every tensor of the network and no other one.
+    """
+    wanted = network.state_dict()
+    found = _best(read_tensors(path), wanted)
+    problems = "; ".join(_problems(found, wanted))
+    if problems:
+        raise SegxaiError(f"checkpoint {path.name} does not fit {name}: {problems}")
+    network.load_state_dict(found, strict=False)
+    return network
+
+
+def read_tensors(
+    path: Path,
+    safe: Sequence[Safe] = (),
+    remedy: str = "save it by torch.save(network.state_dict(), FILE)",
+) -> Mapping[str, Any]:
+    """What a checkpoint holds, tensors on the CPU: by name, perhaps within other mappings.
+
+    Parameters
+    ----------
+    path
+        A `.safetensors` file, or a file of `torch.save`.
+    safe : sequence of classes and functions
+        What may be called on loading, besides what makes tensors and Python's own numbers and
+        containers; with its name in the file, where that is another one, in a tuple.
+    remedy : str
+        What to do about a file that needs anything else, for the message.
+
+    Raises
+    ------
+    SegxaiError
+        If the file is missing, cannot be read, or holds anything else.
+    """
+    if not path.is_file():
+        raise SegxaiError(f"no checkpoint at {path}; give a .safetensors or a PyTorch file")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        with warnings.catch_warnings():  # of pickles that are no checkpoint, refused below
+            warnings.simplefilter("ignore")
+            content = _load(path, safe)
+    except UnpicklingError as error:
+        raise SegxaiError(
+            f"cannot read the checkpoint {path}: it is no file of tensors alone, and anything else "
+            f"could run code on loading; {remedy}"
+        ) from error
+    # Readers raise what their format's parser raises: zip, JSON, operating system.
+    except Exception as error:
+        raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
+    if not isinstance(content, Mapping):
+        raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
+    return content
+
+
+def _load(path: Path, safe: Sequence[Safe]) -> object:
+    """A mapped file is read where it is needed: an optimizer's state beside the weights is not."""
+    with torch.serialization.safe_globals(list(safe)):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
+
+
+def tensors_sha256(network: nn.Module) -> str:
+    """The SHA-256 of all weights and buffers of a network, with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+            digest.update(raw.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def in_float32(network: nn.Module) -> tuple[str, ...]:
+    """Bring a network's numbers to float32, in place; returns notes on what that changed."""
+    tensors = (*network.parameters(), *network.buffers())
+    kinds = {one.dtype for one in tensors if one.is_floating_point()} - {torch.float32}
+    if not kinds:
+        return ()
+    network.float()
+    names = " and ".join(sorted(str(kind).removeprefix("torch.") for kind in kinds))
+    return (f"the model's weights are {names}: computed in float32",)
+
+
+@contextmanager
+def without_halves(network: nn.Module) -> Iterator[nn.Module]:
+    """The network with its half-precision numbers as float32, without loss; then as it was.
+
+    Warns
+    -----
+    UserWarning
+        If there are any.
+    """
+    halves = [
+        (one, one.dtype)
+        for one in (*network.parameters(), *network.buffers())
+        if one.dtype in (torch.float16, torch.bfloat16)
+    ]
+    if halves:
+        names = " and ".join(sorted({str(kind).removeprefix("torch.") for _, kind in halves}))
+        warnings.warn(f"the model's weights are {names}: computed in float32", stacklevel=4)
+    try:
+        for one, _ in halves:
+            one.data = one.data.float()
+        yield network
+    finally:
+        for one, kind in halves:
+            one.data = one.data.to(kind)
+
+
+def _best(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The mapping within a checkpoint, without a prefix, that names most of the wanted tensors."""
+    candidates = [
+        _without(prefix, part)
+        for part in _parts(content, DEPTH)
+        for prefix in _prefixes(part, wanted)
+    ]
+    return max(candidates, key=lambda found: len(found.keys() & wanted.keys()), default={})
+
+
+def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]]:
+    """Tensors by name, of each mapping in a checkpoint that has some."""
+    tensors = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
+    if tensors:
+        yield tensors
+    if depth:
+        for one in content.values():
+            if isinstance(one, Mapping):
+                yield from _parts(one, depth - 1)
+
+
+def _prefixes(part: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
+    """What may stand before the names of a checkpoint: nothing, or what is before a wanted name."""
+    first = next((name for name in wanted if not name.endswith(COUNTER)), "")
+    return ["", *sorted({name.removesuffix(first) for name in part if name.endswith(f".{first}")})]
+
+
+def _without(prefix: str, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    kept = {name: one for name, one in part.items() if name.startswith(prefix)}
+    return {name.removeprefix(prefix): one for name, one in kept.items()}
+
+
+def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:
+    """What keeps a checkpoint from being that of the network, in words."""
+    missing = [one for one in wanted if one not in found and not one.endswith(COUNTER)]
+    unknown = [one for one in found if one not in wanted and not one.endswith(COUNTER)]
+    if missing:
+        yield f"{len(missing)} of {len(wanted)} tensors are missing, such as {missing[0]!r}"
+    if unknown:
+        yield f"{len(unknown)} are unknown to it, such as {unknown[0]!r}"
+    for name in wanted.keys() & found.keys():
+        shape, expected = tuple(found[name].shape), tuple(wanted[name].shape)
+        if shape != expected:
+            yield f"{name!r} is of shape {shape} and should be {expected}"
+            return

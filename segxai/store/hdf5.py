@@ -1,0 +1,192 @@
+"""Store: results to HDF5 and back, so that whatever is finished stays readable.
+
+Every change is made on a draft (see `segxai.store.atomic_file`): a process that dies at any moment,
+or a full disk, leaves the file as it was after the last instance.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import xarray as xr
+
+from segxai.errors import SegxaiError, one_line
+from segxai.segment.segmentation import Segmentation
+from segxai.store import schema
+from segxai.store.atomic_file import replacing
+from segxai.store.summaries import summaries_dataset
+from segxai.types import Attribution, Case, Instance
+
+ENGINE: Final = "h5netcdf"
+COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
+
+
+def create(
+    path: Path,
+    case: Case,
+    segmentation: Segmentation,
+    instances: list[Instance],
+    provenance: Mapping[str, Any],
+) -> None:
+    """A new result file with everything but the maps. Takes the place of an existing one."""
+    groups = {
+        "/": schema.root_dataset(provenance),
+        "/input": schema.input_dataset(case),
+        "/segmentation": schema.segmentation_dataset(case, segmentation, instances),
+        "/instances": schema.instances_dataset(case, segmentation, instances),
+    }
+    with replacing(path, copy=False) as draft:
+        for group, dataset in groups.items():
+            _write(draft, group, dataset)
+
+
+def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
+    """A group for the maps of one run; an existing one is continued."""
+    with replacing(path) as draft, h5py.File(draft, "a") as file:
+        group = file.require_group(f"attributions/{run}")
+        stored = group.attrs.get("provenance")
+        if stored is not None:
+            provenance = schema.continued(json.loads(stored), provenance)
+        group.attrs["provenance"] = schema.as_json(provenance)
+
+
+def add(path: Path, run: str, attribution: Attribution, instance: Instance, case: Case) -> None:
+    """One more finished map, and the run's summaries with it."""
+    dataset = schema.attribution_dataset(attribution, instance, case)
+    maps = {attribution.label: attribution.values}
+    row = summaries_dataset(maps, case.channels, len(case.grid.shape))
+    with replacing(path) as draft:
+        _write(draft, f"/attributions/{run}/{attribution.label}", dataset)
+        stored = _read_summaries(draft, run)
+        table = row if stored is None else xr.concat([stored, row], "label").sortby("label")
+        with h5py.File(draft, "a") as file:
+            file.pop(f"summaries/{run}", None)
+        _write(draft, f"/summaries/{run}", table)
+
+
+def finished(path: Path, run: str) -> set[int]:
+    """The labels whose maps a run has."""
+    with h5py.File(path, "r") as file:
+        group = file.get(f"attributions/{run}")
+        return set() if group is None else {int(label) for label in group}
+
+
+def instance_labels(path: Path) -> set[int]:
+    """The labels of all instances of a file, explained or not."""
+    with h5py.File(path, "r") as file:
+        return set(file["instances/label"][()].tolist())
+
+
+def runs(path: Path) -> dict[str, dict[str, Any]]:
+    """The runs of a file, by name, with their provenance."""
+    with h5py.File(path, "r") as file:
+        group = file.get("attributions", {})
+        return {name: json.loads(run.attrs["provenance"]) for name, run in group.items()}
+
+
+def read_provenance(path: Path) -> dict[str, Any]:
+    """The provenance of a result file.
+
+    Raises
+    ------
+    SegxaiError
+        If there is no such file, or it is no result of a version that can be read.
+    """
+    _check(path)
+    with h5py.File(path, "r") as file:
+        provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+    return provenance
+
+
+def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
+    """A result file as an xarray DataTree, read lazily; close it, or use it in a `with` block.
+
+    Raises
+    ------
+    SegxaiError
+        If there is no such file, or it is no result of a version that can be read.
+    """
+    _check(Path(path))
+    tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE)
+    return tree
+
+
+def check_writable(path: Path) -> None:
+    """Fail now rather than after hours: the folder must exist and take a file.
+
+    Raises
+    ------
+    SegxaiError
+        If it does not.
+    """
+    if not path.parent.is_dir():
+        raise SegxaiError(f"--out {path}: there is no folder {path.parent}; create it first")
+    if path.is_dir():
+        raise SegxaiError(f"--out {path} is a folder; name a file in it, such as {path / 'out.h5'}")
+    if path.suffix.lower() == ".png":
+        raise SegxaiError(f"--out {path}: that is the name of the picture; end it in .h5")
+    if not os.access(path.parent, os.W_OK):
+        raise SegxaiError(f"--out {path}: the folder {path.parent} cannot be written to")
+
+
+def check_replaceable(path: Path) -> None:
+    """Fail if the file exists and is no result of segxai: it may be somebody's image.
+
+    Raises
+    ------
+    SegxaiError
+        If it is anything else; results of other versions are fine.
+    """
+    if not path.exists():
+        return
+    try:
+        _schema_version(path)
+    except SegxaiError as error:
+        raise SegxaiError(
+            f"{error}; --overwrite replaces results only: delete it yourself, or name another --out"
+        ) from error
+
+
+def _check(path: Path) -> None:
+    version = _schema_version(path)
+    if version != schema.SCHEMA:
+        raise SegxaiError(
+            f"{path} has schema version {version}, this segxai reads {schema.SCHEMA}; "
+            f"{'install a newer segxai' if version > schema.SCHEMA else 'run the command again'}"
+        )
+
+
+def _schema_version(path: Path) -> int:
+    """The schema version of a result file, whatever it is."""
+    if not path.is_file():
+        raise SegxaiError(f"no result file {path}" if not path.exists() else f"{path} is a folder")
+    try:
+        with h5py.File(path, "r") as file:
+            stored = np.ravel(file.attrs.get("schema", ()))  # h5netcdf writes arrays
+    except OSError as error:
+        raise SegxaiError(
+            f"{path} is not a readable HDF5 file ({one_line(error)}); is it a result of segxai?"
+        ) from error
+    if not (stored.size == 1 and np.issubdtype(stored.dtype, np.integer)):
+        raise SegxaiError(f"{path} is HDF5, but not a result of segxai: it has no schema version")
+    return int(stored[0])
+
+
+def _write(path: Path, group: str, dataset: xr.Dataset) -> None:
+    encoding: dict[Any, dict[str, Any]] = {
+        name: dict(COMPRESSION)
+        for name, variable in dataset.data_vars.items()
+        if variable.size > 1 and np.issubdtype(variable.dtype, np.number)
+    }
+    dataset.to_netcdf(path, mode="a", group=group, engine=ENGINE, encoding=encoding)
+
+
+def _read_summaries(path: Path, run: str) -> xr.Dataset | None:
+    with h5py.File(path, "r") as file:
+        if f"summaries/{run}" not in file:
+            return None
+    return xr.load_dataset(path, group=f"summaries/{run}", engine=ENGINE)

@@ -1,0 +1,52 @@
+"""Read the runs of a result: their names, their provenance and their maps, lazily."""
+
+from typing import Any
+
+import xarray as xr
+
+from segxai.errors import SegxaiError, unknown_name
+from segxai.store.schema import group, provenance_of
+
+
+def run_names(tree: xr.DataTree) -> list[str]:
+    """The runs of a result, in the order of their start."""
+    if "attributions" not in tree.children:
+        return []
+    names = tree["attributions"].children
+    return sorted(names, key=lambda name: provenance_of_run(tree, name)["started"])
+
+
+def provenance_of_run(tree: xr.DataTree, run: str) -> dict[str, Any]:
+    """How the maps of a run were made."""
+    return provenance_of(group(tree, f"attributions/{run}"))
+
+
+def find_run(tree: xr.DataTree, name: str | None) -> str:
+    """The run of this name, or the last one.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none.
+    """
+    names = run_names(tree)
+    if not names:
+        raise SegxaiError("the result holds no run yet")
+    if name is not None and name not in names:
+        raise unknown_name("run", name, names)
+    return name or names[-1]
+
+
+def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
+    """The groups of a run's maps, by rising label."""
+    labels = sorted(tree["attributions"][run].children, key=int)
+    return {int(label): group(tree, f"attributions/{run}/{label}") for label in labels}
+
+
+def missing_labels(tree: xr.DataTree, run: str) -> list[int]:
+    """The labels that a run was asked for and has no map of; empty when it is complete."""
+    asked, done = provenance_of_run(tree, run)["instances"], set(maps(tree, run))
+    if 0 in done:  # the whole class: its only map
+        return []
+    wanted = group(tree, "instances")["label"].values.tolist() if asked == "all" else asked
+    return [label for label in wanted if label not in done]

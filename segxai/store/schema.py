@@ -1,0 +1,260 @@
+"""The schema of a result: names, dimensions, units, provenance. Builds xarray, reads no torch.
+
+A result is a tree of groups:
+
+/                       schema version, provenance
+/input                  image(channel, *grid), affine, the user's own grid, a picture of colours
+/segmentation           probability(class, *grid), labels(*grid)
+/instances              one row for each instance
+/attributions/RUN/LABEL map, standard_error(channel, *box), domain(*box); label 0 is a whole class
+/summaries/RUN          peak and trough of each map in each channel
+"""
+
+import json
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from segxai.geometry import Box, Grid
+from segxai.segment.segmentation import Segmentation
+from segxai.types import Attribution, Case, Instance
+
+SCHEMA = 1
+MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that values may depend on."""
+    found = {"python": platform.python_version()}
+    for package in MEASURED_PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def as_json(facts: Mapping[str, Any]) -> str:
+    """Facts as text: one attribute of HDF5 holds what its own types cannot. Takes numpy's, too."""
+    return json.dumps(dict(facts), default=lambda value: value.tolist())
+
+
+def root_dataset(provenance: Mapping[str, Any]) -> xr.Dataset:
+    """The root group: no coordinates, so that children need not align with any."""
+    return xr.Dataset(attrs={"schema": SCHEMA, "provenance": as_json(provenance)})
+
+
+def input_dataset(case: Case) -> xr.Dataset:
+    """The network's input and its place in space."""
+    source = case.source_grid or case.grid
+    picture = {"picture": (("source_y", "source_x", "rgb"), case.picture)}
+    return xr.Dataset(
+        {
+            **(picture if case.picture is not None else {}),
+            "image": (
+                ("channel", *case.grid.axes),
+                case.image.astype(np.float32),
+                {"units": case.input_unit},
+            ),
+            "foreground": (case.grid.axes, case.foreground.astype(np.int8)),
+            "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
+            "source_affine": (("row", "column"), source.affine),
+            "source_shape": (("axis",), np.asarray(source.shape)),
+        },
+        coords={"channel": list(case.channels)},
+        attrs={"case": case.name},
+    )
+
+
+def segmentation_dataset(
+    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+) -> xr.Dataset:
+    """Probabilities of the classes kept, and the labels of the instances (the smaller on top)."""
+    grid = case.domain_grid
+    labels = np.zeros(grid.shape, dtype=np.int32)
+    for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
+        labels[tuple(instance.voxels.T)] = instance.label
+    probability = np.stack([segmentation.probability(index) for index in segmentation.kept])
+    variables: dict[str, Any] = {
+        "probability": (("class", *grid.axes), probability),
+        "labels": (grid.axes, labels),
+        "affine": (("row", "column"), grid.affine, {"long_name": "voxel to mm"}),
+    }
+    if case.reference is not None:
+        variables["reference"] = (grid.axes, case.reference.astype(np.int8))
+    names = [segmentation.classes[index] for index in segmentation.kept]
+    return xr.Dataset(variables, coords={"class": names})
+
+
+def instances_dataset(
+    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+) -> xr.Dataset:
+    """One row for each instance, by label."""
+    grid = case.domain_grid
+    probability = {n: segmentation.probability(n) for n in {one.class_index for one in instances}}
+    voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
+    means = [probability[one.class_index][tuple(one.voxels.T)].mean() for one in instances]
+    return xr.Dataset(
+        {
+            "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),
+            "outcome": ("label", _words(one.outcome for one in instances)),
+            "voxels": ("label", voxels),
+            **_sizes(voxels * grid.voxel_volume_mm3, grid),
+            "mean_probability": ("label", np.array(means, dtype=np.float64)),
+            **_places(instances, grid),
+        },
+        coords={
+            "label": np.array([one.label for one in instances], dtype=np.int64),
+            "axis": list(grid.axes),
+            "side": ["start", "stop"],
+        },
+    )
+
+
+def _sizes(volumes: np.ndarray, grid: Grid) -> dict[str, Any]:
+    """How large the instances are; pictures have no scale, so theirs are areas in pixels."""
+    name, unit = ("volume_mm3", "mm3") if len(grid.shape) == 3 else ("area_px", "px")
+    return {name: ("label", volumes, {"units": unit})}
+
+
+def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
+    """Where the instances lie: centroids in mm (px in pictures), boxes in voxels of the grid."""
+    unit = "mm" if len(grid.shape) == 3 else "px"
+    count, rank = len(instances), len(grid.shape)
+    centroids = [grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
+    boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]
+    middle = np.array(centroids, dtype=np.float64).reshape(count, rank)
+    bounds = np.array(boxes, dtype=np.int64).reshape(count, 2, rank)
+    return {
+        f"centroid_{unit}": (("label", "axis"), middle, {"units": unit}),
+        "bbox": (("label", "side", "axis"), bounds),
+    }
+
+
+def _words(words: Iterable[str]) -> np.ndarray:
+    """Text as HDF5 keeps it, whatever its length; also none at all."""
+    return np.array(list(words), dtype=object)
+
+
+def attribution_dataset(attribution: Attribution, instance: Instance, case: Case) -> xr.Dataset:
+    """A map on its box, with voxel indices of the grid as coordinates."""
+    grid_axes = case.grid.axes
+    has_channels = attribution.values.ndim > len(grid_axes)
+    dims = ("channel", *grid_axes) if has_channels else grid_axes
+    unit = {"units": attribution.unit.replace("input", case.input_unit)}
+    box = attribution.box
+    variables: dict[str, Any] = {
+        "map": (dims, attribution.values.astype(np.float32), unit),
+        **_domain(instance, case, box),
+        "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
+    }
+    if attribution.standard_error is not None:
+        variables["standard_error"] = (dims, attribution.standard_error.astype(np.float32), unit)
+    coords = _voxel_indices(box, grid_axes)
+    if has_channels:
+        coords["channel"] = list(case.channels)
+    if case.domains_on_source:
+        names = [f"source_{axis}" for axis in case.domain_grid.axes]
+        coords |= _voxel_indices(Box.around(instance.voxels), names)
+    return xr.Dataset(
+        variables,
+        coords=coords,
+        attrs={"label": attribution.label, "facts": as_json(attribution.facts)},
+    )
+
+
+def _voxel_indices(box: Box, axes: Iterable[str]) -> dict[str, Any]:
+    """Coordinates of a box, by axis."""
+    pairs = zip(axes, box.start, box.stop, strict=True)
+    return {axis: np.arange(start, stop) for axis, start, stop in pairs}
+
+
+def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:
+    """The domain on the map's box; or on its own, along axes of the source grid."""
+    axes, mask = case.grid.axes, instance.mask(case.domain_grid.shape)
+    if case.domains_on_source:
+        axes, box = tuple(f"source_{axis}" for axis in axes), Box.around(instance.voxels)
+    return {"domain": (axes, mask[box.index].astype(np.int8))}
+
+
+def group(tree: xr.DataTree, path: str) -> xr.Dataset:
+    """One group of a result, lazily."""
+    return tree[path].to_dataset()
+
+
+def grid_of(tree: xr.DataTree) -> Grid:
+    """The network's grid of a result."""
+    stored = group(tree, "input")
+    return Grid(tuple(stored["image"].shape[1:]), stored["affine"].values)
+
+
+def domain_grid_of(tree: xr.DataTree) -> Grid:
+    """The grid of instances and probabilities."""
+    stored = group(tree, "segmentation")
+    if "affine" not in stored:  # of a file from before domains had a grid of their own
+        return grid_of(tree)
+    return Grid(tuple(stored["labels"].shape), stored["affine"].values)
+
+
+def source_grid_of(tree: xr.DataTree) -> Grid:
+    """The grid of the user's own files."""
+    stored = group(tree, "input")
+    return Grid(tuple(stored["source_shape"].values.tolist()), stored["source_affine"].values)
+
+
+def attribution_of(stored: xr.Dataset) -> Attribution:
+    """A stored map as it was computed."""
+    rank = len(stored["affine"]) - 1
+    axes = stored["map"].dims[-rank:]
+    error = stored["standard_error"].values if "standard_error" in stored else None
+    offset = tuple(int(stored[axis].values[0]) for axis in axes)
+    label, unit = int(stored.attrs["label"]), stored["map"].attrs["units"]
+    return Attribution(label, stored["map"].values, offset, error, facts_of(stored), unit)
+
+
+def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
+    """The domain of a stored map, as booleans on the whole of its grid."""
+    domain, mask = stored["domain"], np.zeros(shape, dtype=bool)
+    starts = [int(stored[axis].values[0]) for axis in domain.dims]
+    mask[Box(tuple(starts), domain.shape).index] = domain.values != 0
+    return mask
+
+
+def provenance_of(stored: xr.Dataset) -> dict[str, Any]:
+    """The provenance in the root group of a result, or in the group of one of its runs."""
+    provenance: dict[str, Any] = json.loads(stored.attrs["provenance"])
+    return provenance
+
+
+def facts_of(stored: xr.Dataset) -> dict[str, Any]:
+    """What is known of one map beyond its values."""
+    facts: dict[str, Any] = json.loads(stored.attrs["facts"])
+    return facts
+
+
+def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of a run that goes on, or gets more instances, with a later command.
+
+    All instances that were ever asked for are kept; when and how it went on is added to "resumed".
+    """
+    chosen = (stored["instances"], asked["instances"])
+    united = "all" if "all" in chosen else sorted({*chosen[0], *chosen[1]})
+    again = {name: asked[name] for name in ("started", "device", "engine", "batch")}
+    return {**stored, "instances": united, "resumed": [*stored.get("resumed", ()), again]}
+
+
+def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:
+    """The first difference between two provenances, in words; "" where they agree."""
+    for name in [*stored, *(name for name in asked if name not in stored)]:
+        here, there = stored.get(name), asked.get(name)
+        if isinstance(here, Mapping) and isinstance(there, Mapping):
+            inner = difference(here, there, f"{path}{name} ")
+            if inner:
+                return inner
+        elif here != there:
+            return f"{path}{name} is {here!r} in the file, {there!r} now"
+    return ""

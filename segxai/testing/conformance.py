@@ -1,0 +1,103 @@
+"""The conformance kit: whether an adapter does what the rest of segxai relies on.
+
+Plugin authors call `check_adapter` in their own tests; `segxai check NAME` prints the same list.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from segxai.plugins.adapter import Adapter
+from segxai.testing import geometry, instances, network, record
+from segxai.testing.subject import Subject, in_words, make_subject
+from segxai.types import Case
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One promise of an adapter: what was looked at, whether it holds, and why not.
+
+    The detail of a promise that holds is worth knowing: numbers, or what was left out.
+    """
+
+    what: str
+    holds: bool
+    detail: str = ""
+
+
+def check_adapter(adapter: Adapter, checkpoint: Path | None = None) -> Iterator[CheckResult]:
+    """Look at every promise in turn; yields one finding for each.
+
+    A case or a network that fails to load, or a network that takes no input, ends the list:
+    nothing else can be looked at.
+
+    Parameters
+    ----------
+    checkpoint : Path, optional
+        Weights to load instead of the adapter's own.
+    """
+    try:
+        adapter = adapter.of(checkpoint)
+    except Exception as error:  # somebody else's code: whatever it raises is the finding
+        yield CheckResult("the checkpoint has its adapter", False, in_words(error))
+        return
+    yield _finding("the record makes sense", partial(record.check_record, adapter))
+    case, finding = _embedded_case(adapter)
+    yield finding
+    if not finding.holds:
+        return
+    try:
+        subject = make_subject(adapter, adapter.load_network(checkpoint), case, checkpoint)
+    except Exception as error:  # somebody else's code: whatever it raises is the finding
+        yield CheckResult("the network loads", False, in_words(error))
+        return
+    yield CheckResult("the network loads", True)
+    yield (first := _finding("it takes its input", partial(network.check_input, subject)))
+    if first.holds:
+        for what, check in _checks(subject).items():
+            yield _finding(what, partial(check, subject))
+
+
+def _embedded_case(adapter: Adapter) -> tuple[Case | None, CheckResult]:
+    """The case that comes with the adapter, None if it has none, and what is to be said of it."""
+    what = "the embedded case fits the adapter"
+    if adapter.embedded_case is Adapter.embedded_case:
+        return None, CheckResult(what, True, "skipped, there is none")
+    try:
+        case = adapter.embedded_case()
+    except Exception as error:  # somebody else's code: whatever it raises is the finding
+        return None, CheckResult(what, False, in_words(error))
+    return case, _finding(what, partial(record.check_case, adapter, case))
+
+
+def _finding(what: str, check: Callable[[], str]) -> CheckResult:
+    """A check returns what is worth knowing; what it raises is wrong."""
+    try:
+        return CheckResult(what, True, check())
+    except Exception as error:  # somebody else's code: whatever it raises is the finding
+        return CheckResult(what, False, in_words(error))
+
+
+def _checks(subject: Subject) -> dict[str, Callable[[Subject], str]]:
+    """The checks of an adapter of this kind, and how each is looked at."""
+    detections = subject.detections
+    checks: dict[str, Callable[[Subject], str]] = {
+        "the same weights whenever it is loaded": network.check_weights,
+        "one finite logit for each class and voxel": network.check_logits,
+        "logits, not probabilities": network.check_unnormalised,
+        "the same twice in evaluation mode": network.check_repeatable,
+        "gradients reach every channel": network.check_gradients,
+        "the network is left as it came": network.check_left_alone,
+        "the default layer exists": network.check_layer,
+        "windows add up to the prediction": geometry.check_windows,
+        "places in mm survive loading": geometry.check_places,
+    }
+    if subject.adapter.mirror_axes:
+        checks["images can be mirrored"] = instances.check_mirrors
+    if detections is None:
+        checks["the embedded case shows instances"] = instances.check_instances
+    else:
+        look = partial(instances.check_detections, found=detections)
+        checks["detections are in their places, and frozen"] = look
+    return {**checks, "rows can be computed": network.check_rows}

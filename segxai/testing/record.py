@@ -1,0 +1,76 @@
+"""Promises of the record: names and numbers that make sense, and a case that fits them."""
+
+from dataclasses import fields
+
+import numpy as np
+
+from segxai.errors import unknown_name
+from segxai.plugins.adapter import Adapter
+from segxai.run.options import Request
+from segxai.testing.subject import CheckFailedError
+from segxai.types import Case
+
+
+def check_record(adapter: Adapter) -> str:
+    """Nothing to be said of a record that makes sense."""
+    adapter.criteria()
+    for what in ("channels", "classes", "files"):
+        names = getattr(adapter, what)
+        if not names or len(set(names)) < len(names):
+            raise CheckFailedError(f"{what} must be distinct names, found {names}")
+    if adapter.activation not in ("softmax", "sigmoid"):
+        raise unknown_name("activation", adapter.activation, ("softmax", "sigmoid"))
+    if adapter.divisor < 1:
+        raise CheckFailedError(f"divisor {adapter.divisor}: give 1 or more")
+    if adapter.window is not None:
+        adapter.layout(adapter.window)
+    _check_request(adapter)
+    return ""
+
+
+def _check_request(adapter: Adapter) -> None:
+    """What a run on the embedded case asks for can be asked for."""
+    known = [one.name for one in fields(Request)]
+    for name in adapter.embedded_request:
+        if name not in known:
+            raise unknown_name("field of embedded_request", name, known)
+    Request(**adapter.embedded_request)
+
+
+def check_case(adapter: Adapter, case: Case) -> str:
+    """Nothing to be said of a case that fits."""
+    _check_image(adapter, case)
+    _check_grids(case)
+    adapter.layout(case.grid.shape)
+    return ""
+
+
+def _check_image(adapter: Adapter, case: Case) -> None:
+    channels = len(adapter.channels)
+    if case.image.shape != (channels, *case.grid.shape):
+        raise CheckFailedError(
+            f"image {case.image.shape}, {channels} channels, grid {case.grid.shape}"
+        )
+    if case.channels != adapter.channels:
+        raise CheckFailedError(f"channels {case.channels}, the adapter's are {adapter.channels}")
+    if case.image.dtype != np.float32:
+        raise CheckFailedError(f"the image is {case.image.dtype}, not float32")
+    if not np.isfinite(case.image).all():
+        raise CheckFailedError("the image has NaN or infinite values")
+    if case.foreground.shape != case.grid.shape or not case.foreground.any():
+        raise CheckFailedError("the foreground is empty or has another shape than the grid")
+
+
+def _check_grids(case: Case) -> None:
+    for name, grid in {"grid": case.grid, "source_grid": case.source_grid or case.grid}.items():
+        rank = len(grid.shape)
+        if grid.affine.shape != (rank + 1, rank + 1) or grid.voxel_volume_mm3 <= 0:
+            raise CheckFailedError(
+                f"an affine of shape {grid.affine.shape} for {rank} axes of the {name}, or a "
+                "singular one"
+            )
+    if case.domains_on_source and case.source_grid is None:
+        raise CheckFailedError("domains lie on the source_grid, and there is none")
+    wanted = case.domain_grid.shape
+    if case.reference is not None and case.reference.shape != wanted:
+        raise CheckFailedError(f"a reference of {case.reference.shape} for instances on {wanted}")

@@ -1,0 +1,70 @@
+"""Wording: numbers and facts as a person reads them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+
+def format_shape(shape: Iterable[int]) -> str:
+    """A shape for a message: "182 x 218 x 182"."""
+    return " x ".join(str(size) for size in shape)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a person: "42 s", "7 min", "3.5 h"."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def size(count: float) -> str:
+    """Bytes for a person: "1.5 GB"."""
+    steps = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
+    unit, name = next((step for step in steps if count >= step[0]), (1e3, "kB"))
+    return f"{count / unit:.{0 if count / unit >= 10 else 1}f} {name}"
+
+
+def volume(volume_mm3: float) -> str:
+    """A volume in mm3, to a tenth up to 1000: "93.0", "38608"."""
+    return f"{volume_mm3:.{1 if volume_mm3 < 1000 else 0}f}"
+
+
+def probability(value: float) -> str:
+    """A probability to two decimals: "0.87"."""
+    return f"{value:.2f}"
+
+
+def significant(value: float) -> str:
+    """A number to three significant digits: "0.120", "12.3", "1234", "1.2e-06"."""
+    if value == 0:
+        return "0"
+    return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Nested facts as lines "name: value"; what is nested deeper is indented."""
+    for name, value in facts.items():
+        words = name.replace("_", " ")
+        if _is_flat(value):
+            yield f"{words}: {_inline(value)}"
+            continue
+        yield f"{words}:"
+        inner = fact_lines(value) if isinstance(value, Mapping) else map(_inline, value)
+        yield from (f"  {line}" for line in inner)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether a value fits on a line: it holds no mapping, or is one that holds plain values."""
+    if isinstance(value, Mapping):
+        return not any(isinstance(one, Mapping | list) for one in value.values())
+    return not (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        pairs = (f"{name.replace('_', ' ')} {_inline(one)}" for name, one in value.items())
+        return ", ".join(pairs) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(_inline, value)) or "none"
+    if value is None:
+        return "none"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

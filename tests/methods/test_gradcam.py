@@ -1,0 +1,180 @@
+"""Grad-CAM++: the formulas of the paper, voxel by voxel, and the care at its denominator."""
+
+import pytest
+import torch
+from torch import nn
+
+from segxai.errors import SegxaiError
+from segxai.methods.gradcam import (
+    InstanceGradCamPlusPlus,
+    class_grad_cam,
+    grad_cam,
+    grad_cam_weights,
+)
+from segxai.methods.layers import default_layer, find_layer
+from segxai.methods.method import Settings
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import sliding_window, whole_image
+from segxai.types import Instance
+from tests import literal
+from tests.networks import block, image_of, net2d, small_unet
+
+TOLERANCE = 1e-5
+
+# Random networks have activations that sum below 0; the warning has a test of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:Grad-CAM")
+
+
+def layer_and_gradient(model, layer, image, instance):
+    """Activations of a layer, and the gradient of the summed logits there, by plain autograd."""
+    kept = []
+    hook = layer.register_forward_hook(lambda _, __, output: kept.append(output))
+    logits = model(image)
+    hook.remove()
+    total = logits[0, instance.class_index][tuple(instance.voxels.T)].sum()
+    return kept[0].detach()[0], torch.autograd.grad(total, kept[0])[0][0]
+
+
+@pytest.mark.parametrize("localised", [True, False])
+@pytest.mark.parametrize("network", ["2d", "3d"])
+def test_heat_maps_follow_the_formulas_voxel_by_voxel(network, localised):
+    model, shape, name = {
+        "2d": (net2d(), (3, 12, 10), "first"),
+        "3d": (small_unet(), (2, 8, 8, 8), "model.2.conv"),
+    }[network]
+    image, instance = (
+        image_of(shape),
+        block(shape[1:], (3,) * (len(shape) - 1), (2,) * (len(shape) - 1)),
+    )
+    layer = find_layer(model, name)
+    activations, gradients = layer_and_gradient(model, layer, image, instance)
+    wanted = literal.grad_cam(activations, gradients, localised=localised)
+    assert wanted.max() > 0
+    method = InstanceGradCamPlusPlus(model, layer, localised=localised)
+    found = method.attribute(image, instance=instance)[0, 0]
+    assert literal.worst(found, wanted) < TOLERANCE
+
+
+def test_a_coarse_layer_is_resampled_linearly_to_the_grid():
+    model, image = net2d(), image_of((3, 12, 10))
+    instance = block((12, 10), (4, 4), (3, 3))
+    activations, gradients = layer_and_gradient(model, model.down, image, instance)
+    heat = literal.grad_cam(activations, gradients, localised=True)
+    wanted = nn.functional.interpolate(
+        torch.from_numpy(heat)[None, None], size=(12, 10), mode="bilinear"
+    )
+    found = InstanceGradCamPlusPlus(model, model.down).attribute(image, instance=instance)
+    assert literal.worst(found.double(), wanted) < TOLERANCE
+
+
+def test_windows_are_explained_alone_and_blended_by_their_shares():
+    model, shape = net2d(), (24, 16)
+    layout = sliding_window(shape, (16, 16), 0.5)
+    image, instance = image_of((3, *shape)), block(shape, (9, 5), (4, 4))
+    wanted = torch.zeros(shape)
+    assert len(layout.windows) == 2
+    for window in layout.windows:
+        crop, inner = image[window.index], instance.seen_from(window)
+        kept = []
+        hook = model.first.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))
+        logits = model(crop)[0, 1]
+        hook.remove()
+        inside = [tuple(v) for v in inner.voxels if (v >= 0).all() and (v < 16).all()]
+        total = sum(logits[v] * layout.share(window)[v] for v in inside)
+        (gradients,) = torch.autograd.grad(total, kept[0])
+        heat = literal.grad_cam(kept[0].detach()[0], gradients[0], localised=True)
+        wanted[window.index] += torch.from_numpy(heat).float() * layout.share(window)
+    method = InstanceGradCamPlusPlus(Predictor(model, layout), model.first)
+    found = method.attribute(image, instance=instance)[0, 0]
+    assert literal.worst(found, wanted) < TOLERANCE
+
+
+def test_the_weights_have_a_closed_form_for_positive_gradients():
+    activations = torch.tensor([[[1.0, 2.0, 3.0]]])
+    gradients = torch.tensor([[[0.5, -1.0, 0.25]]])
+    alpha = grad_cam_weights(activations, gradients).alpha
+    assert torch.allclose(alpha, torch.tensor([[[1 / (2 + 6 * 0.5), 0.0, 1 / (2 + 6 * 0.25)]]]))
+
+
+def test_a_denominator_at_zero_gives_zero_and_a_negative_one_is_kept_and_counted():
+    activations = torch.tensor([[[-1.0, -1.0]]])  # sum -2
+    gradients = torch.tensor([[[1.0, 3.0]]])  # denominators 0 and -4
+    weights = grad_cam_weights(activations, gradients)
+    assert torch.allclose(weights.alpha, torch.tensor([[[0.0, -0.25]]]))
+    assert weights.suspect == 1.0
+
+
+def test_many_denominators_below_zero_are_warned_of():
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Conv2d(3, 2, 1))
+    with torch.no_grad():
+        model[0].weight.fill_(-5)
+        model[1].weight.fill_(1)
+    image, instance = torch.ones(1, 1, 6, 6), block((6, 6), (2, 2), (2, 2))
+    method = InstanceGradCamPlusPlus(model, model[0])
+    with pytest.warns(UserWarning, match="have a denominator of 0 or below"):
+        method.attribute(image, instance=instance)
+    assert method.suspect[0] > 0.01
+
+
+def test_the_instance_level_leaves_other_instances_alone():
+    """Two equal discs: the instance's map is on its own disc, the class's on both."""
+    model = literal.seeded(
+        nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    )
+    image = torch.zeros(1, 1, 20, 30)
+    image[..., 8:12, 5:9] = image[..., 8:12, 20:24] = 2.0
+    settings = Settings(layer="0")
+    predictor = Predictor(model, whole_image((20, 30)))
+    one = grad_cam(predictor, image, block((20, 30), (8, 5), (4, 4)), settings).on_grid((20, 30))
+    both = block((20, 30), (8, 5), (4, 4)).mask((20, 30)) | block((20, 30), (8, 20), (4, 4)).mask(
+        (20, 30)
+    )
+    whole = class_grad_cam(predictor, image, Instance.from_mask(both, label=0), settings).on_grid(
+        (20, 30)
+    )
+    assert one[8:12, 5:9].max() > 0
+    assert one[8:12, 20:24].max() == 0
+    assert whole[8:12, 20:24].max() > 0
+
+
+def test_the_default_layer_is_the_last_wide_convolution_to_run():
+    model = net2d()
+    assert default_layer(model, image_of((3, 12, 10))) == "up"
+    assert not any(module._forward_hooks for module in model.modules())
+    settings = Settings()
+    instance = block((12, 10), (4, 4), (2, 2))
+    found = grad_cam(
+        Predictor(model, whole_image((12, 10))), image_of((3, 12, 10)), instance, settings
+    )
+    assert found.facts["layer"] == "up"
+    assert found.values.ndim == 2
+
+
+def test_a_network_of_more_classes_than_features_has_a_default_layer():
+    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Conv2d(6, 9, 1)
+    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "2"
+
+
+def test_a_wide_layer_is_preferred_to_a_later_narrow_one():
+    layers = nn.Conv2d(1, 9, 3), nn.ReLU(), nn.Conv2d(9, 2, 1), nn.Conv2d(2, 3, 1)
+    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "0"
+
+
+def test_a_network_without_feature_maps_has_no_default_layer():
+    with pytest.raises(SegxaiError, match="name a layer"):
+        default_layer(nn.Conv2d(1, 2, 1), image_of((1, 4, 4)))
+
+
+def test_a_misspelt_layer_names_the_nearest():
+    with pytest.raises(SegxaiError, match="unknown layer 'frist'.*did you mean 'first'"):
+        find_layer(net2d(), "frist")
+
+
+def test_hooks_are_gone_after_success_and_after_failure():
+    model = net2d()
+    method = InstanceGradCamPlusPlus(model, model.first)
+    instance = block((12, 10), (4, 4), (2, 2))
+    method.attribute(image_of((3, 12, 10)), instance=instance)
+    with pytest.raises(SegxaiError, match="fails on an input"):
+        method.attribute(image_of((2, 12, 10)), instance=instance)
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())

@@ -1,0 +1,176 @@
+"""InstanceGradient: a Captum attribution that equals the literal loop and touches nothing."""
+
+import numpy as np
+import pytest
+import torch
+from captum.attr import GradientAttribution, GuidedBackprop, IntegratedGradients, NoiseTunnel
+from torch import nn
+
+import segxai
+from segxai.errors import SegxaiError
+from segxai.methods.gradient import InstanceGradient, gradient
+from segxai.methods.method import Settings
+from segxai.plugins.registry import load_aggregator
+from segxai.rows.scores import InstanceScore
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import sliding_window, whole_image
+from tests import literal
+from tests.networks import block, image_of, net2d, paper_unet, small_unet
+
+TOLERANCE = 1e-5
+
+CASES = {
+    "paper": (paper_unet, (2, 32, 32, 32), (16, 12, 15), (3, 2, 2)),
+    "2d": (net2d, (3, 24, 20), (9, 8), (4, 3)),
+}
+
+
+@pytest.fixture(params=CASES, scope="module")
+def setting(request):
+    network, shape, start, size = CASES[request.param]
+    model = network()
+    image, instance = image_of(shape), block(shape[1:], start, size)
+    return model, image, instance, literal.rows(model, image, instance.voxels)
+
+
+def test_mean_equals_the_literal_loop(setting):
+    model, image, instance, rows = setting
+    found = InstanceGradient(model, "mean").attribute(image, instance=instance)
+    assert literal.worst(found[0], literal.mean(rows)) < TOLERANCE
+
+
+@pytest.mark.parametrize("options", [{"engine": "dense"}, {"batch": 7}, {"batch": 1}])
+def test_signed_max_equals_the_literal_loop_but_for_ties(setting, options):
+    model, image, instance, rows = setting
+    found = InstanceGradient(model, **options).attribute(image, instance=instance)[0]
+    wanted, free = literal.signed_max(rows), literal.ties(rows)
+    assert free.float().mean() < 0.001
+    assert literal.worst(found * ~free, wanted * ~free) < TOLERANCE
+    assert literal.worst(found.abs(), wanted.abs()) < TOLERANCE
+
+
+def test_it_is_a_gradient_attribution_for_batches_and_tuples(setting):
+    model, image, instance, _ = setting
+    method = InstanceGradient(model, "mean")
+    assert isinstance(method, GradientAttribution)
+    other = image_of(tuple(image.shape[1:]), seed=5)
+    one, two = (method.attribute(x, instance=instance) for x in (image, other))
+    both = method.attribute(torch.cat([image, other]), instance=instance)
+    assert torch.equal(both, torch.cat([one, two]))
+    parts = method.attribute((image[:, :1], image[:, 1:]), instance=instance)
+    assert torch.equal(torch.cat(parts, dim=1), one)
+
+
+def test_a_bare_mask_is_an_instance_of_class_1(setting):
+    model, image, instance, _ = setting
+    method = InstanceGradient(model, "mean")
+    mask, wanted = instance.mask(tuple(image.shape[2:])), method.attribute(image, instance)
+    for bare in (mask, torch.from_numpy(mask)):
+        assert torch.equal(method.attribute(image, instance=bare), wanted)
+        assert torch.equal(InstanceScore(model, bare)(image), InstanceScore(model, instance)(image))
+    with pytest.raises(ValueError, match="a boolean mask with a voxel in it, not int64"):
+        method.attribute(image, instance=mask.astype(int))
+    with pytest.raises(ValueError, match="with 0 non-zero values"):
+        method.attribute(image, instance=mask & False)
+
+
+def test_only_the_windows_that_cover_the_instance_are_computed():
+    shape, runs = (40, 36), []
+    network = net2d()
+    network.register_forward_hook(lambda *_: runs.append(1))
+    predictor = Predictor(network, sliding_window(shape, (16, 16)))
+    instance = block(shape, (1, 1), (2, 2))
+    InstanceGradient(predictor, "mean").attribute(image_of((3, *shape)), instance=instance)
+    assert len(predictor.layout.windows) == 9
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("aggregator", ["mean", "signed_max"])
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_model_is_left_as_it_came(aggregator, fails):
+    model = net2d().train()
+    model.norm.eval()
+    model.last.weight.requires_grad_(False)
+    modes = [module.training for module in model.modules()]
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    generator = torch.get_rng_state()
+    # An index beyond the classes fails in the middle of the work, after the forward pass.
+    instance = block((24, 20), (9, 8), (2, 2), class_index=7 if fails else 1)
+    method = InstanceGradient(model, aggregator)
+    if fails:
+        with pytest.raises(SegxaiError, match="no class 7"):
+            method.attribute(image_of((3, 24, 20)), instance=instance)
+    else:
+        method.attribute(image_of((3, 24, 20)), instance=instance)
+    assert [module.training for module in model.modules()] == modes
+    assert [n for n, p in model.named_parameters() if not p.requires_grad] == ["last.weight"]
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert not any(m._forward_hooks or m._backward_hooks for m in model.modules())
+
+
+def test_ticks_add_up_to_the_whole():
+    done = []
+    instance = block((24, 20), (9, 8), (3, 3))
+    for aggregator in ("mean", "signed_max"):
+        InstanceGradient(net2d(), aggregator, batch=4, tick=done.append).attribute(
+            image_of((3, 24, 20)), instance=instance
+        )
+        assert sum(done) == pytest.approx(1)
+        done.clear()
+
+
+def test_the_method_crops_to_the_support_of_the_map():
+    model, shape = small_unet(), (32, 32, 32)
+    image, instance = image_of((2, *shape)), block(shape, (16, 16, 16), (2, 2, 2), label=3)
+    settings = Settings(aggregator=load_aggregator("signed_max"))
+    found = gradient(Predictor(model, whole_image(shape)), image, instance, settings)
+    wanted = InstanceGradient(model).attribute(image, instance=instance)[0].numpy()
+    assert found.label == 3
+    assert found.facts == {"rows": 8, "samples": 1, "engine": "windowed"}
+    assert found.values.size < wanted.size
+    np.testing.assert_array_equal(found.on_grid(shape), wanted)
+
+
+def test_any_captum_attribution_can_be_pointed_at_an_instance(setting):
+    model, image, instance, _ = setting
+    score = InstanceScore(model, instance)
+    with torch.no_grad():
+        logits = model(image)[0, 1][tuple(instance.voxels.T)]
+        assert torch.allclose(score(image), logits.mean()[None])
+        clean, blank = score(image), score(torch.zeros_like(image))
+    path = IntegratedGradients(score)
+    found, delta = path.attribute(image, n_steps=200, return_convergence_delta=True)
+    assert abs(delta.item()) < 0.02 * abs((clean - blank).item())
+    assert found.shape == image.shape
+
+
+def test_a_noise_tunnel_of_captum_takes_it(setting):
+    model, image, instance, _ = setting
+    tunnel = NoiseTunnel(InstanceGradient(model, "mean"))
+    parts = (image[:, :1], image[:, 1:])
+    found = tunnel.attribute(
+        parts, nt_samples=2, nt_samples_batch_size=1, stdevs=(0.1, 0.2), instance=instance
+    )
+    assert [one.shape for one in found] == [one.shape for one in parts]
+
+
+class Rectified(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks", "ignore:Input Tensor 0 did not")
+def test_guided_backpropagation_is_captums_where_there_are_relus():
+    model = literal.seeded(Rectified())
+    image, instance = image_of((1, 8, 8)), block((8, 8), (3, 3), (2, 2))
+    ours = segxai.GuidedBackprop(InstanceScore(model, instance)).attribute(image)
+    theirs = GuidedBackprop(InstanceScore(model, instance)).attribute(image)
+    assert torch.equal(ours, theirs)
+    assert not torch.equal(ours, InstanceGradient(model, "mean").attribute(image, instance))
+
+
+def test_guided_backpropagation_warns_where_it_guides_nothing():
+    with pytest.warns(UserWarning, match=r"no nn\.ReLU"):
+        segxai.GuidedBackprop(InstanceScore(net2d(), block((8, 8), (3, 3), (2, 2))))

@@ -1,0 +1,337 @@
+"""The lesion plugin on made-up brains: any orientation, masks by label, checkpoints of others."""
+
+import shutil
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from segxai_ms_lesion import adapter, network
+from segxai_ms_lesion.preprocessing import normalise
+
+from segxai.errors import SegxaiError
+from segxai.load.resampling import resample
+from segxai.plugins.registry import load_adapter
+from segxai.store.hdf5 import open_result, read_provenance, runs
+from tests.commandline import segxai, write_nifti
+
+SHAPE = (26, 30, 24)
+RAS = np.array([[1, 0, 0, -12], [0, 1, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]], dtype=float)
+
+
+def brains():
+    """FLAIR and MPRAGE of a ball of brain with two lesions, and the labels of these."""
+    voxels = np.moveaxis(np.indices(SHAPE), 0, -1)
+    brain = np.linalg.norm(voxels - (13, 15, 12), axis=-1) < 11
+    generator = np.random.default_rng(0)
+    flair = 100 + generator.normal(0, 5, SHAPE)
+    mprage = 200 + generator.normal(0, 8, SHAPE)
+    labels = np.zeros(SHAPE, dtype=np.int16)
+    labels[8:11, 13:16, 11:14], labels[15:19, 12:16, 10:13] = 4, 9
+    flair[labels > 0] += 60
+    mprage[labels > 0] -= 80
+    return (flair * brain).astype(np.float32), (mprage * brain).astype(np.float32), labels
+
+
+def stored_as(codes, data, name, affine=RAS):
+    """A file with the same voxels in another order."""
+    start = nib.io_orientation(affine)
+    end = nib.orientations.axcodes2ornt(codes)
+    image = nib.Nifti1Image(data, affine)
+    nib.save(image.as_reoriented(nib.orientations.ornt_transform(start, end)), name)
+    return Path(name)
+
+
+@pytest.fixture
+def files(folder):
+    flair, mprage, labels = brains()
+    write_nifti("labels.nii.gz", labels, RAS)
+    return {
+        "flair": write_nifti(Path("flair.nii.gz"), flair, RAS),
+        "mprage": write_nifti(Path("t1.nii.gz"), mprage, RAS),
+    }
+
+
+# ---------------------------------------------------------------------------------------- the case
+
+
+def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
+    case = adapter.load_case(files, None)
+    expected = np.stack([normalise(image) for image in brains()[:2]])
+    np.testing.assert_array_equal(case.image, expected)
+    np.testing.assert_array_equal(case.grid.affine, RAS)
+    np.testing.assert_array_equal(case.foreground, brains()[0] != 0)
+    assert (case.name, case.channels, case.notes) == ("flair", ("flair", "mprage"), ())
+    assert [(one.role, one.name) for one in case.sources] == [
+        ("flair", "flair.nii.gz"),
+        ("mprage", "t1.nii.gz"),
+    ]
+    assert case.input_unit == "standard deviation"
+    assert case.image.dtype == np.float32
+
+
+@pytest.mark.parametrize("codes", ["LPI", "SRA", "PIR"])
+def test_the_orientation_of_the_files_does_not_matter(files, codes):
+    expected = adapter.load_case(files, Path("labels.nii.gz"))
+    flair, mprage, labels = brains()
+    turned = {
+        "flair": stored_as(codes, flair, "f.nii"),
+        "mprage": stored_as(codes, mprage, "m.nii"),
+    }
+    mask = stored_as(codes, labels, "l.nii")
+    case = adapter.load_case(turned, mask)
+    np.testing.assert_array_equal(case.image, expected.image)
+    np.testing.assert_array_equal(case.reference, expected.reference)
+    np.testing.assert_array_equal(case.reference, labels > 0)
+    np.testing.assert_allclose(case.grid.affine, RAS, atol=1e-9)
+    assert nib.aff2axcodes(case.source_grid.affine) == tuple(codes)
+    assert case.notes == (
+        f"reoriented {codes} -> RAS for the network; exported on the input's grid",
+    )
+    np.testing.assert_array_equal(adapter.load_mask(mask, case), labels)
+
+
+def test_other_voxels_are_brought_to_1_mm(files):
+    flair, mprage, labels = brains()
+    affine = RAS @ np.diag([0.8, 1.3, 2, 1])
+    for name, data in (("flair", flair), ("t1", mprage), ("labels", labels)):
+        write_nifti(f"{name}.nii.gz", data, affine)
+    case = adapter.load_case(files, Path("labels.nii.gz"))
+    assert case.grid.spacing == pytest.approx((1, 1, 1))
+    assert case.grid.shape == (21, 39, 48)
+    np.testing.assert_allclose(case.source_grid.affine, affine, atol=1e-6)
+    source = case.source_grid  # the file's, rounded to float32
+    moved = resample(flair, source, case.grid, order=1)
+    np.testing.assert_allclose(case.image[0], normalise(moved), atol=1e-5)
+    np.testing.assert_array_equal(
+        adapter.load_mask(Path("labels.nii.gz"), case),
+        resample(labels.astype(np.int32), source, case.grid, order=0),
+    )
+    (note,) = case.notes
+    assert "resampled 0.8 x 1.3 x 2 mm -> 1 mm (linear)" in note
+
+
+def test_files_on_different_grids_are_refused(files):
+    write_nifti("t1.nii.gz", brains()[1], RAS + 0.5 * np.eye(4, k=3))
+    with pytest.raises(SegxaiError, match=r"mprage file t1.nii.gz .* lies up to 0.5 mm away"):
+        adapter.load_case(files, None)
+
+
+def test_a_mask_on_another_grid_is_refused(files):
+    case = adapter.load_case(files, None)
+    write_nifti("labels.nii.gz", brains()[2][:, :, :-1], RAS)
+    with pytest.raises(SegxaiError, match=r"instances labels.nii.gz is 26 x 30 x 23 .* share a gr"):
+        adapter.load_mask(Path("labels.nii.gz"), case)
+    with pytest.raises(SegxaiError, match=r"reference labels.nii.gz is 26 x 30 x 23 .* share a gr"):
+        adapter.load_case(files, Path("labels.nii.gz"))
+
+
+def test_a_label_that_the_networks_grid_is_too_coarse_for_is_refused(files):
+    flair, mprage, labels = brains()
+    fine = RAS @ np.diag([0.3, 0.3, 0.3, 1])
+    labels[...] = 0
+    labels[2:20, 2:20, 2:20], labels[22, 22, 22] = 1, 5
+    for name, data in (("flair", flair), ("t1", mprage), ("labels", labels)):
+        write_nifti(f"{name}.nii.gz", data, fine)
+    case = adapter.load_case(files, None)
+    words = "labels.nii.gz: label 5 is too small to survive on the network's grid of 1x1x1 mm"
+    with pytest.raises(SegxaiError, match=words):
+        adapter.load_mask(Path("labels.nii.gz"), case)
+
+
+def test_the_embedded_case_has_no_warnings():
+    case = load_adapter("ms_lesion").embedded_case()
+    assert case.name == "embedded"
+    assert case.warnings == ()
+    assert case.reference.any()
+    assert not case.notes
+
+
+# -------------------------------------------------------------------------------------- checkpoints
+
+
+def image_of(size=32):
+    return torch.randn(1, 2, *(size,) * 3, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(widths):
+    torch.manual_seed(0)
+    return network.unet(widths).eval()
+
+
+def logits(model, size=32):
+    with torch.no_grad():
+        return model(image_of(size))
+
+
+WRAPPINGS = {
+    "bare": lambda state: state,
+    "state_dict": lambda state: {"epoch": 3, "state_dict": state},
+    "model_state_dict": lambda state: {"model_state_dict": state, "optimizer": {"lr": 0.1}},
+    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
+    "Lightning": lambda state: {
+        "state_dict": {f"model.{name}": value for name, value in state.items()}
+        | {"loss.weight": torch.ones(2)},
+        "hyper_parameters": {"widths": [4, 8, 16]},
+    },
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
+def test_the_wrappings_of_training_scripts_are_taken_off(folder, wrap):
+    model = seeded((4, 8, 16))
+    torch.save(wrap(model.state_dict()), "w.pt")
+    torch.testing.assert_close(
+        logits(network.load_unet(Path("w.pt"))), logits(model), rtol=0, atol=0
+    )
+
+
+@pytest.mark.parametrize("widths", [(4, 8), (4, 8, 16), (8, 8, 12, 20), (2, 4, 8, 16, 32)])
+@pytest.mark.parametrize("ending", ["pt", "safetensors"])
+def test_widths_and_depth_are_those_of_the_checkpoint(folder, widths, ending):
+    model, path = seeded(widths), Path(f"w.{ending}")
+    if ending == "pt":
+        torch.save(model.state_dict(), path)
+    else:
+        save_file(model.state_dict(), path)
+    loaded = network.load_unet(path)
+    assert not loaded.training
+    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
+
+
+def test_the_papers_network_loads(folder):
+    model = seeded((32, 64, 128, 256, 512))
+    torch.save({"state_dict": model.state_dict()}, "w.pt")
+    loaded = network.load_unet(Path("w.pt"))
+    assert loaded.state_dict().keys() == model.state_dict().keys()
+    assert load_adapter("ms_lesion").layer in dict(loaded.named_modules())
+
+
+def other(**changes):
+    from monai.networks.nets.unet import UNet
+
+    options = {
+        "spatial_dims": 3,
+        "in_channels": 2,
+        "out_channels": 2,
+        "channels": (4, 8, 16),
+        "strides": (2, 2),
+        "num_res_units": 0,
+        "norm": "batch",
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return UNet(**options | changes)
+
+
+MISFITS = {
+    "residual units": (other(num_res_units=2), "'model.0.conv.weight' is absent"),
+    "instance norm": (other(norm="instance"), "'model.0.adn.N.bias' is absent"),
+    "one channel": (other(in_channels=1), "'model.0.conv.weight' is (4, 1, 3, 3, 3)"),
+    "three classes": (other(out_channels=3), "'model.2.conv.bias' is (3,) and should be (2,)"),
+    "wider kernels": (other(kernel_size=5), "'model.0.conv.weight' is (4, 2, 5, 5, 5)"),
+    "two axes": (other(spatial_dims=2), "'model.0.conv.weight' is (4, 2, 3, 3) and should have 5"),
+    "no U-Net": (torch.nn.Linear(2, 2), "'model.0.conv.weight' is absent"),
+}
+
+
+@pytest.mark.parametrize(("model", "words"), MISFITS.values(), ids=MISFITS)
+def test_another_architecture_is_refused_with_the_first_tensor_that_differs(folder, model, words):
+    torch.save(model.state_dict(), "w.pt")
+    with pytest.raises(SegxaiError, match=r"^w.pt does not fit the lesion network: ") as caught:
+        network.load_unet(Path("w.pt"))
+    assert words in str(caught.value)
+    assert "3D UNet of MONAI with 2 channels, 2 classes, strides of 2" in str(caught.value)
+
+
+def test_a_half_checkpoint_is_refused(folder):
+    state = seeded((4, 8, 16)).state_dict()
+    torch.save({name: value for name, value in state.items() if "submodule" not in name}, "w.pt")
+    with pytest.raises(SegxaiError, match=r"'model.1.submodule.conv.weight' is absent"):
+        network.load_unet(Path("w.pt"))
+
+
+# --------------------------------------------------------------------------------- the command line
+
+QUICK = ("--method", "gradient", "--aggregator", "mean", "--checkpoint", "tiny.pt")
+PAIR = ("run", "--plugin", "ms_lesion", "mprage=t1.nii.gz", "flair=flair.nii.gz", *QUICK)
+
+
+@pytest.fixture
+def tiny(files, monkeypatch):
+    """A pair in another orientation and voxel size, and a checkpoint that is fast."""
+    monkeypatch.setattr(
+        "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
+    )
+    torch.save({"state_dict": seeded((2, 4, 4)).state_dict()}, "tiny.pt")
+    affine = RAS @ np.diag([-1, 1.25, -1.5, 1])
+    for name, data in zip(("flair", "t1", "labels"), brains(), strict=True):
+        write_nifti(f"{name}.nii.gz", data, affine)
+    return affine
+
+
+def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
+    options = ("--reference", "labels.nii.gz", "--instances", "labels.nii.gz", "--out", "r.h5")
+    done = segxai(*PAIR, *options)
+    assert done.status == 0, done.err
+    assert "reoriented LAI -> RAS; resampled" in done.err
+    assert "2 of 2 instances" in done.err
+    stored = read_provenance(Path("r.h5"))
+    assert stored["weights"]["name"] == "tiny.pt"
+    assert [one["role"] for one in stored["case"]["sources"]] == ["flair", "mprage", "reference"]
+    assert stored["domains"]["origin"] == "labels.nii.gz"
+    assert stored["window"] == {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian"}
+    with open_result("r.h5") as tree:
+        assert tree["instances/label"].values.tolist() == [4, 9]
+        assert tree["attributions/gradient-mean/9/map"].dims == ("channel", "x", "y", "z")
+    assert segxai("export", "r.h5", "maps").status == 0
+    found = nib.load("maps/gradient-mean-9-mprage.nii.gz")
+    assert found.shape == SHAPE
+    np.testing.assert_allclose(found.affine, tiny, atol=1e-5)
+    assert np.abs(found.get_fdata()).max() > 0
+    labels = np.asarray(nib.load("maps/labels.nii.gz").dataobj)
+    agreement = (labels == brains()[2])[brains()[2] > 0].mean()
+    assert agreement > 0.9
+    assert "the run used the weights tiny.pt" in segxai("rerun", "r.h5").error
+    shutil.move("tiny.pt", "moved.pt")
+    done = segxai("rerun", "r.h5", "--checkpoint", "moved.pt")
+    assert done.status == 0, done.err
+    assert "weights name is 'tiny.pt'" not in done.err
+
+
+def test_guards_speak_on_stderr_and_stay_in_the_file(tiny):
+    for name, data in zip(("flair", "t1"), brains(), strict=False):
+        write_nifti(f"{name}.nii.gz", normalise(data), tiny)
+    done = segxai(*PAIR, "--instances", "labels.nii.gz", "--out", "r.h5")
+    assert done.status == 0, done.err
+    said = [line for line in done.err.splitlines() if line.startswith("warning: ")]
+    assert any("FLAIR seems to be normalised already" in line for line in said)
+    kept = read_provenance(Path("r.h5"))["case"]["warnings"]
+    assert [f"warning: {text}" for text in kept] == said[: len(kept)]
+
+
+def test_swapped_lesion_contrast_is_told_and_stays_in_the_file(tiny):
+    swapped = ("run", "--plugin", "ms_lesion", "t1.nii.gz", "flair.nii.gz", *QUICK)
+    done = segxai(*swapped, "--instances", "labels.nii.gz", "--out", "r.h5")
+    assert done.status == 0, done.err
+    assert "warning: FLAIR is" in done.err
+    assert "the channels look swapped; name them, flair=FILE mprage=FILE" in done.err
+    kept = runs(Path("r.h5"))["gradient-mean"]["warnings"]
+    assert [text for text in kept if "channels look swapped" in text]
+
+
+def test_the_default_layer_shows_every_lesion_that_the_network_finds(folder):
+    """At other layers the denominators of Grad-CAM++ can leave a lesion without any heat."""
+    done = segxai("run", "--plugin", "ms_lesion", "--method", "gradcam++", "--out", "r.h5")
+    assert done.status == 0, done.err
+    with open_result("r.h5") as tree:
+        outcomes = tree["instances/outcome"].values
+        for label in np.flatnonzero(outcomes == "TP") + 1:
+            stored = tree[f"attributions/gradcam++/{label}"].to_dataset()
+            heat, domain = stored["map"].values, np.argwhere(stored["domain"].values)
+            hottest = np.unravel_index(heat.argmax(), heat.shape)
+            assert heat.max() > 0
+            assert np.linalg.norm(domain - hottest, axis=1).min() < 8

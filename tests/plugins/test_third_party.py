@@ -1,0 +1,118 @@
+"""Strangers' methods and aggregators: the examples of the documentation, installed and run."""
+
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+
+import numpy as np
+import pytest
+
+from segxai.store.hdf5 import open_result
+from tests import markdown
+from tests.commandline import install, package, segxai, use_toys
+
+EXAMPLES = markdown.ROOT / "docs" / "examples"
+PAGES = {
+    "segxai-quantile": markdown.ROOT / "docs" / "how-to" / "add-an-aggregator.md",
+    "segxai-lrp": markdown.ROOT / "docs" / "how-to" / "add-a-method.md",
+}
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Both examples, installed, with the toy."""
+    use_toys(monkeypatch)
+    for name in PAGES:
+        project = tomllib.loads((EXAMPLES / name / "pyproject.toml").read_text())["project"]
+        points = "".join(
+            f"[{group}]\n" + "".join(f"{name} = {module}\n" for name, module in found.items())
+            for group, found in project["entry-points"].items()
+        )
+        package(tmp_path / "site", points, name=name.replace("-", "_"), version=project["version"])
+        install(monkeypatch, EXAMPLES / name)
+    install(monkeypatch, tmp_path / "site")
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+
+
+def run(*words):
+    done = segxai(*words)
+    assert done.status == 0, done.err
+    return done.out
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_its_own_tests_pass(site, name):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "error", "tests"],
+        cwd=EXAMPLES / name, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^\d\d passed", done.stdout, re.MULTILINE)
+
+
+def test_the_command_lists_them(site):
+    listed = run("methods")
+    assert re.search(r"^ *lrp .* relevance by the epsilon rule", listed, re.MULTILINE)
+    assert re.search(r"^aggregators: .*median.*quantile", listed, re.MULTILINE)
+
+
+def test_a_method_of_a_stranger_runs(site, folder):
+    run("run", "--plugin", "toy", "--method", "lrp", "--out", "toy.h5")
+    with open_result(folder / "toy.h5") as tree:
+        found = tree["attributions/lrp"]
+        assert sorted(found.children) == ["1", "2", "3", "4"]
+        assert found["1"]["map"].values.any()
+        assert '"rule": "lrp"' in found["1"].attrs["facts"]
+        assert "segxai-lrp 0.1.0" in str(found.attrs) or "segxai_lrp 0.1.0" in str(found.attrs)
+
+
+def test_an_aggregator_of_a_stranger_runs_and_lies_below_the_maximum(site, folder):
+    words = ["run", "--plugin", "toy", "--method", "gradient", "--out", "toy.h5"]
+    run(*words, "--aggregator", "quantile")
+    run(*words, "--aggregator", "signed_max", "--append")
+    with open_result(folder / "toy.h5") as tree:
+        runs = tree["attributions"]
+        assert set(runs.children) == {"gradient-quantile", "gradient-signed_max"}
+        upper, largest = (
+            float(runs[name]["1"]["map"].max())
+            for name in ("gradient-quantile", "gradient-signed_max")
+        )
+    assert 0 < upper < largest
+
+
+def test_a_quantile_of_sampled_rows_says_what_it_misses(site, folder):
+    words = ["run", "--plugin", "toy", "--instances", "1", "--samples", "2", "--rows", "8"]
+    run(*words, "--aggregator", "median", "--out", "toy.h5")
+    with open_result(folder / "toy.h5") as tree:
+        assert '"peak_error": ' in tree["attributions/smoothgrad-median/1"].attrs["facts"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_its_page_shows_it_word_by_word(name):
+    folder = EXAMPLES / name
+    whole = {path.name: path.read_text() for path in folder.iterdir() if path.is_file()}
+    for block in markdown.blocks(PAGES[name]):
+        if found := re.fullmatch(r' title="(.+)"', block.info):
+            assert whole[found[1]].count(block.text) == 1, f"not in {found[1]}:\n{block.text}"
+            whole[found[1]] = whole[found[1]].replace(block.text, "")
+    assert all(text.strip() == "" for text in whole.values()), whole
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_it_can_be_installed(name, tmp_path):
+    copied = shutil.copytree(EXAMPLES / name, tmp_path / name)
+    flags = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+    subprocess.run(
+        [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", *flags, "--target",
+         tmp_path / "site", copied],
+        check=True,
+    )  # fmt: skip
+    (points,) = tmp_path.glob("site/*.dist-info/entry_points.txt")
+    assert re.search(r"^(lrp|quantile) = segxai_(lrp|quantile)$", points.read_text(), re.MULTILINE)
+
+
+def test_no_example_has_lost_its_way():
+    assert sorted(path.name for path in EXAMPLES.iterdir()) == sorted(PAGES)
+    assert np.all([(EXAMPLES / name / "tests").is_dir() for name in PAGES])

@@ -1,0 +1,54 @@
+"""Scores and their cotangents, against closed forms."""
+
+import pytest
+import torch
+
+from segxai.errors import SegxaiError
+from segxai.rows.scores import SCORES, InstanceScore, cotangents, find_score
+from tests.networks import block, image_of, net2d
+
+LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 4.0]])
+
+
+def test_scores_have_closed_forms():
+    assert SCORES["logit"](LOGITS, 1).tolist() == [3, -1]
+    assert SCORES["margin"](LOGITS, 1).tolist() == [1, -5]
+    wanted = torch.exp(LOGITS[:, 1]) / torch.exp(LOGITS).sum(dim=1)
+    assert torch.allclose(SCORES["probability"](LOGITS, 1), wanted)
+
+
+def test_a_single_logit_is_its_own_margin_and_a_sigmoid():
+    single = LOGITS[:, :1]
+    assert torch.equal(SCORES["margin"](single, 0), single[:, 0])
+    assert torch.allclose(SCORES["probability"](single, 0), torch.sigmoid(single[:, 0]))
+
+
+def test_cotangents_are_the_derivatives():
+    assert cotangents("logit", LOGITS, 1).tolist() == [[0, 1, 0], [0, 1, 0]]
+    assert cotangents("margin", LOGITS, 1).tolist() == [[0, 1, -1], [0, 1, -1]]
+    p = torch.softmax(LOGITS, dim=1)
+    wanted = -p[:, 1:2] * p
+    wanted[:, 1] += p[:, 1]
+    assert torch.allclose(cotangents("probability", LOGITS, 1), wanted)
+
+
+def test_cotangents_come_without_a_graph_and_under_no_grad():
+    with torch.no_grad():
+        found = cotangents("probability", LOGITS, 0)
+    assert not found.requires_grad
+
+
+def test_an_unknown_score_is_named():
+    with pytest.raises(SegxaiError, match="unknown score 'logits'.*did you mean 'logit'"):
+        find_score("logits")
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_an_instance_score_is_the_mean_over_the_domain(score):
+    model, images = net2d(), torch.cat([image_of((3, 12, 10), seed) for seed in (0, 1)])
+    instance = block((12, 10), (2, 3), (3, 2))
+    found = InstanceScore(model, instance, score)(images)
+    for one, image in zip(found, images, strict=True):
+        logits = model(image[None])[0].flatten(1).T
+        values = SCORES[score](logits, 1).reshape(12, 10)[2:5, 3:5]
+        assert torch.allclose(one, values.mean())
