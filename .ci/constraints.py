@@ -22,7 +22,7 @@ HEADER = f"# The versions that the tests ran with ({PLATFORM}); `make constraint
 
 
 def required() -> list[str]:
-    """Requirements of the project with all extras, of its development and of its benchmarks."""
+    """List the requirements of the project with all extras, its development and benchmarks."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
     return ["segxai[all]", *_group(groups, "dev"), *_group(groups, "bench")]
 
@@ -56,12 +56,12 @@ def pins() -> dict[str, str]:
 
 
 def written(found: dict[str, str]) -> str:
-    """The file's text."""
+    """Write the text of the file."""
     return HEADER + "".join(f"{name}=={found[name]}\n" for name in sorted(found))
 
 
 def problems(found: dict[str, str]) -> list[str]:
-    """What the file says otherwise; more pins than needed count on its own platform only."""
+    """List what the file says otherwise; superfluous pins count on its own platform only."""
     text = FILE.read_text()
     pinned = dict(line.split("==") for line in text.splitlines() if not line.startswith("#"))
     wrong = [

@@ -1,9 +1,9 @@
-"""How time and peak memory grow with the lesion, the noisy copies, the patch and the instances.
+"""Growth of time and peak memory with the lesion, the noisy copies, the patch and the instances.
 
 Every point is measured in a process of its own: a short warm-up, then the work once for its memory
 and a few times for its seconds. The table ends with the exponent of a power law fitted to each
 column (the slope in a log-log plot): 1 is linear, 0 is flat. A fixed part, such as the forward
-pass, bends the slope of small sizes down, so time is also fitted as fixed + part * size.
+pass, lowers the slope at small sizes, so time is also fitted as fixed + part * size.
 
 Fails if the peak memory of the largest lesion is more than 20 % above that of 93 voxels.
 
@@ -32,7 +32,7 @@ FLAT = 1.2  # times the peak memory of the reference
 
 @dataclass(frozen=True)
 class Point:
-    """What one size of one thing costs."""
+    """The cost of one size along one axis."""
 
     size: int
     seconds: float
@@ -43,7 +43,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Law:
-    """How a column grows: its exponent; time also as a fixed part and one for each unit of size."""
+    """The growth of both columns: exponents, and time as a fixed part and one per unit of size."""
 
     time_exponent: float
     memory_exponent: float
@@ -52,7 +52,7 @@ class Law:
 
 
 def main() -> None:
-    """Measure all four, and judge the memory."""
+    """Measure the growth along all four axes, and judge the memory."""
     asked = arguments()
     figures: dict[str, Any] = {}
     for axis, sizes in {
@@ -74,14 +74,14 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     add = parser.add_argument
     add("--network", default="embedded", choices=SUBJECTS)
     add("--engine", default="windowed")
-    add("--voxels", type=numbers, default=[33, 93, 250, 500, 1000, 2000], help="of the lesion")
-    add("--copies", type=numbers, default=[1, 2, 4, 8], help="noisy ones, of 93 voxels")
-    add("--patches", type=numbers, default=[48, 64, 80, 96], help="of a lesion of 93 voxels")
+    add("--voxels", type=numbers, default=[33, 93, 250, 500, 1000, 2000], help="lesion sizes")
+    add("--copies", type=numbers, default=[1, 2, 4, 8], help="noisy copies of 93 voxels")
+    add("--patches", type=numbers, default=[48, 64, 80, 96], help="for a lesion of 93 voxels")
     add("--instances", type=numbers, default=[1, 2, 4, 8], help="of 33 voxels each")
     add("--rounds", type=int, default=3)
     add("--device", default="cpu", help="such as cuda")
@@ -89,7 +89,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measured(axis: str, size: int, asked: argparse.Namespace) -> Point:
-    """One point; meant for a process of its own."""
+    """Measure one point; meant to run in a process of its own."""
     scene = setting(asked.network, asked.device, patch=size if axis == "patch" else None)
     work = WORK[axis](scene, size, asked.engine)
     with exact_arithmetic():
@@ -100,35 +100,35 @@ def measured(axis: str, size: int, asked: argparse.Namespace) -> Point:
 
 
 def ball(scene: Setting, count: int) -> np.ndarray:
-    """A lesion in the scene's patch."""
+    """Choose the voxels of a lesion in the scene's patch."""
     return lesions.ball(scene.image.shape[-1], count)
 
 
 def signed_max(scene: Setting, count: int, engine: str) -> Callable[[], Any]:
-    """The map of a lesion of this many voxels."""
+    """Prepare the job of making the map of a lesion of this many voxels."""
     voxels = ball(scene, count)
     return partial(engines.signed_max, scene, voxels, engines.chosen(scene, voxels, engine))
 
 
 def of_voxels(scene: Setting, size: int, engine: str) -> Callable[[], Any]:
-    """The rows of one lesion of this many voxels, and their fold."""
+    """Prepare the rows of one lesion of this many voxels, and their fold."""
     return signed_max(scene, size, engine)
 
 
 def of_patch(scene: Setting, size: int, engine: str) -> Callable[[], Any]:
-    """The same of the reference's voxels: the scene's patch has the size."""
+    """Prepare the same for the reference's voxels; the size is that of the scene's patch."""
     return signed_max(scene, REFERENCE, engine)
 
 
 def of_copies(scene: Setting, size: int, engine: str) -> Callable[[], Any]:
-    """SmoothGrad of one lesion with this many noisy copies."""
+    """Prepare SmoothGrad of one lesion with this many noisy copies."""
     tunnel = SeededNoiseTunnel(InstanceGradient(scene.predictor, "signed_max", engine=engine))
     instance = Instance(1, ball(scene, REFERENCE))
     return partial(tunnel.attribute, scene.image, nt_samples=size, stdevs=0.05, instance=instance)
 
 
 def of_instances(scene: Setting, size: int, engine: str) -> Callable[[], Any]:
-    """The maps of this many lesions, one after the other."""
+    """Prepare the maps of this many lesions, one after the other."""
     method = InstanceGradient(scene.predictor, "signed_max", engine=engine)
     middle = ball(scene, 33)
     moved = [Instance(k + 1, middle + k % 5 - 2) for k in range(size)]
@@ -149,7 +149,7 @@ WORK: dict[str, Callable[[Setting, int, str], Callable[[], Any]]] = {
 
 
 def fitted(points: list[Point]) -> Law | None:
-    """Exponents, and the straight line through the times; nothing for fewer than two points."""
+    """Fit exponents, and a straight line through the times; None for fewer than two points."""
     if len(points) < 2:
         return None
     size, seconds, peak = (
@@ -162,12 +162,12 @@ def fitted(points: list[Point]) -> Law | None:
 
 
 def exponent(size: np.ndarray, cost: np.ndarray) -> float:
-    """The slope of the cost in a log-log plot."""
+    """Fit the slope of the cost in a log-log plot."""
     return float(np.polyfit(np.log(size), np.log(np.maximum(cost, 1e-9)), 1)[0])
 
 
 def show(axis: str, points: list[Point], law: Law | None) -> None:
-    """Print one axis."""
+    """Print the table of one axis."""
     lines = [
         [
             str(one.size),
@@ -185,7 +185,7 @@ def show(axis: str, points: list[Point], law: Law | None) -> None:
 
 
 def judge(points: list[Point]) -> None:
-    """Whether memory is flat in the lesion's voxels.
+    """Check that memory does not grow with the voxels of the lesion.
 
     Raises
     ------

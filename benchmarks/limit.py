@@ -1,10 +1,10 @@
-"""Operations that the windows need against those of the dense way, and the machine's peak.
+"""Operations of the windows compared with those of the dense way, and the machine's peak.
 
 Counts the floating-point operations (two for a multiplication and an addition) of the convolutions
 and matrix products that are really executed, inside of the engines too; what acts on each voxel
 alone is not counted. The dense count over the windowed count is what windows could win if both
 reached the same share of the machine's peak, which a large float32 matrix product measures here.
-Then the engines are timed: their shares of the peak say what holds them back.
+Then the engines are timed: their shares of the peak tell what holds them back.
 
     python benchmarks/limit.py [--networks unet,embedded] [--voxels 93] [--json FILE]
 """
@@ -32,7 +32,7 @@ DENSE_ROWS = 8  # all cost the same
 
 
 class Count(TorchDispatchMode):
-    """Counts the operations of convolutions and matrix products.
+    """A counter of the operations of convolutions and matrix products.
 
     torch's own counter takes the shape that a cotangent shows to autograd, which is the dense one,
     and sees nothing of what happens inside. Here, an operation on a tensor subclass is left to the
@@ -44,14 +44,14 @@ class Count(TorchDispatchMode):
         self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """The operation, counted."""
+        """Run the operation, and count it."""
         arguments = kwargs or {}
         leaves = trees.tree_leaves((args, arguments))
         if any(isinstance(one, Tensor) and type(one) not in PLAIN for one in leaves):
             return NotImplemented
         formula = flop_registry.get(func._overloadpacket)
         if formula is None:
-            with self:  # an operation made of others: these count
+            with self:  # an operation made of others: those are counted
                 parts = func.decompose(*args, **arguments)
             return func(*args, **arguments) if parts is NotImplemented else parts
         found = func(*args, **arguments)
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     add = parser.add_argument
     add("--networks", type=words, default=["unet", "embedded"], help=",".join(SUBJECTS))
@@ -102,7 +102,7 @@ def arguments() -> argparse.Namespace:
 
 
 def measured_peak(device: str, size: int) -> float:
-    """Operations a second of the best of a few products of two square float32 matrices."""
+    """Measure operations a second: the best of a few products of two square float32 matrices."""
     one, other = (torch.randn(size, size, device=device) for _ in range(2))
     with exact_arithmetic():
         multiply = partial(torch.matmul, one, other)
@@ -113,7 +113,7 @@ def measured_peak(device: str, size: int) -> float:
 def measure(
     scene: Setting, name: str, count: int, peak: float, asked: argparse.Namespace
 ) -> list[Figure]:
-    """Dense and windowed, without the forward pass that both need."""
+    """Measure the dense and the windowed way, without the forward pass that both need."""
     voxels = lesions.ball(scene.subject.patch, count)
     parts = {"dense": lesions.sample(voxels, DENSE_ROWS), "windowed": voxels}
     jobs = {
@@ -135,7 +135,7 @@ def measure(
 
 
 def operations(work: Callable[[], Any]) -> int:
-    """How many operations some work executes."""
+    """Count the operations that some work executes."""
     with Count() as count:
         work()
     return count.operations
@@ -158,7 +158,7 @@ def show(figures: list[Figure]) -> None:
 
 
 def in_words(dense: Figure, windowed: Figure) -> str:
-    """How the measured gain compares with what the operations allow."""
+    """Compare the measured gain with what the operations allow, in a sentence."""
     allowed = dense.operations_a_row / windowed.operations_a_row
     won = dense.seconds_a_row / windowed.seconds_a_row
     return (

@@ -4,8 +4,8 @@ The model segments one patient of open_ms with its sliding window, and finds the
 voxel lies in several windows, and its row is the sum of its gradients in all of them; both ways
 compute that. Each lesion is timed on one noiseless copy and a few of its rows, in turns, on its own
 windows; ~ marks what is extrapolated: to all its rows, and at the end to the paper's 50 copies.
-Where there are many lesions, every so-manieth by size is timed, and rows of the others are taken to
-cost as much as those of the nearest in size.
+Where there are many lesions, only a few are timed, evenly spaced in the order of their sizes; rows
+of the others are taken to cost as much as those of the lesion nearest in size.
 
 The images are not part of the project: without them the script says so and ends.
 
@@ -39,7 +39,7 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Figure:
-    """One lesion: what was timed of it, and seconds of a row and of the rest, once a copy."""
+    """One lesion: what was timed, and the seconds of a row and of the fixed part, for one copy."""
 
     label: int
     voxels: int
@@ -53,16 +53,16 @@ class Figure:
     loop_a_row: float
 
     def ours(self, voxels: int) -> float:
-        """Seconds of a lesion of this many voxels, extrapolated from this one."""
+        """Extrapolate the seconds of a lesion of this many voxels from this one."""
         return self.ours_fixed + voxels * self.ours_a_row
 
     def loop(self, voxels: int) -> float:
-        """The same by the loop."""
+        """Extrapolate the same for the loop."""
         return self.loop_fixed + voxels * self.loop_a_row
 
 
 def main() -> None:
-    """Segment, time, extrapolate."""
+    """Segment the patient, time some lesions, and extrapolate."""
     asked = arguments()
     folder = asked.data / asked.patient
     if not folder.is_dir():
@@ -82,21 +82,21 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     add = parser.add_argument
     add("--data", type=Path, default=DATA, help="folder of open_ms")
     add("--patient", default="patient26", help="patient07 or patient26")
-    add("--lesions", type=int, default=4, help="timed, from the smallest to the largest")
-    add("--rows", type=int, default=64, help="timed of each lesion")
-    add("--loop-rows", type=int, default=4, help="timed of each lesion, by the loop")
+    add("--lesions", type=int, default=4, help="number timed, from the smallest to the largest")
+    add("--rows", type=int, default=64, help="timed for each lesion")
+    add("--loop-rows", type=int, default=4, help="timed for each lesion, by the loop")
     add("--rounds", type=int, default=2)
     add("--device", default="cpu", help="such as cuda")
     return parser.parse_args()
 
 
 def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instance]]:
-    """The embedded model's predictor, its input, and the lesions that it finds."""
+    """Return the embedded model's predictor, its input, and the lesions that it finds."""
     adapter = load_adapter("ms_lesion")
     files = {"flair": folder / "flair.nii.gz", "mprage": folder / "t1.nii.gz"}
     case = adapter.load_case(files, None)
@@ -111,7 +111,7 @@ def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instanc
 
 
 def spaced(instances: list[Instance], count: int) -> list[Instance]:
-    """Some instances, evenly spaced in the order of their sizes, the ends among them."""
+    """Choose instances evenly spaced in the order of their sizes, both ends included."""
     ordered = sorted(instances, key=lambda one: len(one.voxels))
     chosen = np.linspace(0, len(ordered) - 1, min(count, len(ordered))).round().astype(int)
     return [ordered[k] for k in np.unique(chosen)]
@@ -120,7 +120,7 @@ def spaced(instances: list[Instance], count: int) -> list[Instance]:
 def measure(
     predictor: Predictor, image: Tensor, instance: Instance, asked: argparse.Namespace
 ) -> Figure:
-    """One lesion, both ways, in turns; first their maps of the same few rows are compared."""
+    """Time both ways on one lesion, in turns, after comparing their maps of the same few rows."""
     local, box = predictor.crop_to(instance.voxels)
     crop, voxels = image[box.index], box.local(instance.voxels)
     # Neighbours, not a scattered sample: what a batch costs depends on how near its voxels are.
@@ -158,14 +158,14 @@ def measure(
 
 
 def ours(predictor: Predictor, crop: Tensor, voxels: np.ndarray) -> Tensor:
-    """The signed max of these voxels by segxai, on the engine that it chooses itself."""
+    """Compute the signed max of these voxels by segxai, with the engine that it chooses itself."""
     method = InstanceGradient(predictor, "signed_max")
     found: Tensor = method.attribute(crop, instance=Instance(1, voxels))
     return found[0]
 
 
 def loop(predictor: Predictor, crop: Tensor, voxels: np.ndarray) -> Tensor:
-    """The same, one voxel at a time, over all windows that the lesion lies in."""
+    """Compute the same one voxel at a time, over all windows that the lesion lies in."""
     passes = list(forward_passes(predictor, crop))
     best = torch.zeros_like(crop[0])
     for voxel in voxels:
@@ -180,7 +180,7 @@ def loop(predictor: Predictor, crop: Tensor, voxels: np.ndarray) -> Tensor:
 
 
 def forward_passes(predictor: Predictor, crop: Tensor) -> list[tuple[Tensor, Tensor, Box]]:
-    """Input, logits times share in the blend, and place of every window."""
+    """Compute every window's input, its logits times their share in the blend, and its place."""
     layout, found = predictor.layout, []
     for window in layout.windows:
         inside = window.inside(layout.shape)
@@ -222,7 +222,7 @@ def show(figures: list[Figure]) -> None:
 
 
 def totals(figures: list[Figure], sizes: list[int]) -> dict[str, float]:
-    """Seconds of one copy of all lesions: each as the timed one that is nearest in size."""
+    """Sum the seconds of one copy of all lesions, each taken from the timed one nearest in size."""
     nearest = [min(figures, key=lambda one: abs(np.log(one.voxels / size))) for size in sizes]
     pairs = list(zip(nearest, sizes, strict=True))
     ours_seconds = sum(one.ours(size) for one, size in pairs)
@@ -238,7 +238,7 @@ def totals(figures: list[Figure], sizes: list[int]) -> dict[str, float]:
 
 
 def in_words(total: dict[str, float], timed: int, lesion_count: int) -> str:
-    """What the patient costs, for a person."""
+    """Describe what the patient costs."""
     spent = {name: duration(total[f"{name}_seconds_of_all_copies"]) for name in ("ours", "loop")}
     return (
         f"extrapolated from {timed} of {lesion_count} lesions to all {total['voxels']:.0f} voxels "

@@ -1,20 +1,20 @@
-"""The same maps by captum, MONAI, pytorch-grad-cam, torch-cam and segxai: cost, and what survives.
+"""The same maps by captum, MONAI, pytorch-grad-cam, torch-cam and segxai: cost and correctness.
 
 Two lesions of the embedded case, explained by the embedded model on one patch that holds both. Each
 call below makes the map of the first lesion in a process of its own, for its memory and its
-seconds, then that of the second. What comes out is compared with a literal computation:
+seconds, then that of the second. The maps are compared with a literal computation:
 
   correlation  with the exact map, over the patch
-  factor 1, 2  by which the exact map is to be multiplied (least squares), for each lesion: a scale
-               that survives is the same for both
-  sign         share of the exact map (by magnitude) whose sign comes out
+  factor 1, 2  by which the exact map must be multiplied (least squares), for each lesion: they are
+               equal if the scale of maps is kept
+  sign         share of the exact map (by magnitude) whose sign is kept
   negative     whether any value is below 0; a heat map has none
   instance     difference between the maps of the two lesions, relative to the first
 
 Heat maps called Grad-CAM++ are compared with Eqs. 8 to 10 of the paper, those called Grad-CAM with
-the original Grad-CAM of the lesion's summed logits. "class" in a call's name: the library's own way
-to choose what is explained, which is a class. A library that is not installed or fails is named,
-with what it raised. The packages: pip install --group bench
+the original Grad-CAM of the lesion's summed logits. Calls with "class" in their names explain a
+whole class, the library's own way to choose. A library that is not installed or fails is named,
+with the error that it raised. To install all of them: pip install --group bench
 
     python benchmarks/peers.py [--patch 96] [--copies 10] [--json FILE]
 """
@@ -92,7 +92,7 @@ KINDS: dict[str, tuple[Call, dict[str, Call]]] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """What one call costs, and what survives in its maps."""
+    """The cost of one call, and what its maps keep of the exact ones."""
 
     kind: str
     call: str
@@ -108,7 +108,7 @@ class Figure:
 
     @property
     def line(self) -> list[str]:
-        """For a person."""
+        """The cells of its line in the table."""
         return [
             self.call,
             f"{self.seconds:.2f}",
@@ -135,7 +135,7 @@ def main() -> None:
         for name in (name for name in calls if asked.calls in name):
             try:
                 measured = apart(attempt, kind, name, scene, asked.rounds)
-            except Exception as error:  # whatever a library raises is its answer
+            except Exception as error:  # whatever a library raises is its result
                 failed[name] = f"{type(error).__name__}: {one_line(error)}"
                 continue
             done.append(judged(kind, name, measured, exact))
@@ -148,18 +148,18 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     add = parser.add_argument
     add("--patch", type=int, default=96, help="voxels along each axis, a multiple of 8")
-    add("--copies", type=int, default=10, help="noisy ones")
+    add("--copies", type=int, default=10, help="number of noisy copies")
     add("--rounds", type=int, default=3)
-    add("--calls", default="", metavar="TEXT", help="only those with this in their name")
+    add("--calls", default="", metavar="TEXT", help="only those with this text in their names")
     return parser.parse_args()
 
 
 def made(patch: int, copies: int) -> Scene:
-    """A patch of the embedded case around its largest lesion, that lesion and the next largest."""
+    """Cut a patch from the embedded case that holds its largest lesion and the next largest."""
     case = ADAPTER.embedded_case()
     predictor = Predictor(ADAPTER.load_network(None), ADAPTER.layout(case.grid.shape))
     criteria = ADAPTER.criteria()
@@ -178,7 +178,7 @@ def made(patch: int, copies: int) -> Scene:
 
 
 def attempt(kind: str, name: str, scene: Scene, rounds: int) -> dict[str, Any]:
-    """One call's maps, seconds and memory; meant for a process of its own."""
+    """Measure one call's maps, seconds and memory; meant to run in a process of its own."""
     torch.manual_seed(0)
     network, call = ADAPTER.load_network(None), KINDS[kind][1][name]
     first, second = scene.lesions
@@ -192,7 +192,7 @@ def attempt(kind: str, name: str, scene: Scene, rounds: int) -> dict[str, Any]:
 
 
 def judged(kind: str, name: str, measured: dict[str, Any], exact: list[Tensor]) -> Figure:
-    """What survives."""
+    """Compare the maps of a call with the exact ones."""
     found = [torch.from_numpy(one) for one in measured.pop("maps")]
     pairs = [compared(one, wanted) for one, wanted in zip(found, exact, strict=True)]
     (correlation, factor, sign), (_, second, _) = pairs
@@ -209,7 +209,7 @@ def judged(kind: str, name: str, measured: dict[str, Any], exact: list[Tensor]) 
 
 
 def compared(found: Tensor, exact: Tensor) -> tuple[float, float, float]:
-    """Correlation, least-squares factor, and share of the exact magnitude with the same sign."""
+    """Compute correlation, least-squares factor, and share of the magnitude with the same sign."""
     if found.shape != exact.shape:
         raise SystemExit(f"a map of shape {tuple(found.shape)} instead of {tuple(exact.shape)}")
     one, wanted = found.flatten().double(), exact.flatten().double()

@@ -4,7 +4,7 @@ The same patch, network and lesion for all, in turns, in one run, on one noisele
 way's cost is one forward pass, all rows of the lesion and their fold. Before any time is printed,
 every way's rows are compared with the loop's: all of them up to 93 voxels, 64 seeded ones above.
 Ways whose cost is a sum over voxels (loop, dense) are timed on at most 64 rows and extrapolated:
-~ marks what was. Memory is the peak beyond the network and the image, in a process of its own.
+~ marks these. Memory is the peak beyond the network and the image, in a process of its own.
 
 The defaults take some minutes on two cores. The full set takes many hours on a CPU:
 
@@ -52,7 +52,7 @@ class Figure:
 
     @property
     def line(self) -> list[str]:
-        """For a person."""
+        """The cells of its line in the table."""
         mark = "~" if self.timed_rows < self.voxels else ""
         ratio = self.faster_than_the_loop
         return [
@@ -80,16 +80,16 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     add = parser.add_argument
     add("--networks", type=words, default=["unet", "embedded"], help=f"{','.join(SUBJECTS)} or all")
     add("--voxels", type=numbers, default=[33, 93], help="sizes of the lesion: 33,93,500,2000")
-    add("--ways", type=words, help="loop,dense,windowed,lowrank; by default those that suit")
-    add("--timed-rows", type=int, default=64, help="of the ways that are extrapolated")
+    add("--ways", type=words, help="loop,dense,windowed,lowrank; default: those that suit")
+    add("--timed-rows", type=int, default=64, help="for ways that are extrapolated")
     add("--rounds", type=int, default=3)
     add("--batch", type=int, help="rows at once; segxai's own choice if not given")
-    add("--tolerance", type=float, default=3e-3, help="of the low-rank engine, of the peak")
+    add("--tolerance", type=float, default=3e-3, help="of low rank, relative to the peak")
     add("--device", default="cpu", help="such as cuda")
     add("--no-memory", action="store_true", help="leave the peak memory out")
     return parser.parse_args()
@@ -102,7 +102,7 @@ def show(figures: list[Figure]) -> None:
 
 
 def measure(name: str, count: int, asked: argparse.Namespace) -> list[Figure]:
-    """One network and one lesion: check all ways, time them, weigh them."""
+    """Check all ways on one network and one lesion, time them, and measure their memory."""
     scene = setting(name, asked.device)
     voxels = lesions.ball(scene.subject.patch, count)
     ways = asked.ways or suitable(scene)
@@ -126,13 +126,13 @@ def measure(name: str, count: int, asked: argparse.Namespace) -> list[Figure]:
 
 
 def suitable(scene: Setting) -> list[str]:
-    """The ways worth timing: windows are for rows that keep to a box, low rank for the others."""
+    """List the ways worth timing: windows for rows that keep to a box, low rank for the others."""
     ours = ["dense", "windowed" if scene.subject.local else "lowrank"]
     return ["loop", *ours]
 
 
 def shortened(scene: Setting, voxels: np.ndarray, way: str, most: int) -> np.ndarray:
-    """The voxels that a way is timed on: all, unless its cost is a sum over voxels."""
+    """Choose the voxels that a way is timed on: all, unless its cost is a sum over voxels."""
     adds_up = way in ("loop", "dense") or (way == "windowed" and not scene.subject.local)
     return lesions.sample(voxels, most) if adds_up else voxels
 
@@ -140,14 +140,14 @@ def shortened(scene: Setting, voxels: np.ndarray, way: str, most: int) -> np.nda
 def engine_of(
     scene: Setting, voxels: np.ndarray, way: str, asked: argparse.Namespace
 ) -> engines.Make:
-    """The engine of one of segxai's ways."""
+    """Choose the engine of one of segxai's ways."""
     return engines.chosen(scene, voxels, way, asked.batch, asked.tolerance)
 
 
 def work(
     scene: Setting, voxels: np.ndarray, way: str, asked: argparse.Namespace
 ) -> Callable[[], Any]:
-    """The job of making the map of these voxels in one way."""
+    """Prepare the job of making the map of these voxels in one way."""
     if way == "loop":
         return partial(published_loop, scene.network, scene.image, voxels)
     engine = engine_of(scene, voxels, way, asked)
@@ -157,7 +157,7 @@ def work(
 def check(
     scene: Setting, voxels: np.ndarray, ways: list[str], asked: argparse.Namespace
 ) -> dict[str, float]:
-    """The largest error of each way's rows, of the peak of the loop's.
+    """Compute the largest error of each way's rows, relative to the peak of the loop's rows.
 
     Raises
     ------
@@ -168,7 +168,7 @@ def check(
     wanted = torch.stack(list(published_rows(scene.network, scene.image, chosen)))
     errors = {"loop": 0.0}
     for way in (way for way in ways if way != "loop"):
-        # Where rows are computed together, all are: the lesion as a whole makes the batches.
+        # Where rows are computed together, take all: batches are made from the whole lesion.
         short = len(shortened(scene, voxels, way, SEEDED)) < len(voxels)
         asked_for = chosen if short else voxels
         found = engines.batches(scene, asked_for, engine_of(scene, asked_for, way, asked))
@@ -183,7 +183,7 @@ def check(
 def timed(
     scene: Setting, voxels: np.ndarray, ways: list[str], asked: argparse.Namespace
 ) -> dict[str, list[float]]:
-    """Seconds of the whole lesion for each way and round, in turns."""
+    """Time the whole lesion for each way and round, in turns."""
     parts = {way: shortened(scene, voxels, way, asked.timed_rows) for way in ways}
     jobs = {way: work(scene, part, way, asked) for way, part in parts.items()}
     jobs["forward"] = partial(forward, scene)
@@ -198,19 +198,19 @@ def timed(
 
 
 def forward(scene: Setting) -> torch.Tensor:
-    """The forward pass with its graph, which every way does once."""
+    """Run the forward pass with its graph, which every way does once."""
     return scene.network(scene.image.clone().requires_grad_())
 
 
 def whole_lesion(seconds: float, once: float, timed_rows: int, rows: int) -> float:
-    """Seconds of all rows, from those of some, of which `once` do not depend on their number."""
+    """Extrapolate the seconds of some rows to all; `once` of them do not depend on their number."""
     if timed_rows == rows:
         return seconds
     return once + max(seconds - once, 0.0) / timed_rows * rows
 
 
 def weigh(name: str, count: int, way: str, asked: argparse.Namespace) -> int:
-    """The peak memory of one way."""
+    """Measure the peak memory of one way."""
     scene = setting(name, asked.device)
     voxels = lesions.ball(scene.subject.patch, count)
     warm = work(scene, voxels[:1], "loop", asked)

@@ -1,13 +1,14 @@
-"""How good an estimate from a sample of rows is: signed max against the exact map of all rows.
+"""Accuracy of estimates from a sample of rows: signed max against the exact map of all rows.
 
-The embedded U-Net explains a lesion that is too large for it to meet in its embedded case: a lobed
-one, blended into the white matter of that case, of exactly so many voxels; or the lesions of a
-patient of your own whose sizes come nearest, with --patient FLAIR MPRAGE. One noiseless copy.
+The embedded U-Net explains a lesion that is larger than any in its embedded case: a lobed one of
+exactly the given number of voxels, blended into the white matter of that case. With --patient FLAIR
+MPRAGE, it explains the lesions of your own patient whose sizes come nearest. Everything is computed
+on one noiseless copy.
 
 Samples are stratified by depth and spread in space (`segxai.rows.sampling`), or drawn at random; or
 taken from the surface alone, or from below it alone, to see which of the two matters. Errors are
-relative to the peak of the estimated map, L2 to the norm of the exact one; "says" is what the
-estimate says of itself (`segxai.methods.sampling_error`). All are means over seeds.
+relative to the peak of the estimated map, L2 to the norm of the exact one; "says" is the error that
+the estimate itself reports (`segxai.methods.sampling_error`). All are means over seeds.
 
     python benchmarks/sampling.py [--voxels 500,2000] [--rows 16,32,64,128,256] [--seeds 5]
 """
@@ -53,17 +54,17 @@ class Subject:
     lesion: Instance
 
     def explain(self, lesion: Instance) -> Attribution:
-        """The map from the rows of the lesion, or from the sample of them."""
+        """Compute the map from the rows of the lesion, or from the sample of them."""
         return gradient(self.predictor, self.patch, lesion, Settings(aggregator=SignedMax()))
 
     def of_patch(self, found: Attribution) -> Float[np.ndarray, "channel *grid"]:
-        """A map on the patch."""
+        """Place a map on the patch."""
         return found.on_grid(tuple(self.patch.shape[2:]))
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table: means over seeds, of what is so and of what the estimate says."""
+    """One line of the table: means over seeds of the true errors and of those that are reported."""
 
     voxels: int
     sampling: str
@@ -75,14 +76,14 @@ class Figure:
 
     @property
     def line(self) -> list[str]:
-        """For a person."""
+        """The cells of its line in the table."""
         pairs = [f"{100 * one[name]:.0f}%" for name in ERRORS for one in (self.is_so, self.says)]
         return [f"{self.voxels} {self.sampling}", str(self.rows), *pairs]
 
 
 @dataclass(frozen=True)
 class Share:
-    """What one stratum of a domain contributes to the exact map."""
+    """The contribution of one stratum of a domain to the exact map."""
 
     voxels: int
     stratum: str
@@ -93,13 +94,13 @@ class Share:
 
     @property
     def line(self) -> list[str]:
-        """For a person."""
+        """The cells of its line in the table."""
         parts = (self.rows / self.voxels, self.peak, self.left_out_map, self.left_out_l2)
         return [f"{self.voxels} {self.stratum}", str(self.rows), *(f"{x:.0%}" for x in parts)]
 
 
 def main() -> None:
-    """Measure every lesion, print two tables."""
+    """Measure every lesion, and print two tables."""
     parser = options(__doc__ or "")
     parser.add_argument("--voxels", type=numbers, default=[500, 2000], help="sizes of the lesions")
     parser.add_argument("--rows", type=numbers, default=[16, 32, 64, 128, 256])
@@ -120,7 +121,7 @@ def main() -> None:
 
 
 def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
-    """The lesions that are asked for, one after the other."""
+    """Yield the lesions that the options ask for, one after the other."""
     adapter = load_adapter("ms_lesion")
     network = adapter.load_network(None)
     if asked.patient:
@@ -142,7 +143,7 @@ def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
 
 
 def with_lesion(case: Case, count: int) -> tuple[Case, Instance]:
-    """The case with one more lesion of so many voxels, and that lesion."""
+    """Add a lesion of this many voxels to the case; return the case and the lesion."""
     generator = np.random.default_rng(0)
     lobes = ndimage.gaussian_filter(generator.standard_normal(case.grid.shape), 3.0)
     offsets = [
@@ -159,7 +160,7 @@ def with_lesion(case: Case, count: int) -> tuple[Case, Instance]:
 
 
 def connected(field: Float[np.ndarray, "*grid"], count: int) -> np.ndarray:
-    """The `count` highest voxels of the level set around the centre that is just large enough."""
+    """Select the `count` highest voxels of the level set around the centre that just holds them."""
     low, high = -50.0, float(field[CENTER])
     for _ in range(50):
         level = (low + high) / 2
@@ -173,13 +174,13 @@ def connected(field: Float[np.ndarray, "*grid"], count: int) -> np.ndarray:
 
 
 def component(mask: np.ndarray) -> np.ndarray:
-    """The part of a mask that is connected to the centre."""
+    """Keep the part of a mask that is connected to the centre."""
     labels, _ = ndimage.label(mask)
     return labels == labels[CENTER] if labels[CENTER] else np.zeros_like(mask)
 
 
 def around(lesion: Instance, shape: tuple[int, ...], size: tuple[int, ...]) -> Box:
-    """The window of the grid with the lesion in its middle."""
+    """Place a window on the grid with the lesion in its middle."""
     middle = (lesion.voxels.min(axis=0) + lesion.voxels.max(axis=0)) // 2
     last = np.asarray(shape) - np.asarray(size)
     start = np.clip(middle - np.asarray(size) // 2, 0, last)
@@ -187,7 +188,7 @@ def around(lesion: Instance, shape: tuple[int, ...], size: tuple[int, ...]) -> B
 
 
 def contributions(subject: Subject, exact: Float[np.ndarray, "channel *grid"]) -> list[Share]:
-    """Each stratum alone, and the map without it."""
+    """Measure the map of each stratum alone, and the map without it."""
     lesion, found = subject.lesion, []
     stratum = strata(lesion.voxels)
     for number, name in enumerate(STRATA):
@@ -207,12 +208,12 @@ def contributions(subject: Subject, exact: Float[np.ndarray, "channel *grid"]) -
 def estimates(
     subject: Subject, exact: Float[np.ndarray, "channel *grid"], counts: list[int], seeds: int
 ) -> Iterator[Figure]:
-    """Every way of sampling with every number of rows."""
+    """Estimate the map with every way of sampling and every number of rows."""
     for name, sampler in SAMPLERS.items():
         for count in counts:
             samples = [sampler(subject.lesion, count, seed) for seed in range(seeds)]
             if any(one is None or one.sampled is None for one in samples):
-                continue  # there are not so many
+                continue  # the lesion has too few
             is_so, says = [], []
             for sample in filter(None, samples):
                 found = subject.explain(sample)
@@ -232,7 +233,7 @@ def estimates(
 def errors_of(
     found: Float[np.ndarray, "channel *grid"], exact: Float[np.ndarray, "channel *grid"]
 ) -> tuple[float, float, float]:
-    """What `segxai.methods.sampling_error.SamplingError` foretells."""
+    """Compute the errors that `segxai.methods.sampling_error.SamplingError` predicts."""
     peak, gap = float(np.abs(found).max()), exact - found
     return (
         (float(np.abs(exact).max()) - peak) / peak,
@@ -244,7 +245,7 @@ def errors_of(
 def from_among(
     lesion: Instance, among: Int[np.ndarray, " voxel"], count: int, seed: int
 ) -> Instance | None:
-    """A sample drawn at random from some of the voxels; None if there are not enough."""
+    """Draw a sample at random from some of the voxels; None if there are not enough."""
     if len(among) < count:
         return None
     chosen = np.random.default_rng(seed).choice(among, count, replace=False)
@@ -252,7 +253,7 @@ def from_among(
 
 
 def below(lesion: Instance, *, surface: bool) -> Int[np.ndarray, " voxel"]:
-    """The voxels of the surface, or those below it."""
+    """Select the voxels of the surface, or those below it."""
     return np.flatnonzero((strata(lesion.voxels) == 0) == surface)
 
 

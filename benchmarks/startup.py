@@ -1,4 +1,4 @@
-"""Seconds until the command line answers: imports and `--help`, each in fresh processes.
+"""Seconds until the command line answers: imports and `--help`, each in a fresh process.
 
 Fails if `import segxai` loads torch.
 
@@ -42,14 +42,14 @@ def main() -> None:
 
 
 def arguments() -> argparse.Namespace:
-    """What is asked."""
+    """Parse the command line."""
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     return parser.parse_args()
 
 
 def run(words: list[str]) -> int:
-    """The exit status of Python with these words."""
+    """Run Python with these words, and return its exit status."""
     return subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL).returncode
 
 

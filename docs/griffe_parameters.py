@@ -1,7 +1,7 @@
 """Extension of griffe, which reads the docstrings of the reference.
 
 Where a docstring describes several parameters together, griffe gives all of them the type and the
-default of the first. Here each gets those of the signature.
+default of the first. Here each gets its own from the signature.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ class Parameters(griffe.Extension):
     """Types and defaults from the signature."""
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
-        """Mend the docstring of a function."""
+        """Fix the docstring of a function."""
         _mend(func)
 
     def on_class(self, *, cls: griffe.Class, **_: Any) -> None:
-        """Mend the docstring of a class."""
+        """Fix the docstring of a class."""
         _mend(cls)
 
 

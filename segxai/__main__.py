@@ -1,4 +1,4 @@
-"""`python -m segxai` is `segxai`."""
+"""The command `python -m segxai`, which is the same as `segxai`."""
 
 from segxai.cli import main
 

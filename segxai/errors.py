@@ -1,11 +1,11 @@
-"""What a user can mend: one class of error, one line of text, exit status 2."""
+"""Errors that the user can fix: one class, one line of text, exit status 2."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class SegxaiError(Exception):
-    """A mistake that the user can mend.
+    """A mistake that the user can fix.
 
     The message is one line: what was asked, what was found, what is known, what to do. Everything
     that is not a `SegxaiError` is a bug of segxai or of a plugin and keeps its traceback.
@@ -13,7 +13,7 @@ class SegxaiError(Exception):
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SegxaiError:
-    """The error for a misspelt name: the known ones, and the nearest to what was asked."""
+    """Build the error for an unknown name: it lists the known names and suggests the nearest."""
     names = sorted(known)
     nearest = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
@@ -21,7 +21,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SegxaiError:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """The first line of another library's message, for use inside one of ours."""
+    """Return the first line of another library's message, to quote it in one of ours."""
     text = str(error).strip() or type(error).__name__
     first = text.splitlines()[0].strip()
     return first if len(first) <= limit else first[: limit - 3] + "..."

@@ -1,4 +1,4 @@
-"""The Python door: explain one instance of any segmentation model, in one call."""
+"""The Python interface: explain one instance of any segmentation model in one call."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -43,43 +43,44 @@ def explain(
     batch: int | None = None,
     precision: str = "float32",
 ) -> xr.DataArray:
-    """Map of what made the model give these output voxels their class.
+    """Explain which input voxels made the model give these output voxels their class.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (1, channel, *grid) to logits (1, class, *grid); 1D, 2D or 3D. Left as it came.
+        Maps (1, channel, *grid) to logits (1, class, *grid); 1D, 2D or 3D. It is left
+        unchanged.
     image : Tensor or ndarray of shape (channel, *grid)
-        As the model takes it, normalised.
+        The image as the model takes it, normalised.
     mask : Tensor or ndarray of bool, of shape (*grid)
         The instance: the output voxels to explain.
     class_index : int
-        Which logit; 0 for a model with a single one.
+        Index of the class's logit; 0 for a model with a single logit.
     method, aggregator
-        As `segxai methods` lists them; the aggregator defaults to the method's own (signed_max).
+        Names from `segxai methods`; the aggregator defaults to the method's own (signed_max).
     samples, tolerance, antithetic
-        Noisy copies; "auto": until the standard error of every voxel is below the tolerance
-        (0.03 if not given) times the map's peak. Antithetic copies come in pairs with opposite
-        noise.
+        Number of noisy copies; "auto" adds copies until the standard error of every voxel is below
+        the tolerance (0.03 if not given) times the map's peak. Antithetic copies come in pairs with
+        opposite noise.
     noise, noise_unit, seed
-        Of the noisy copies: the level of their noise relative to each channel's range over the
-        whole image (see `segxai.methods.smoothgrad.noise_levels`).
+        Level of the copies' noise relative to each channel's range over the whole image, what the
+        level is relative to (see `segxai.methods.smoothgrad.noise_levels`), and the random seed.
     layer : str, optional
-        Of CAM methods; by default the last convolution that is wider than the logits.
+        Layer for CAM methods; by default the last convolution that is wider than the logits.
     window, overlap
         Predict with a Gaussian-blended sliding window of this size, and explain that prediction;
         without it, the image goes through the model at once.
     device : str, optional
-        Where to compute; where the model's parameters are, if not given.
+        Where to compute; by default where the model's parameters are.
     engine, batch
-        How rows are computed ("auto", "windowed" or "dense") and how many at once, at most:
-        changes no value beyond float noise.
+        How rows are computed ("auto", "windowed" or "dense"), and the largest number computed at
+        once. Neither changes a value beyond float noise.
 
     Returns
     -------
     DataArray of dims (channel, *grid); CAM methods: (*grid)
-        Signed, in score per unit of the image. `attrs` hold the settings and what is known of the
-        map; the coordinate `standard_error`, where there are noisy copies, its standard error.
+        Signed, in score per unit of the image. `attrs` hold the settings and facts about the map.
+        With noisy copies, the coordinate `standard_error` holds the standard error of the map.
 
     Raises
     ------
@@ -135,7 +136,7 @@ def _as_array(values: Tensor | np.ndarray) -> np.ndarray:
 
 
 def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
-    """Shapes and values that can be explained."""
+    """Check that the shapes and values can be explained."""
     axes = pixels.ndim - 1
     if axes not in AXES:
         raise SegxaiError(
@@ -150,7 +151,7 @@ def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
     if not domain.any():
         raise SegxaiError("the mask is empty: there is no voxel to explain")
     if not np.isfinite(pixels).all():
-        raise SegxaiError("the image has NaN or infinite values: mend them first")
+        raise SegxaiError("the image has NaN or infinite values: fix them first")
 
 
 def _as_data_array(
@@ -173,7 +174,7 @@ def _as_data_array(
         "noise_levels": list(settings.noise_levels),
         **attribution.facts,
     }
-    # What a netCDF file can hold, too: neither booleans nor None.
+    # A netCDF file must be able to hold them, too: it takes neither booleans nor None.
     kept = {
         name: int(value) if isinstance(value, bool) else value
         for name, value in attrs.items()

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from segxai.errors import SegxaiError
 
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
-ROUNDING = 1e-6  # mm, or voxels: a point on the surface of a ball is in it
+ROUNDING = 1e-6  # mm, or voxels: a point on the surface of a ball counts as inside
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Grid:
 
     @classmethod
     def unit(cls, shape: tuple[int, ...]) -> "Grid":
-        """The grid of a bare array: spacing 1, origin at the first voxel."""
+        """Build the grid of a bare array: spacing 1, origin at the first voxel."""
         return cls(tuple(int(size) for size in shape), np.eye(len(shape) + 1))
 
     @property
@@ -49,7 +49,7 @@ class Grid:
         return float(abs(np.linalg.det(self.affine[:-1, :-1])))
 
     def to_mm(self, voxels: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
-        """Voxel indices (may be fractional) as positions in mm."""
+        """Convert voxel indices (may be fractional) to positions in mm."""
         return np.asarray(voxels) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
 
 
@@ -68,13 +68,13 @@ class Box:
 
     @classmethod
     def whole(cls, shape: Iterable[int]) -> "Box":
-        """All of a grid of this shape."""
+        """Return the box that covers a whole grid of this shape."""
         size = tuple(int(n) for n in shape)
         return cls((0,) * len(size), size)
 
     @classmethod
     def spanning(cls, boxes: Iterable["Box"]) -> "Box":
-        """The smallest box that holds all of the boxes."""
+        """Return the smallest box that holds all of the boxes."""
         ends = [(box.start, box.stop) for box in boxes]
         start = np.min([first for first, _ in ends], axis=0)
         stop = np.max([last for _, last in ends], axis=0)
@@ -82,7 +82,7 @@ class Box:
 
     @classmethod
     def around(cls, voxels: Int[np.ndarray, "voxel axis"]) -> "Box":
-        """The smallest box that holds all of the voxels."""
+        """Return the smallest box that holds all of the voxels."""
         start, last = voxels.min(axis=0), voxels.max(axis=0)
         return cls(tuple(start.tolist()), tuple((last - start + 1).tolist()))
 
@@ -93,42 +93,42 @@ class Box:
 
     @property
     def index(self) -> Any:
-        """Cuts the box out of the last axes of an array; for boxes on the grid."""
+        """An index that cuts the box out of the last axes of an array; for boxes on the grid."""
         return (..., *(slice(a, b) for a, b in zip(self.start, self.stop, strict=True)))
 
     def inside(self, shape: Iterable[int]) -> "Box":
-        """The part that lies on a grid of this shape."""
+        """Cut the box to the part that lies on a grid of this shape."""
         start = tuple(max(a, 0) for a in self.start)
         stop = tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True))
         return Box(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
 
     def seen_from(self, other: "Box") -> "Box":
-        """The same block, counted from the first voxel of another box."""
+        """Return the same block, counted from the first voxel of another box."""
         return Box(tuple(a - o for a, o in zip(self.start, other.start, strict=True)), self.size)
 
     def contains(self, voxels: Int[np.ndarray, "voxel axis"]) -> Bool[np.ndarray, " voxel"]:
-        """Which of the voxels lie in the box."""
+        """Tell which of the voxels lie in the box."""
         local = self.local(voxels)
         return np.all((local >= 0) & (local < np.asarray(self.size)), axis=1)
 
     def local(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, "voxel axis"]:
-        """The voxels, counted from the first voxel of the box."""
+        """Return the voxels, counted from the first voxel of the box."""
         return voxels - np.asarray(self.start)
 
     def flat(self, voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
-        """Where the voxels are in an array of the box's size, if it is flattened."""
+        """Return the positions of the voxels in a flattened array of the box's size."""
         return np.ravel_multi_index(tuple(self.local(voxels).T), self.size)
 
 
 def ball(
     centre: Float[np.ndarray, " axis"], radius_mm: float, grid: Grid
 ) -> Int[np.ndarray, "voxel axis"]:
-    """The voxels of a grid whose centres lie at most a radius away from a position in mm.
+    """Find the voxels of a grid whose centres lie within a radius of a position in mm.
 
     Raises
     ------
     SegxaiError
-        If there is none, or a number is not finite.
+        If there is none, the radius is negative, or a number is not finite.
     """
     known = centre.shape == (len(grid.shape),) and np.isfinite([*centre, radius_mm]).all()
     if not known or radius_mm < 0:
@@ -148,10 +148,10 @@ def ball(
 def _within(
     grid: Grid, centre_mm: Float[np.ndarray, " axis"], radius_mm: float
 ) -> Int[np.ndarray, "voxel axis"]:
-    """The voxels whose centres are at most so far away, in C order."""
+    """Find the voxels whose centres lie within the radius, in C order."""
     to_voxels = np.linalg.inv(grid.affine[:-1, :-1])
     centre = to_voxels @ (centre_mm - grid.affine[:-1, -1])
-    # How far a ball reaches along an axis of voxels is the length of that row of the inverse.
+    # A ball reaches along an axis of voxels as far as that row of the inverse is long.
     reach = radius_mm * np.linalg.norm(to_voxels, axis=1) + ROUNDING
     first = np.maximum(np.ceil(centre - reach), 0).astype(np.int64)
     stop = np.minimum(np.floor(centre + reach) + 1, grid.shape).astype(np.int64)
@@ -166,7 +166,7 @@ def _position(point: Float[np.ndarray, "..."]) -> str:
 
 
 def _extent_mm(grid: Grid) -> str:
-    """Where a grid's voxel centres lie, for a message."""
+    """Describe where a grid's voxel centres lie, for a message."""
     ends = np.indices((2,) * len(grid.shape)).reshape(len(grid.shape), -1).T
     corners = grid.to_mm(ends * (np.array(grid.shape) - 1.0))
     return f"the image reaches from {_position(corners.min(0))} to {_position(corners.max(0))} mm"

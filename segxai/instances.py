@@ -1,4 +1,4 @@
-"""Find: from a predicted class, or a user's mask, to the instances that are explained."""
+"""The instances to explain: from a predicted class, a user's mask or spheres."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from segxai.types import Instance
 
 @dataclass(frozen=True)
 class InstanceCriteria:
-    """What counts as an instance of a class.
+    """The criteria for an instance of a class.
 
     Parameters
     ----------
     class_index : int
-        Which class.
+        Index of the class.
     threshold : float, optional
-        Voxels whose probability is larger belong to the class; None: those where its logit is the
-        largest (see `Segmentation.mask`).
+        Voxels with a larger probability belong to the class; if None, the voxels where its logit is
+        the largest (see `Segmentation.mask`).
     min_volume_mm3 : float
         Smaller components are left out.
     connectivity : int
@@ -41,21 +41,21 @@ def find_instances(
     criteria: InstanceCriteria,
     reference: Bool[np.ndarray, "*grid"] | None = None,
 ) -> list[Instance]:
-    """The predicted instances by falling volume from label 1, then the missed ones.
+    """Find the predicted instances, numbered from 1 by decreasing volume, then the missed ones.
 
     Parameters
     ----------
     mask : ndarray of shape (*grid)
-        Where the rule's class is predicted.
+        Where the class is predicted.
     reference : ndarray of shape (*grid), optional
         Where an expert drew the class. A predicted instance that overlaps it is a "TP", one that
-        does not an "FP"; its components that no predicted instance overlaps are "FN" and follow,
-        again by falling volume. The minimum volume holds for all.
+        does not is an "FP". Components of the reference that no predicted instance overlaps are
+        "FN" and follow, again by decreasing volume. The minimum volume applies to all.
 
     Returns
     -------
     list of Instance
-        Equal volumes in the order of their first voxel. Empty where nothing is found.
+        Instances of equal volume are in the order of their first voxels. Empty if none is found.
     """
     predicted = components(mask, grid, criteria)
     if reference is None:
@@ -75,7 +75,7 @@ def find_instances(
 def components(
     mask: Bool[np.ndarray, "*grid"], grid: Grid, criteria: InstanceCriteria
 ) -> list[Int[np.ndarray, "_ axis"]]:
-    """Voxels of the connected components that are large enough, by falling volume."""
+    """Find the voxels of all connected components that are large enough, by decreasing volume."""
     structure = ndimage.generate_binary_structure(mask.ndim, min(criteria.connectivity, mask.ndim))
     labels, _ = ndimage.label(mask, structure)
     smallest = smallest_voxels(criteria, grid)
@@ -84,17 +84,17 @@ def components(
 
 
 def smallest_voxels(criteria: InstanceCriteria, grid: Grid) -> float:
-    """Voxels of the smallest instance, with a little slack: 5 of 0.9999999 mm3 are 5 mm3."""
+    """Return the minimum number of voxels, with slack: 5 of 0.9999999 mm3 count as 5 mm3."""
     return (1 - 1e-6) * criteria.min_volume_mm3 / grid.voxel_volume_mm3
 
 
 def from_labels(
     labels: Int[np.ndarray, "*grid"], class_index: int, *, split: bool, grid: Grid
 ) -> list[Instance]:
-    """One instance for each non-zero label of a user's mask, kept whole, with its number.
+    """Build one instance for each non-zero label of a user's mask, under the same number.
 
-    With `split`, every connected component (18 neighbours in 3D) is an instance of its own,
-    numbered from 1 by falling volume.
+    Its voxels need not be connected. With `split`, every connected component (18 neighbours in 3D)
+    becomes its own instance, numbered from 1 by decreasing volume.
 
     Raises
     ------
@@ -113,12 +113,12 @@ def from_labels(
 
 
 def whole_class(mask: Bool[np.ndarray, "*grid"], criteria: InstanceCriteria) -> Instance:
-    """All voxels of the class as one instance of label 0, for class-level methods.
+    """Build one instance of label 0 from all voxels of the class, for class-level methods.
 
     Raises
     ------
     SegxaiError
-        If there is none.
+        If no voxel of the class is predicted.
     """
     if not mask.any():
         raise SegxaiError("no voxel of the class is predicted; give a lower --threshold")
@@ -126,7 +126,7 @@ def whole_class(mask: Bool[np.ndarray, "*grid"], criteria: InstanceCriteria) -> 
 
 
 def chosen(instances: Iterable[Instance], labels: Iterable[int]) -> list[Instance]:
-    """The instances of these labels, in the order of the case.
+    """Select the instances with these labels, in the order of the case.
 
     Raises
     ------
@@ -145,7 +145,7 @@ def chosen(instances: Iterable[Instance], labels: Iterable[int]) -> list[Instanc
 
 
 def _by_label(labels: Int[np.ndarray, "*grid"]) -> list[Int[np.ndarray, "_ axis"]]:
-    """The voxels of each non-zero label, in C order, by rising label."""
+    """Group voxels by non-zero label, in increasing order of label; each group is in C order."""
     voxels = np.argwhere(labels)
     values = labels[tuple(voxels.T)]
     order = np.argsort(values, kind="stable")
@@ -163,7 +163,7 @@ def _numbered(
 
 
 def _span(labels: list[int]) -> str:
-    """Labels for a message: "1 to 31" where they are consecutive."""
+    """Format labels for a message: "1 to 31" where they are consecutive."""
     if len(labels) > 2 and labels[-1] - labels[0] == len(labels) - 1:
         return f"{labels[0]} to {labels[-1]}"
     return ", ".join(map(str, labels))
@@ -173,12 +173,12 @@ Sphere = tuple[float, ...]  # the centre's coordinates and the radius, in mm
 
 
 def balls(spheres: Iterable[Sphere], grid: Grid, class_index: int) -> list[Instance]:
-    """The instances of some balls, by number from 1; they may overlap.
+    """Build one instance for each ball, numbered from 1; they may overlap.
 
     Raises
     ------
     SegxaiError
-        If one of them has no voxel, or other axes than the grid.
+        If a ball contains no voxel, or its centre does not have the grid's number of axes.
     """
     return [
         Instance.sphere(numbers[:-1], numbers[-1], grid, label=label, class_index=class_index)

@@ -1,4 +1,4 @@
-"""Explain every instance of a case: the whole story on one screen."""
+"""The pipeline: segment a case, find its instances, attribute each and store the maps."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -22,17 +22,17 @@ from segxai.types import Attribution, Instance
 
 
 def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
-    """Segment a case, find its instances, attribute each, and store the maps as they come.
+    """Segment a case, find its instances, attribute each, and store each map once it is done.
 
-    A task that was interrupted goes on where it stopped, also inside an instance, and ends with
-    the same values.
+    An interrupted task resumes where it stopped, even inside an instance, and ends with the same
+    values.
 
     Parameters
     ----------
     out : Path
         The result file.
     append, overwrite : bool
-        Whether another run may be added to an existing file, or the file be replaced.
+        Whether another run may be added to an existing file, or the file may be replaced.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool
 
 
 def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
-    """The name of the run that the task makes or goes on with in a result file.
+    """Choose the run that the task starts or resumes in a result file, and return its name.
 
     Raises
     ------
@@ -75,13 +75,13 @@ def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool =
 
 
 def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
-    """Attribute every instance that the run does not have yet, and store each at once."""
+    """Attribute every instance that has no map in the run yet, and store each map once done."""
     cost, stored = findings.cost, hdf5.finished(out, run)
     bookmarks = {one.label: _bookmark(task, one, cost, out, run) for one in findings.explained}
     for label in stored & bookmarks.keys():
-        bookmarks[label].remove()  # killed when its map was stored, but its state not yet removed
+        bookmarks[label].remove()  # killed after its map was stored, before its state was removed
     shares = {label: one.meter.done for label, one in bookmarks.items() if label not in stored}
-    # The one in work comes first: the next to be kept takes the place of its state.
+    # The unfinished instance comes first: the next one to save its state would overwrite it.
     remaining = sorted(
         (one for one in findings.explained if one.label in shares),
         key=lambda one: -shares[one.label],
@@ -99,7 +99,7 @@ def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
 def attribute(
     task: Task, instance: Instance, cost: Plan, bookmark: FileBookmark | None = None
 ) -> Attribution:
-    """The map of one instance; goes on from its bookmark, if it has one."""
+    """Compute the map of one instance, resuming from its bookmark if it has one."""
     started, work = perf_counter(), cost.work[instance.label]
     image = torch.from_numpy(task.case.image)[None].to(task.device)
     meter, before = (bookmark.meter, bookmark.seconds) if bookmark else (Meter(), 0.0)
@@ -132,16 +132,18 @@ def _bookmark(task: Task, instance: Instance, cost: Plan, out: Path, run: str) -
 
 
 def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], out: Path) -> None:
-    """What an earlier command did; `shares` are those of the instances that are not stored."""
+    """Report what an earlier command did; `shares` covers the instances that are not stored."""
     if len(shares) < len(findings.explained):
-        task.progress.say(f"going on: {len(findings.explained) - len(shares)} are in {out.name}")
+        task.progress.say(
+            f"resuming: {out.name} has {len(findings.explained) - len(shares)} of the maps"
+        )
     for label, share in shares.items():
         if share:
-            task.progress.say(f"going on inside instance {label}: {share:.0%} of it is done")
+            task.progress.say(f"resuming inside instance {label}: {share:.0%} of it is done")
 
 
 def _strata(instance: Instance, spacing: tuple[float, ...]) -> dict[str, Any]:
-    """Where in the domain the rows of an estimate lie, as a fact of its map."""
+    """Describe where in the domain the rows of an estimate lie, as a fact for its map."""
     if instance.sampled is None:
         return {}
     return {"rows_by_stratum": rows_by_stratum(instance, spacing)}

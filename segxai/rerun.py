@@ -1,4 +1,4 @@
-"""Reproduce: repeat a run of a result file from its provenance, and compare the maps."""
+"""Rerun: repeat a stored run from its provenance, and compare the maps."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
@@ -30,10 +30,10 @@ OPTIONAL = ("samples", "tolerance", "antithetic", "noise", "noise_unit", "precis
 
 @dataclass(frozen=True)
 class Places:
-    """Where the files of a run are now: the folder of its images, its weights, its model.
+    """The present locations of a run's files: the folder of its images, its weights, its model.
 
-    A result knows the names and the sha256 of files only. `checkpoint` is None for the plugin's
-    own weights; `own` says where a model is that was no plugin's.
+    A result stores only the names and the sha256 of its files. `checkpoint` is None for the
+    plugin's own weights; `own` says where the user's own model is, if the run used one.
     """
 
     folder: Path = Path()
@@ -43,10 +43,10 @@ class Places:
 
 @dataclass(frozen=True)
 class Comparison:
-    """How far a repeated map is from the stored one.
+    """The difference between a repeated map and the stored one.
 
-    `largest_difference` is absolute, in units of the stored map's largest magnitude; infinite
-    where the instance was not found again.
+    `largest_difference` is an absolute value, relative to the stored map's largest magnitude;
+    infinite if the instance was not found again.
     """
 
     label: int
@@ -54,12 +54,12 @@ class Comparison:
 
     @property
     def agrees(self) -> bool:
-        """Whether it is float noise."""
+        """Whether the difference is only float noise."""
         return self.largest_difference <= TOLERANCE
 
     @property
     def in_words(self) -> str:
-        """The difference for a person."""
+        """The difference as text for a person."""
         if self.largest_difference == inf:
             return "not found again"
         return f"{self.largest_difference:.1e}"
@@ -96,9 +96,10 @@ def rerun(
 
 
 def _with_copies_of(stored: Attribution, task: Task) -> Task:
-    """The task with the number of noisy copies that a stored map has, where that was found out.
+    """Return the task with the stored map's number of noisy copies, if the run chose it itself.
 
-    On another machine float noise could stop it one copy earlier or later: another map.
+    On another machine, float noise could stop the sampling one copy earlier or later, which would
+    give another map.
     """
     if task.settings.samples != "auto":
         return task
@@ -107,7 +108,7 @@ def _with_copies_of(stored: Attribution, task: Task) -> Task:
 
 
 def compare(stored: Attribution, repeated: Attribution) -> Comparison:
-    """The largest difference of two maps of one grid; either is 0 outside of its own box."""
+    """Find the largest difference between two maps on one grid; each is 0 outside its own box."""
     frame = Box.spanning([stored.box, repeated.box])
     difference = np.zeros((*stored.values.shape[: -len(frame.size)], *frame.size))
     difference[stored.box.seen_from(frame).index] += stored.values
@@ -117,13 +118,13 @@ def compare(stored: Attribution, repeated: Attribution) -> Comparison:
 
 
 def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task) -> None:
-    """Say what is not as it was; other weights are another model, which cannot repeat anything."""
+    """Warn about what has changed; refuse other weights, as another model cannot repeat a run."""
     now = task.case_provenance
     used, found = stored["weights"] or {}, now["weights"] or {}
     if used.get("sha256") != found.get("sha256"):
         raise SegxaiError(
-            f"the run used the weights {used.get('name')} of sha256 {used.get('sha256')}, here are "
-            f"{found.get('name')} of {found.get('sha256')}; give the file with --checkpoint"
+            f"the run used the weights {used.get('name')} (sha256 {used.get('sha256')}), not "
+            f"{found.get('name')} (sha256 {found.get('sha256')}); give the file with --checkpoint"
         )
     pairs = [({name: stored.get(name)}, {name: now[name]}) for name in now if name != "weights"]
     for before, after in [*pairs, (comparable(how), comparable(task.run_provenance))]:
@@ -151,14 +152,14 @@ def _task(
 
 
 def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
-    """The adapter of the run's model: a plugin's, or one's own if that is given."""
+    """Load the adapter of the run's model: the plugin's, or the user's own model if it used one."""
     if is_own(stored):
         return adapter_again(stored, places.own, places.checkpoint)
     return load_adapter(stored["plugin"]["name"]).of(places.checkpoint)
 
 
 def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], device: str) -> Request:
-    """What was asked for, from its provenance."""
+    """Rebuild the request from its provenance."""
     rule, labels = stored["rule"], how["instances"]
     return Request(
         **{name: how[name] for name in ("method", "aggregator", "layer", "score", "seed", "rows")},
@@ -179,14 +180,14 @@ def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], devi
 
 
 def _class_name(adapter: Adapter, stored: dict[str, Any]) -> str | None:
-    """The class that was asked for: of a model that finds instances itself, perhaps none."""
+    """Return the requested class; may be None for a model that finds instances itself."""
     return (
         None if stored["rule"]["class"] is None else adapter.classes[stored["rule"]["class_index"]]
     )
 
 
 def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
-    """The case from its files; the embedded one, where it is made of the same."""
+    """Load the case from its files, or take the embedded case if it has the same sources."""
     sources = stored["sources"]
     if stored["name"] == "embedded":
         case = replace(adapter.embedded_case(), name="embedded")
@@ -198,7 +199,7 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
 
 
 def _file(folder: Path, name: str, sha256: str) -> Path:
-    """The file of this name and content in a folder, or in one that is in it."""
+    """Find the file with this name and content in a folder or one of its direct subfolders."""
     found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.exists()]
     if not found:
         raise SegxaiError(f"no file {name} in {folder}: say where it is with --images DIR")

@@ -1,47 +1,47 @@
-"""Wording: numbers and facts as a person reads them."""
+"""Text: numbers and facts, formatted for people."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
 def format_shape(shape: Iterable[int]) -> str:
-    """A shape for a message: "182 x 218 x 182"."""
+    """Format a shape for a message: "182 x 218 x 182"."""
     return " x ".join(str(size) for size in shape)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a person: "42 s", "7 min", "3.5 h"."""
+    """Format seconds for a person: "42 s", "7 min", "3.5 h"."""
     if seconds < 90:
         return f"{max(seconds, 1):.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def size(count: float) -> str:
-    """Bytes for a person: "1.5 GB"."""
+    """Format a number of bytes for a person: "1.5 GB"."""
     steps = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")]
     unit, name = next((step for step in steps if count >= step[0]), (1e3, "kB"))
     return f"{count / unit:.{0 if count / unit >= 10 else 1}f} {name}"
 
 
 def volume(volume_mm3: float) -> str:
-    """A volume in mm3, to a tenth up to 1000: "93.0", "38608"."""
+    """Format a volume in mm3, with one decimal below 1000: "93.0", "38608"."""
     return f"{volume_mm3:.{1 if volume_mm3 < 1000 else 0}f}"
 
 
 def probability(value: float) -> str:
-    """A probability to two decimals: "0.87"."""
+    """Format a probability with two decimals: "0.87"."""
     return f"{value:.2f}"
 
 
 def significant(value: float) -> str:
-    """A number to three significant digits: "0.120", "12.3", "1234", "1.2e-06"."""
+    """Format a number with three significant digits: "0.120", "12.3", "1234", "1.2e-06"."""
     if value == 0:
         return "0"
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Nested facts as lines "name: value"; what is nested deeper is indented."""
+    """Yield nested facts as lines "name: value"; deeper levels are indented."""
     for name, value in facts.items():
         words = name.replace("_", " ")
         if _is_flat(value):
@@ -53,7 +53,7 @@ def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_flat(value: Any) -> bool:
-    """Whether a value fits on a line: it holds no mapping, or is one that holds plain values."""
+    """Return whether a value fits on a line: it holds no mapping, or maps to plain values."""
     if isinstance(value, Mapping):
         return not any(isinstance(one, Mapping | list) for one in value.values())
     return not (isinstance(value, list) and any(isinstance(one, Mapping) for one in value))

@@ -1,4 +1,4 @@
-"""The nouns: Case, Instance, Attribution, frozen and numpy only; and who watches: Progress."""
+"""Data types: Case, Instance and Attribution (frozen, numpy only), and the Progress protocol."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -39,7 +39,7 @@ class Case:
     foreground : ndarray of shape (*grid)
         Where the image shows the object (the brain): noise levels are measured there.
     input_unit : str
-        What 1 means in `image`; maps are in logit per this unit.
+        What a value of 1 in `image` means; maps are in logit per this unit.
     reference : ndarray of shape (*grid), optional
         Non-zero where an expert drew an object of the class.
     source_grid : Grid, optional
@@ -49,7 +49,7 @@ class Case:
     picture : ndarray of shape (y, x, 3), optional
         The user's own picture on the source grid, for figures.
     sources : tuple of Source
-        The files.
+        The files that the case was made from.
     notes, warnings : tuple of str
         What loading did to the files, and what looks wrong with them.
     """
@@ -85,11 +85,11 @@ class Instance:
     voxels : ndarray of shape (voxel, axis)
         The domain, as voxel indices in C order.
     class_index : int
-        Which logit.
+        Index of the class's logit.
     outcome : str
-        "TP", "FP" or "FN" against a reference; "" where there is none.
+        "TP", "FP" or "FN" against a reference; "" if there is none.
     sampled : ndarray of shape (row,), optional
-        Indices into `voxels` of the rows to compute, where the domain is too large for all.
+        Indices into `voxels` of the rows to compute, if the domain is too large to compute all.
     """
 
     label: int
@@ -107,12 +107,12 @@ class Instance:
         class_index: int = 1,
         outcome: str = "",
     ) -> "Instance":
-        """The instance whose domain is where `mask` is true."""
+        """Build the instance whose domain is where `mask` is true."""
         return cls(label, np.argwhere(mask), class_index, outcome)
 
     @classmethod
     def of(cls, target: "Instance | ArrayLike") -> "Instance":
-        """An instance as it is, or the one of class 1 whose domain is a boolean mask.
+        """Return `target` if it is an instance, or build one of class 1 from a boolean mask.
 
         Raises
         ------
@@ -124,7 +124,7 @@ class Instance:
         mask = np.asarray(target)
         if mask.dtype != bool or not mask.any():
             raise ValueError(
-                "an instance is an Instance or a boolean mask with a voxel in it, "
+                "an instance must be an Instance or a boolean mask with at least one voxel, "
                 f"not {mask.dtype} with {np.count_nonzero(mask)} non-zero values"
             )
         return cls.from_mask(mask)
@@ -139,18 +139,18 @@ class Instance:
         label: int = 1,
         class_index: int = 1,
     ) -> "Instance":
-        """The instance whose domain is a ball: voxels whose centres lie at most a radius away.
+        """Build the instance whose domain is a ball: the voxels whose centres lie within a radius.
 
         Parameters
         ----------
         centre_mm : sequence of float, one for each axis
-            Position in the grid's own space, as `grid.to_mm` gives it; need not be a voxel's.
+            Position in the grid's own space, as `grid.to_mm` gives it; it may lie between voxels.
         radius_mm : float
             0 takes the voxel at the centre, if there is one.
 
         Notes
         -----
-        What lies outside of the grid is cut off. Looks at the voxels around the ball only.
+        The part of the ball outside the grid is cut off. Only voxels around the ball are examined.
 
         Raises
         ------
@@ -166,13 +166,13 @@ class Instance:
         return self.voxels if self.sampled is None else self.voxels[self.sampled]
 
     def mask(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*grid"]:
-        """The domain as a boolean array of the given shape."""
+        """Return the domain as a boolean array of the given shape."""
         mask = np.zeros(shape, dtype=bool)
         mask[tuple(self.voxels.T)] = True
         return mask
 
     def seen_from(self, box: Box) -> "Instance":
-        """The same instance on the crop of the grid that a box cuts out."""
+        """Return the same instance on the crop of the grid that a box cuts out."""
         return replace(self, voxels=box.local(self.voxels))
 
 
@@ -183,17 +183,17 @@ class Attribution:
     Parameters
     ----------
     label : int
-        Of the instance; 0 for a class-level map.
+        Label of the instance; 0 for a class-level map.
     values : ndarray of shape (channel, *box), or (*box) for a heat map
-        Signed; heat maps are not negative.
+        Signed values; a heat map has none below 0.
     offset : tuple of int
-        First voxel of the box on the grid; outside of the box the map is 0.
+        First voxel of the box on the grid; the map is 0 outside the box.
     standard_error : ndarray like `values`, optional
-        Over the noisy copies.
+        Standard error over the noisy copies.
     facts : mapping
-        Numbers and words that belong to this map: rows, windows, seconds, layer...
+        Numbers and words about this map: rows, windows, seconds, layer...
     unit : str
-        What 1 means in `values`; "score" and "input" stand for the units of the score and of the
+        What a value of 1 means; "score" and "input" stand for the units of the score and of the
         network's input.
     """
 
@@ -206,11 +206,11 @@ class Attribution:
 
     @property
     def box(self) -> Box:
-        """Where the map lies on the grid."""
+        """The box of the grid that the map covers."""
         return Box(self.offset, self.values.shape[self.values.ndim - len(self.offset) :])
 
     def on_grid(self, shape: tuple[int, ...]) -> Shaped[np.ndarray, "*full"]:
-        """The map on the whole grid, 0 outside of its box."""
+        """Place the map on the whole grid, with 0 outside its box."""
         leading = self.values.shape[: self.values.ndim - len(self.offset)]
         full = np.zeros((*leading, *shape), dtype=self.values.dtype)
         full[self.box.index] = self.values
@@ -219,29 +219,29 @@ class Attribution:
 
 @runtime_checkable
 class Progress(Protocol):
-    """Shows how far a long job has come."""
+    """A display of how far a long job has come."""
 
     def begin(self, what: str, total: float, done: float = 0.0) -> None:
-        """A job of `total` units of work starts, or goes on after `done` of them."""
+        """Start a job of `total` units of work, of which `done` are finished already."""
         ...
 
     def advance(self, amount: float) -> None:
-        """So much more of it is done."""
+        """Count this amount of work as done."""
         ...
 
     def say(self, text: str) -> None:
-        """A line for the user."""
+        """Show a line of text to the user."""
         ...
 
 
 class Quiet:
-    """The progress that shows nothing."""
+    """A progress display that shows nothing."""
 
     def begin(self, what: str, total: float, done: float = 0.0) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def advance(self, amount: float) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def say(self, text: str) -> None:
-        """Nothing."""
+        """Show nothing."""

@@ -1,1 +1,1 @@
-"""What the benchmarks share: networks, lesions, the published loop, clocks, memory, reports."""
+"""Parts that benchmarks share: networks, lesions, the published loop, clocks, memory, reports."""

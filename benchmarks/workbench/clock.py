@@ -1,4 +1,4 @@
-"""Clock: seconds of several ways to do the same, in turns."""
+"""Clock: seconds of several ways to do the same thing, in turns."""
 
 from collections.abc import Callable, Mapping
 from statistics import median
@@ -9,7 +9,7 @@ import torch
 
 
 def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
-    """How long it takes, the device's queue emptied before and after."""
+    """Measure how long the work takes, with the device's queue emptied before and after."""
     wait(device)
     started = perf_counter()
     work()
@@ -18,7 +18,7 @@ def seconds(work: Callable[[], Any], device: str = "cpu") -> float:
 
 
 def wait(device: str) -> None:
-    """Until the device has done all that it was told."""
+    """Wait until the device has done all its queued work."""
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -26,10 +26,10 @@ def wait(device: str) -> None:
 def in_turns(
     ways: Mapping[str, Callable[[], Any]], rounds: int, device: str = "cpu"
 ) -> dict[str, list[float]]:
-    """Seconds of every way in every round.
+    """Time every way in every round, in seconds.
 
-    The order turns round from one round to the next: what warms up or slows down in the course of
-    a round does not always meet the same way. Nothing here warms up: the caller has.
+    The order is reversed from one round to the next, so that warming up or slowing down in the
+    course of a round does not always affect the same way. The caller warms up beforehand.
     """
     found: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
@@ -39,5 +39,5 @@ def in_turns(
 
 
 def spread(times: list[float]) -> dict[str, float]:
-    """Median, smallest and largest."""
+    """Compute the median, the smallest and the largest."""
     return {"seconds": median(times), "fastest": min(times), "slowest": max(times)}

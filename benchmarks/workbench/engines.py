@@ -1,4 +1,4 @@
-"""Engines: segxai's rows and fold, through its public call, and how far rows are from others."""
+"""Engines: segxai's rows and their fold, through its public call, and the errors of rows."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -25,9 +25,9 @@ def chosen(
     batch: int | None = None,
     tolerance: float | None = None,
 ) -> Make:
-    """What makes a fresh engine of this name for every map; its batch as segxai chooses it.
+    """Return a maker of fresh engines of this name, one for each map; segxai chooses the batch.
 
-    The choice takes one forward pass and one row, once an instance and not once a noisy copy.
+    The choice takes one forward pass and one row, once per instance and not once per noisy copy.
     """
     suited = find_engine(setting.predictor, setting.image, voxels, engine=engine, batch=batch)
     return partial(suited.make, tolerance)
@@ -36,14 +36,14 @@ def chosen(
 def batches(
     setting: Setting, voxels: Int[ndarray, "voxel axis"], engine: Make
 ) -> Iterable[RowBatch]:
-    """The rows of class 1."""
+    """Compute the rows of class 1, batch by batch."""
     return rows(setting.predictor, setting.image, voxels, class_index=1, engine=engine())
 
 
 def signed_max(
     setting: Setting, voxels: Int[ndarray, "voxel axis"], engine: Make
 ) -> Float[Tensor, "channel *grid"]:
-    """The map that the published loop makes."""
+    """Compute the map that the published loop makes."""
     fold = SignedMax()
     state = fold.start(setting.image[0])
     for batch in batches(setting, voxels, engine):
@@ -54,10 +54,11 @@ def signed_max(
 def largest_error(
     wanted: Float[Tensor, "row channel *grid"], found: Iterable[RowBatch], expected: int
 ) -> float:
-    """The largest difference of a wanted row to the found row that is nearest to it, of the peak.
+    """Compute the largest difference between wanted rows and their nearest found rows.
 
-    Found rows come in any order, and there may be more of them than are wanted; random projections
-    tell which is which. A wrong partner can only make the error larger.
+    It is relative to the peak of the wanted rows. Found rows come in any order, and there may be
+    more of them than are wanted; random projections tell which is which. A wrong partner can only
+    make the error larger.
 
     Parameters
     ----------
@@ -83,7 +84,7 @@ def largest_error(
 
 
 def difference(wanted: Float[Tensor, "channel *grid"], batch: RowBatch, row: int) -> float:
-    """The largest difference of one row of a batch, which is 0 outside of its box."""
+    """Compute the largest difference to one row of a batch, which is 0 outside its box."""
     left = wanted.clone()
     left[batch.box.index] -= batch.values[row]
     return float(left.abs().max())

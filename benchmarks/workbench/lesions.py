@@ -8,7 +8,7 @@ CENTER = np.array([0.451, 0.5385, 0.398])
 
 
 def ball(patch: int, count: int) -> Int[np.ndarray, "voxel axis"]:
-    """The voxels of a cube that are nearest to a point, the nearest first.
+    """Choose the voxels of a cube that are nearest to a point, the nearest first.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def ball(patch: int, count: int) -> Int[np.ndarray, "voxel axis"]:
 def sample(
     voxels: Int[np.ndarray, "voxel axis"], count: int, seed: int = 0
 ) -> Int[np.ndarray, "chosen axis"]:
-    """All voxels, or a seeded choice of them where there are more than `count`."""
+    """Return all voxels, or a seeded choice of them where there are more than `count`."""
     if len(voxels) <= count:
         return voxels
     chosen = np.random.default_rng(seed).choice(len(voxels), count, replace=False)

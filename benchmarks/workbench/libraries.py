@@ -1,8 +1,8 @@
-"""Libraries: the map of a lesion as each of them makes it, by the name of its class.
+"""Libraries: the map of a lesion by each of them, in one function per call.
 
-A call imports its library itself, so that one that is missing or broken takes no other with it.
-Where a library explains a class only, it is given `InstanceScore` or `Summed`, which make the
-lesion the only class.
+A call imports its library itself, so that a missing or broken one does not affect the others. A
+library that explains classes only is given `InstanceScore` or `Summed`, which make the lesion the
+only class.
 """
 
 from typing import Any
@@ -17,21 +17,21 @@ from workbench.references import NOISE, Scene, Summed
 
 
 def segxai_mean(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Signed, and what the other ways are to be."""
+    """Compute segxai's mean gradient: signed, as the others should be."""
     from segxai import InstanceGradient
 
     return InstanceGradient(network, "mean").attribute(scene.tensor, instance=lesion)
 
 
 def captum_saliency(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """As it comes: absolute values."""
+    """Compute captum's Saliency by default: absolute values."""
     from captum.attr import Saliency
 
     return Saliency(InstanceScore(network, lesion)).attribute(scene.tensor.requires_grad_())
 
 
 def captum_saliency_signed(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Told to keep the sign."""
+    """Compute captum's Saliency with signs kept."""
     from captum.attr import Saliency
 
     saliency = Saliency(InstanceScore(network, lesion))
@@ -39,21 +39,21 @@ def captum_saliency_signed(network: nn.Module, scene: Scene, lesion: Instance) -
 
 
 def monai_gradient_of_class(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """As it comes: all voxels of the class, summed."""
+    """Compute MONAI's VanillaGrad by default: all voxels of the class, summed."""
     from monai.visualize import VanillaGrad
 
     return VanillaGrad(network)(scene.tensor, index=lesion.class_index)
 
 
 def monai_gradient(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Around the lesion's summed logits, so larger by the number of voxels."""
+    """Compute MONAI's VanillaGrad of the lesion's summed logits: larger by the number of voxels."""
     from monai.visualize import VanillaGrad
 
     return VanillaGrad(Summed(network, lesion))(scene.tensor, index=0)
 
 
 def segxai_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Signed; its noise can be repeated."""
+    """Compute segxai's SmoothGrad: signed, with noise that can be repeated."""
     from segxai import InstanceGradient, SeededNoiseTunnel
 
     tunnel = SeededNoiseTunnel(InstanceGradient(network, "mean"))
@@ -65,7 +65,7 @@ def segxai_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance) -> Ten
 def captum_smoothgrad(
     network: nn.Module, scene: Scene, lesion: Instance, **saliency: Any
 ) -> Tensor:
-    """As it comes: the mean of absolute values."""
+    """Compute captum's SmoothGrad by default: the mean of absolute values."""
     from captum.attr import NoiseTunnel, Saliency
 
     return NoiseTunnel(Saliency(InstanceScore(network, lesion))).attribute(
@@ -78,12 +78,15 @@ def captum_smoothgrad(
 
 
 def captum_smoothgrad_signed(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Told to keep the sign."""
+    """Compute captum's SmoothGrad with signs kept."""
     return captum_smoothgrad(network, scene, lesion, abs=False)
 
 
 def monai_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance, **options: Any) -> Tensor:
-    """As it comes: the root of the sum of squares, over the number of copies."""
+    """Compute MONAI's SmoothGrad by default: not the mean of the gradients.
+
+    It is the root of the sum of squares, divided by the number of copies.
+    """
     from monai.visualize import SmoothGrad
 
     method = SmoothGrad(
@@ -97,12 +100,12 @@ def monai_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance, **optio
 
 
 def monai_smoothgrad_signed(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Told to keep the sign."""
+    """Compute MONAI's SmoothGrad with signs kept."""
     return monai_smoothgrad(network, scene, lesion, magnitude=False)
 
 
 def segxai_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Eqs. 8 to 10."""
+    """Compute segxai's Grad-CAM++ for instances: Eqs. 8 to 10."""
     from segxai import InstanceGradCamPlusPlus
 
     layer = find_layer(network, scene.layer)
@@ -110,7 +113,7 @@ def segxai_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor
 
 
 def captum_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """With ReLU, which it leaves out unless told."""
+    """Compute captum's LayerGradCam with ReLU, which it leaves out by default."""
     from captum.attr import LayerGradCam
 
     method = LayerGradCam(Summed(network, lesion), find_layer(network, scene.layer))
@@ -118,14 +121,17 @@ def captum_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor
 
 
 def monai_gradcam_of_class(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """As it comes: of the class, mapped to 1 for the smallest and 0 for the largest."""
+    """Compute MONAI's GradCAM of the class by default.
+
+    Its values are mapped to 1 for the smallest and 0 for the largest.
+    """
     from monai.visualize import GradCAM
 
     return GradCAM(network, scene.layer)(scene.tensor, class_idx=lesion.class_index)
 
 
 def monai_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Around the lesion's summed logits; mapped as above."""
+    """Compute MONAI's GradCAM of the lesion's summed logits, mapped as that of the class."""
     from monai.visualize import GradCAM
 
     wrapped = Summed(network, lesion)
@@ -133,7 +139,7 @@ def monai_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
 
 
 def monai_gradcampp(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Multiplies by exp(score), which overflows where logits are summed."""
+    """Compute MONAI's GradCAMpp: it multiplies by exp(score), which overflows for summed logits."""
     from monai.visualize import GradCAMpp
 
     wrapped, layer = Summed(network, lesion), f"score.model.{scene.layer}"
@@ -141,7 +147,7 @@ def monai_gradcampp(network: nn.Module, scene: Scene, lesion: Instance) -> Tenso
 
 
 def monai_gradcam_as_it_is(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Without the mapping."""
+    """Compute MONAI's GradCAM of the lesion's summed logits without the mapping."""
     from monai.visualize import GradCAM
 
     wrapped, layer = Summed(network, lesion), f"score.model.{scene.layer}"
@@ -149,7 +155,7 @@ def monai_gradcam_as_it_is(network: nn.Module, scene: Scene, lesion: Instance) -
 
 
 def of_pytorch_grad_cam(method: str, network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """It has a target for a mask; each map is scaled to reach from 0 to 1."""
+    """Compute a map by pytorch-grad-cam, with its target for a mask; maps are scaled to 0 to 1."""
     import pytorch_grad_cam
     from pytorch_grad_cam.utils.model_targets import SemanticSegmentationTarget
 
@@ -160,24 +166,24 @@ def of_pytorch_grad_cam(method: str, network: nn.Module, scene: Scene, lesion: I
 
 
 def pytorch_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """The original Grad-CAM."""
+    """Compute the original Grad-CAM by pytorch-grad-cam."""
     return of_pytorch_grad_cam("GradCAM", network, scene, lesion)
 
 
 def pytorch_gradcampp(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """One weight for each feature map: of a class."""
+    """Compute pytorch-grad-cam's Grad-CAM++ of a class: one weight for each feature map."""
     return of_pytorch_grad_cam("GradCAMPlusPlus", network, scene, lesion)
 
 
 def pytorch_hirescam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Weights that stay at their voxel, as in Eq. 8, but are the plain gradients."""
+    """Compute HiResCAM: a weight for each voxel as in Eq. 8, but it is the plain gradient."""
     return of_pytorch_grad_cam("HiResCAM", network, scene, lesion)
 
 
 def of_torchcam(
     method: str, network: nn.Module, scene: Scene, lesion: Instance, **options: Any
 ) -> Tensor:
-    """It takes any function of the logits; scales to 0 to 1 unless told; on the layer."""
+    """Compute a map by torch-cam: of any function of the logits, by default scaled to 0 to 1."""
     import torchcam.methods
 
     mask = torch.from_numpy(lesion.mask(scene.image.shape[2:]))
@@ -190,15 +196,15 @@ def of_torchcam(
 
 
 def torchcam_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """As it comes: scaled."""
+    """Compute torch-cam's GradCAM by default: scaled."""
     return of_torchcam("GradCAM", network, scene, lesion)
 
 
 def torchcam_gradcam_as_it_is(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Not scaled."""
+    """Compute torch-cam's GradCAM without scaling."""
     return of_torchcam("GradCAM", network, scene, lesion, normalized=False)
 
 
 def torchcam_gradcampp(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Not scaled; one weight for each feature map."""
+    """Compute torch-cam's GradCAMpp without scaling: one weight for each feature map."""
     return of_torchcam("GradCAMpp", network, scene, lesion, normalized=False)

@@ -1,4 +1,4 @@
-"""Machine: what the figures were measured on."""
+"""Machine: the hardware and software that the figures were measured on."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ PACKAGES = ("segxai", "torch", "monai", "captum", "numpy", "grad-cam", "torchcam
 
 
 def machine(device: str = "cpu") -> dict[str, str]:
-    """Processor, threads, GPU if it was used, versions and date, in words."""
+    """Describe processor, threads, GPU if it was used, versions and date."""
     found = {
         "date": datetime.now(UTC).date().isoformat(),
         "processor": processor(),
@@ -30,7 +30,7 @@ def machine(device: str = "cpu") -> dict[str, str]:
 
 
 def processor() -> str:
-    """The processor's name as it calls itself, or what is known of it."""
+    """Find the processor's own name, or what is known about it."""
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -38,7 +38,7 @@ def processor() -> str:
 
 
 def installed(name: str) -> str:
-    """The version of a package."""
+    """Find the installed version of a package."""
     try:
         return version(name)
     except PackageNotFoundError:

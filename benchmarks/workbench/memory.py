@@ -22,9 +22,9 @@ RESET_PEAK = "5"
 
 
 def apart(function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of a module returns in a fresh process.
+    """Call a function of a module in a fresh process, and return its result.
 
-    The process has as many threads as this one. What the function raises, is raised here.
+    The process has as many threads as this one. Whatever the function raises is raised here.
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit what is allocated here
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -32,13 +32,13 @@ def apart(function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def with_threads(threads: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """What a function returns, with this number of threads."""
+    """Call a function with this number of threads, and return its result."""
     torch.set_num_threads(threads)
     return function(*arguments)
 
 
 def peak_bytes(work: Callable[[], Any], device: str = "cpu") -> int:
-    """The most memory held during the work, beyond what is held before it."""
+    """Measure the most memory held during the work, beyond what is held before it."""
     gc.collect()
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
@@ -54,13 +54,13 @@ def peak_bytes(work: Callable[[], Any], device: str = "cpu") -> int:
 
 
 def trim() -> None:
-    """Hand memory that was freed back to the system, where its library can."""
+    """Return freed memory to the system, where its C library can."""
     if sys.platform == "linux":
         getattr(ctypes.CDLL(None), "malloc_trim", int)(0)
 
 
 def start() -> int:
-    """What is held now, made the peak so far where the system lets us; else that peak."""
+    """Reset the peak to what is held now, where the system allows it, and return the peak."""
     try:
         CLEAR.write_text(RESET_PEAK)
     except OSError:
@@ -69,7 +69,7 @@ def start() -> int:
 
 
 def resident_peak() -> int:
-    """The largest resident size of this process since the last reset."""
+    """Read the largest resident size of this process since the last reset."""
     if STATUS.exists():
         fields = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         if "VmHWM" in fields:

@@ -1,7 +1,7 @@
-"""Networks: those of the paper, built as its scripts build them, and the one that segxai brings.
+"""Networks: those of the paper, built as its scripts build them, and segxai's embedded one.
 
-Weights are random and seeded: what a row costs does not depend on them. Batch statistics are those
-of nothing in particular, so that a frozen batch norm is more than the identity.
+Weights are random and seeded: what a row costs does not depend on them. Batch statistics are random
+too, so that a frozen batch norm is more than the identity.
 """
 
 from collections.abc import Callable
@@ -23,13 +23,13 @@ class Subject:
     Parameters
     ----------
     title : str
-        For a person.
+        Name to print.
     build : callable
-        Makes it.
+        Builds the network.
     patch : int
         Voxels along each axis of the cube that it takes.
     local : bool
-        Whether a row keeps to a box; normalisation by instance spreads it over the patch.
+        Whether a row keeps to a box; instance normalisation spreads it over the patch.
     """
 
     title: str
@@ -39,7 +39,7 @@ class Subject:
 
 
 def unet(*channels: int) -> nn.Module:
-    """The published U-Net: batch norm, strides of 2, no residual units."""
+    """Build the published U-Net: batch norm, strides of 2, no residual units."""
     return UNet(
         spatial_dims=3,
         in_channels=2,
@@ -52,7 +52,7 @@ def unet(*channels: int) -> nn.Module:
 
 
 def dynunet(*filters: int) -> nn.Module:
-    """nnU-Net as the published scripts set it: instance norm, residual blocks."""
+    """Build nnU-Net as the published scripts set it: instance norm, residual blocks."""
     levels = len(filters)
     return DynUNet(
         spatial_dims=3,
@@ -68,7 +68,7 @@ def dynunet(*filters: int) -> nn.Module:
 
 
 def swin(feature_size: int) -> nn.Module:
-    """Swin UNETR with MONAI's other defaults; MONAI needs einops for it."""
+    """Build Swin UNETR with MONAI's other defaults; MONAI needs einops for it."""
     return SwinUNETR(in_channels=2, out_channels=2, feature_size=feature_size)
 
 
@@ -96,7 +96,7 @@ class Setting:
 
 
 def setting(name: str, device: str = "cpu", patch: int | None = None) -> Setting:
-    """A subject by its name, made ready; on a patch of another size if one is given."""
+    """Build a subject by its name, and its input; on a patch of another size if one is given."""
     subject = SUBJECTS[name]
     torch.manual_seed(0)
     network = subject.build()
@@ -109,7 +109,7 @@ def setting(name: str, device: str = "cpu", patch: int | None = None) -> Setting
 
 
 def randomise_statistics(network: nn.Module) -> None:
-    """Batch statistics as after some training."""
+    """Set batch statistics at random, as after some training."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm3d):
             nn.init.normal_(module.running_mean, std=0.1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 def published_rows(
     network: nn.Module, image: Float[Tensor, "1 channel *grid"], voxels: Int[ndarray, "voxel axis"]
 ) -> Iterator[Float[Tensor, "channel *grid"]]:
-    """One forward pass, then the gradient of each voxel's logit of class 1, over the patch."""
+    """Yield the gradient of each voxel's logit of class 1 over the patch; one forward pass."""
     leaf = image.clone().requires_grad_()
     with torch.enable_grad():
         logits = network(leaf)
@@ -27,7 +27,7 @@ def published_rows(
 def published_loop(
     network: nn.Module, image: Float[Tensor, "1 channel *grid"], voxels: Int[ndarray, "voxel axis"]
 ) -> Float[Tensor, "channel *grid"]:
-    """The rows, folded over the whole patch: at every voxel the entry of largest magnitude."""
+    """Fold the rows over the whole patch: at every voxel, keep the entry of largest magnitude."""
     best = torch.zeros_like(image[0])
     for row in published_rows(network, image, voxels):
         best = torch.where(row.abs() > best.abs(), row, best)

@@ -1,6 +1,6 @@
 """References: mean gradient, SmoothGrad, Grad-CAM and Grad-CAM++ of a lesion, computed literally.
 
-Short and slow on purpose: what the libraries' maps are compared with must be read at a glance.
+Short and slow on purpose: what the libraries' maps are compared with must be easy to check by eye.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ NOISE = 0.05  # of the patch's range, one level for both channels: the only one 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is explained: a patch (1, channel, x, y, z), two lesions in it, and how."""
+    """A patch (1, channel, x, y, z), two lesions in it, and how they are explained."""
 
     image: np.ndarray
     lesions: tuple[Instance, Instance]
@@ -27,7 +27,7 @@ class Scene:
 
     @property
     def tensor(self) -> Tensor:
-        """The patch, a fresh one: some libraries change their input."""
+        """A fresh copy of the patch: some libraries change their input."""
         return torch.from_numpy(self.image.copy())
 
     @property
@@ -36,7 +36,7 @@ class Scene:
         return NOISE * float(self.image.max() - self.image.min())
 
     def upsampled(self, heat: Tensor) -> Tensor:
-        """A layer's heat map (1, 1, *layer) on the patch, linearly; libraries leave that to us."""
+        """Interpolate a heat map (1, 1, *layer) linearly to the patch, where libraries do not."""
         size = self.image.shape[2:]
         return functional.interpolate(heat, size, mode="trilinear", align_corners=False)
 
@@ -50,14 +50,14 @@ class Summed(nn.Module):
         self.count = len(lesion.voxels)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Mean times number."""
+        """Compute the mean times the number of voxels."""
         return self.count * self.score(image)[:, None]
 
 
 def exact_gradient(
     network: nn.Module, scene: Scene, lesion: Instance, noise: Tensor | float = 0.0
 ) -> Tensor:
-    """Gradient of the mean logit over the domain, on the patch with some noise."""
+    """Compute the gradient of the mean logit over the domain, on the patch with some noise."""
     leaf = (scene.tensor + noise).requires_grad_()
     index = tuple(torch.from_numpy(lesion.voxels.T))
     mean = network(leaf)[(0, lesion.class_index, *index)].mean()
@@ -65,7 +65,7 @@ def exact_gradient(
 
 
 def exact_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance, seed: int = 1) -> Tensor:
-    """The mean of the gradients on noisy copies; another draw than any library's."""
+    """Compute the mean of the gradients on noisy copies, drawn independently of any library's."""
     generator = torch.Generator().manual_seed(seed)
     total = torch.zeros(scene.image.shape)
     for _ in range(scene.copies):
@@ -75,12 +75,12 @@ def exact_smoothgrad(network: nn.Module, scene: Scene, lesion: Instance, seed: i
 
 
 def other_draw(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """The same on other copies: no library can come nearer to the first than this."""
+    """Compute the same on other copies: no library can come nearer to the first than this."""
     return exact_smoothgrad(network, scene, lesion, seed=2)
 
 
 def features(network: nn.Module, scene: Scene, lesion: Instance) -> tuple[Tensor, Tensor]:
-    """The layer's maps and the gradient of the summed logits with respect to them."""
+    """Compute the layer's maps and the gradient of the summed logits with respect to them."""
     kept: list[Tensor] = []
     layer = find_layer(network, scene.layer)
     hook = layer.register_forward_hook(lambda module, inputs, output: kept.append(output))
@@ -91,14 +91,14 @@ def features(network: nn.Module, scene: Scene, lesion: Instance) -> tuple[Tensor
 
 
 def exact_gradcam(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """The original Grad-CAM: a weight for each map, its gradient's mean over the layer."""
+    """Compute the original Grad-CAM: each map's weight is its gradient's mean over the layer."""
     maps, gradient = features(network, scene, lesion)
     weights = gradient.mean(dim=(2, 3, 4), keepdim=True)
     return scene.upsampled((weights * maps).sum(dim=1, keepdim=True).relu())
 
 
 def exact_gradcampp(network: nn.Module, scene: Scene, lesion: Instance) -> Tensor:
-    """Eqs. 8 to 10: a weight for each map and voxel, with the coefficients of Eq. 7."""
+    """Compute Eqs. 8 to 10: a weight for each map and voxel, with the coefficients of Eq. 7."""
     maps, gradient = features(network, scene, lesion)
     denominator = 2 + maps.sum(dim=(2, 3, 4), keepdim=True) * gradient
     alpha = torch.where(denominator.abs() < 1e-6, 0, 1 / denominator)

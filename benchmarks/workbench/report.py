@@ -1,4 +1,4 @@
-"""Report: the options that all scripts have, their tables, their files."""
+"""Report: the options that all scripts have, their tables and their files."""
 
 import argparse
 import json
@@ -12,8 +12,8 @@ from workbench.machine import machine
 
 
 def options(text: str) -> argparse.ArgumentParser:
-    """A parser with the help that a script begins with, and the options that all have."""
-    # MONAI mentions what it will change one day: not the reader's business here.
+    """Build a parser with a script's help text and the options that all scripts have."""
+    # MONAI warns of its future changes, which do not concern the reader here.
     warnings.filterwarnings("ignore", module=r"monai\.|torch\.")
     parser = argparse.ArgumentParser(
         description=text, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -23,17 +23,17 @@ def options(text: str) -> argparse.ArgumentParser:
 
 
 def numbers(text: str) -> list[int]:
-    """Whole numbers between commas, for an option."""
+    """Parse an option's whole numbers, separated by commas."""
     return [int(word) for word in text.split(",")]
 
 
 def words(text: str) -> list[str]:
-    """Words between commas, for an option."""
+    """Split an option into its words, separated by commas."""
     return text.split(",")
 
 
 def table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print a table: the first column to the left, all others to the right."""
+    """Print a table: the first column aligned to the left, all others to the right."""
     cells = [list(head), *([str(cell) for cell in line] for line in lines)]
     widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
     print(f"\n{title}")
@@ -49,7 +49,7 @@ def table(title: str, head: Sequence[str], lines: Sequence[Sequence[str]]) -> No
 
 
 def mebibytes(size: int | None) -> str:
-    """Bytes for a table."""
+    """Format bytes for a table."""
     return "" if size is None else f"{size / 2**20:,.0f} MiB"
 
 
@@ -66,7 +66,7 @@ def save(script: str, asked: argparse.Namespace, figures: Any) -> None:
 
 
 def finite(value: Any) -> Any:
-    """The same with null for NaN and infinity, which JSON does not have."""
+    """Replace NaN and infinity, which JSON does not have, with null."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
@@ -75,7 +75,7 @@ def finite(value: Any) -> Any:
 
 
 def finish(script: str, asked: argparse.Namespace, figures: Any) -> None:
-    """Say what the figures were measured on, and write them where they were asked for."""
+    """Print what the figures were measured on, and write them where they were asked for."""
     found = machine(getattr(asked, "device", "cpu"))
     print("; ".join(f"{name} {value}" for name, value in found.items()))
     save(script, asked, figures)

@@ -1,4 +1,4 @@
-"""The adapter: two NIfTI files to a case, and what the lesion network needs to be explained."""
+"""The adapter: reads two NIfTI files as a case, and describes the lesion network to segxai."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,9 +39,9 @@ EMBEDDED = Path(__file__).parent / "case"
 
 
 def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
-    """FLAIR and MPRAGE, brought to the network's grid (RAS, 1 mm) and z-scored in the brain.
+    """Load FLAIR and MPRAGE, resample them to the network's grid (RAS, 1 mm) and z-score the brain.
 
-    Registration, bias-field correction and skull-stripping are done before.
+    The images must already be registered, bias-field corrected and skull-stripped.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "x y z"]:
-    """An integer mask on the input's grid, brought to the network's; labels are kept.
+    """Load an integer mask on the input's grid and resample it to the network's, keeping labels.
 
     Raises
     ------
@@ -114,19 +114,19 @@ def _notes(volume: Volume, grid: Grid) -> tuple[str, ...]:
 
 
 def embedded_case() -> Case:
-    """The phantom that comes with the plugin, with its reference."""
+    """Load the phantom that comes with the plugin, with its reference."""
     files = {channel: EMBEDDED / f"{channel}.nii.gz" for channel in CHANNELS}
     return replace(load_case(files, EMBEDDED / "reference.nii.gz"), name="embedded")
 
 
 def check_objects(case: Case, lesions: Bool[np.ndarray, "x y z"]) -> list[str]:
-    """Warnings about lesions that do not look like lesions of MS."""
+    """Return warnings about lesions that do not look like lesions of MS."""
     return check_lesion_contrast(case.image, lesions, case.foreground)
 
 
 @hookimpl
 def segxai_adapter() -> Adapter:
-    """The 3D U-Net for lesions of multiple sclerosis."""
+    """Build the adapter of the 3D U-Net for lesions of multiple sclerosis."""
     return Adapter(
         name="ms_lesion",
         channels=CHANNELS,

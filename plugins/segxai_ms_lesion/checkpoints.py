@@ -1,4 +1,4 @@
-"""Weights of lesion networks: taken out of their wrappings, fitted, put in place."""
+"""Checkpoints of lesion networks: their tensors unwrapped, checked and loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ class Kind:
     Parameters
     ----------
     name : str
-        For messages: what a file of another network does not fit.
+        What messages call the network.
     first : str
         Name of a tensor that every such network has.
     description : str
-        How such a network is made, for messages.
+        How such a network is built, for messages.
     """
 
     name: str
@@ -29,12 +29,14 @@ class Kind:
     description: str
 
     def misfit(self, path: Path, problem: str) -> SegxaiError:
-        """The error for a file that holds another network."""
-        return SegxaiError(f"{path} does not fit {self.name}: {problem}; it is {self.description}")
+        """Build the error for a file that holds another network."""
+        return SegxaiError(
+            f"{path} does not fit {self.name}: {problem}; expected {self.description}"
+        )
 
 
 def unwrapped(content: Mapping[str, Any], kind: Kind, path: Path) -> dict[str, Tensor]:
-    """The tensors by their network's names, from within what training scripts wrap them in.
+    """Find the tensors under their network's own names, without the wrappers of training scripts.
 
     Raises
     ------
@@ -52,12 +54,12 @@ def unwrapped(content: Mapping[str, Any], kind: Kind, path: Path) -> dict[str, T
 
 
 def width(state: Mapping[str, Tensor], name: str, kind: Kind, path: Path) -> int:
-    """Output channels of a 3D convolution.
+    """Read the number of output channels of a 3D convolution.
 
     Raises
     ------
     SegxaiError
-        If it is absent, or no 3D convolution.
+        If it is absent, or not a 3D convolution.
     """
     found = _shape(state.get(name))
     if len(found) != 5:
@@ -66,12 +68,12 @@ def width(state: Mapping[str, Tensor], name: str, kind: Kind, path: Path) -> int
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], kind: Kind, path: Path) -> None:
-    """Put the tensors into the network; every name and shape must fit.
+    """Load the tensors into the network; every name and shape must match.
 
     Raises
     ------
     SegxaiError
-        Naming the first tensor that does not.
+        If one does not match; the message names the first.
     """
     expected = {name: _shape(value) for name, value in model.state_dict().items()}
     found = {name: _shape(value) for name, value in state.items()}

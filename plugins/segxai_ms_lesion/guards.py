@@ -1,6 +1,7 @@
-"""Guards: what would make the maps of a pair of brain images silently wrong, in sentences.
+"""Guards: warnings about pairs of brain images whose maps would be silently wrong.
 
-The thresholds come from one real patient and from distortions of it, see tests/test_ms_guards.py.
+The thresholds come from one real patient and from distortions of it, see
+tests/ms_lesion/test_guards.py.
 """
 
 import numpy as np
@@ -25,7 +26,7 @@ SWAP = "name them, flair=FILE mprage=FILE"
 def check_images(
     flair: Float[np.ndarray, "x y z"], mprage: Float[np.ndarray, "x y z"], voxel_volume_mm3: float
 ) -> list[str]:
-    """Sentences about what looks wrong with a pair of brain images; empty if nothing does.
+    """Describe what looks wrong with a pair of brain images; return an empty list if nothing does.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def check_images(
     warnings += _check_pair(flair, mprage, *brains)
     if not any(
         "skull" in warning for warning in warnings
-    ):  # depth is meant from the brain's surface
+    ):  # depth is measured from the brain's surface
         warnings += _check_order(flair, mprage, brains[0] & brains[1], voxel_volume_mm3)
     return warnings
 
@@ -54,7 +55,7 @@ def check_lesion_contrast(
     lesions: Bool[np.ndarray, "x y z"],
     foreground: Bool[np.ndarray, "x y z"],
 ) -> list[str]:
-    """Sentences about lesions that look unlike MS lesions; empty if they do, or if they are few.
+    """Warn if lesions do not look like MS lesions; return an empty list if they do or are too few.
 
     In MS, FLAIR is brighter inside a lesion than in the 3 voxels around it, and MPRAGE is darker.
 
@@ -81,7 +82,7 @@ def check_lesion_contrast(
 
 
 def _background(image: Float[np.ndarray, "x y z"]) -> float | None:
-    """The value that most of the outer faces have; None where they share none."""
+    """Find the commonest value on the outer faces; None if it covers less than a tenth of them."""
     ends = [np.take(image, [0, -1], axis=axis).ravel() for axis in range(3)]
     values, counts = np.unique(np.concatenate(ends), return_counts=True)
     most = counts.argmax()
@@ -170,11 +171,12 @@ def tissue_order(
     brain: Bool[np.ndarray, "x y z"],
     voxel_volume_mm3: float,
 ) -> float | None:
-    """How much more MPRAGE brightens from cortex to deep white matter than FLAIR does.
+    """Measure how much more MPRAGE brightens from cortex to deep white matter than FLAIR does.
 
     Brightness is a voxel's rank in the brain, 0 to 1, so that neither the scale of the intensities
-    nor their gamma matters; what is among the darkest in both (CSF) is left out. About 0.27 in a
-    patient; its sign turns when the two are swapped. None where too little of the brain is seen.
+    nor their gamma matters; what is among the darkest in both (CSF) is left out. The result is
+    about 0.27 in a patient; its sign flips when the two are swapped. It is None where too little
+    of the brain is seen.
     """
     spacing_mm = voxel_volume_mm3 ** (1 / 3)
     stride = max(1, round(2 / spacing_mm))  # every 2 mm is enough, and 8 times cheaper
@@ -191,9 +193,9 @@ def tissue_order(
 
 
 def _depth(brain: Bool[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
-    """Distance in voxels to the brain's surface; where the view cuts the brain is no surface."""
+    """Compute the distance in voxels to the brain's surface; the view's border is not a surface."""
     margin = 3
-    # Holes inside (CSF that is exactly 0) are no surface either.
+    # Holes inside (CSF that is exactly 0) are not a surface either.
     padded = ndimage.binary_closing(np.pad(brain, margin, mode="edge"), iterations=2)
     filled = ndimage.binary_fill_holes(padded)[(slice(margin, -margin),) * 3]
     if filled.all():

@@ -24,7 +24,7 @@ KIND = Kind(
 
 
 def unet(widths: Sequence[int] = WIDTHS) -> nn.Module:
-    """The architecture with random weights: (batch, 2, x, y, z) to logits of the same grid.
+    """Build the network with random weights: (batch, 2, x, y, z) to logits on the same grid.
 
     Every extent must be divisible by the network's total stride: 8 for the 4 widths of the
     embedded weights, 16 for the paper's 5, from 32 to 512.
@@ -41,19 +41,19 @@ def unet(widths: Sequence[int] = WIDTHS) -> nn.Module:
 
 
 def weights_file() -> Path:
-    """Where the embedded weights lie."""
+    """Return the path of the embedded weights."""
     return Path(__file__).parent / "weights" / "unet.safetensors"
 
 
 def load_unet(checkpoint: Path | None = None) -> nn.Module:
-    """The network in eval mode, with the embedded weights or those of a checkpoint.
+    """Load the network in eval mode, with the embedded weights or those of a checkpoint.
 
     Parameters
     ----------
     checkpoint
         A `.safetensors` file, or a file of `torch.save` that holds tensors and nothing that runs
         code on loading. Its network may have other widths and another depth than the embedded one;
-        the wrappings of training scripts ("state_dict", "module.") are taken off.
+        the wrappers that training scripts add ("state_dict", "module.") are removed.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def load_unet(checkpoint: Path | None = None) -> nn.Module:
 
 
 def _widths(state: Mapping[str, Tensor], path: Path) -> list[int]:
-    """Output channels of the convolutions on the way down, and at the bottom."""
+    """Read the output channels of the convolutions on the way down and at the bottom."""
     widths, level = [], "model."
     while (name := f"{level}0.conv.weight") in state:
         widths.append(width(state, name, KIND, path))

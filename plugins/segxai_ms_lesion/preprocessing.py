@@ -1,4 +1,4 @@
-"""Turn raw magnetic resonance images into what the network was trained on."""
+"""Preprocessing: from raw magnetic resonance images to what the network was trained on."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,7 +8,7 @@ CLIP_STANDARD_DEVIATIONS = 5.0
 
 
 def normalise(image: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
-    """Image in standard deviations of its own brain, 0 where it was exactly 0.
+    """Normalise an image to standard deviations of its own brain; 0 stays exactly 0.
 
     The brain is every voxel that differs from 0 (skull-stripped input). Its mean and standard
     deviation are taken over values winsorised at the 0.5 and 99.5 percentiles, so that a few
@@ -46,12 +46,12 @@ def normalise(image: Float[np.ndarray, "*grid"]) -> Float[np.ndarray, "*grid"]:
 def normalise_all(
     images: Float[np.ndarray, "channel *grid"],
 ) -> Float[np.ndarray, "channel *grid"]:
-    """Every channel normalised for itself."""
+    """Normalise every channel by itself."""
     return np.stack([normalise(image) for image in images])
 
 
 def _robust_moments(values: Float[np.ndarray, " voxel"]) -> tuple[float, float]:
-    """Mean and standard deviation of the winsorised values."""
+    """Compute the mean and the standard deviation of the winsorised values."""
     low, high = np.percentile(values, WINSOR_PERCENTILES)
     kept = np.clip(values, low, high)
     return float(kept.mean()), float(kept.std())

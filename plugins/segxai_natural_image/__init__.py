@@ -1,1 +1,1 @@
-"""Natural images: semantic and instance segmenters of others, and an embedded one for coins."""
+"""Natural images: models of others that segment classes or instances, and one for coins."""

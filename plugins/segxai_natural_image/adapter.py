@@ -26,12 +26,12 @@ BACKGROUND = ("background", "__background__", "bg", "unlabeled", "unlabelled", "
 
 
 def adapter_of(checkpoint: Path, name: str) -> Adapter:
-    """The adapter of the model in a folder of transformers or in a file of weights.
+    """Build the adapter of the model in a folder of transformers or in a file of weights.
 
     Raises
     ------
     SegxaiError
-        If there is no such file or folder, or no model in it that is known here.
+        If there is no such file or folder, or it holds no model that is known here.
     """
     if checkpoint.is_dir():
         return _of_folder(read_folder(checkpoint), name)
@@ -71,7 +71,7 @@ def _of_file(file: WeightsFile, name: str) -> Adapter:
 def _with_network(
     adapter: Adapter, load: Callable[[], nn.Module], detect: Detect | None
 ) -> Adapter:
-    """The adapter with its network, which finds instances itself or gives coarse logits."""
+    """Add the network to an adapter; it finds instances itself or gives coarse logits."""
     if detect is not None:
         return replace(
             adapter,
@@ -88,7 +88,7 @@ def _with_network(
 
 
 def _pictures(name: str, fed: Feed, classes: tuple[str, ...]) -> Adapter:
-    """What the adapters of all pictures in colour share; the network is still missing."""
+    """Build what the adapters of all colour pictures share; the network is still missing."""
     return Adapter(
         name=name,
         channels=fed.channels,
@@ -108,13 +108,13 @@ def _no_network(checkpoint: Path | None) -> NoReturn:
 
 
 def _first_object(classes: tuple[str, ...]) -> str:
-    """The first class that is no background: which ones a picture shows is not known before."""
+    """Return the first class that is not background: what a picture shows is not known yet."""
     objects = (name for name in classes if name.lower() not in BACKGROUND)
     return next(objects, classes[0])
 
 
 def _about(kind: str, finds_instances: bool, classes: int) -> str:
-    """What was found in a checkpoint, in words."""
+    """Describe what was found in a checkpoint."""
     if finds_instances:
         return (
             f"{kind}, {classes} classes: an instance is a detection ({SURE:g} or surer, unless "
@@ -126,6 +126,6 @@ def _about(kind: str, finds_instances: bool, classes: int) -> str:
 
 @hookimpl
 def segxai_adapter(name: str) -> Adapter:
-    """Coins without a checkpoint; with one, the model in it."""
+    """Build the adapter of the embedded coins, which can load other models from checkpoints."""
     embedded = coin_adapter(name)
     return replace(embedded, for_checkpoint=partial(adapter_of, name=name))

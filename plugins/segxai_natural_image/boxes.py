@@ -42,7 +42,7 @@ class FrozenBoxes(nn.Module):
     labels : Tensor of shape (detection,)
         The class whose mask is taken.
     size : tuple of int
-        Of the input without padding.
+        Size of the input without padding.
     """
 
     boxes: Tensor
@@ -61,7 +61,7 @@ class FrozenBoxes(nn.Module):
         self.register_buffer("labels", labels)
 
     def forward(self, image: Float[Tensor, "1 3 y x"]) -> Float[Tensor, "1 detection _ _"]:
-        """What the mask head says of the features inside of each box."""
+        """Compute mask logits from the features inside each box."""
         heads: Any = self.model.roi_heads
         pooled = heads.mask_roi_pool(features_of(self.model, image), [self.boxes], [self.size])
         logits: Tensor = heads.mask_predictor(heads.mask_head(pooled))
@@ -69,22 +69,22 @@ class FrozenBoxes(nn.Module):
 
 
 def feed() -> Feed:
-    """Resized and normalised as by the model's own transform with its default sizes."""
+    """Return the feed of the model's own transform: it resizes to its defaults and normalises."""
     return Feed(("red", "green", "blue"), _transformed, "standard deviation")
 
 
 def detect_boxes(
     model: nn.Module, case: Case, criteria: InstanceCriteria, classes: tuple[str, ...]
 ) -> Detections:
-    """What the model finds with a score of the rule's threshold or more, by falling score.
+    """Detect objects whose score reaches the threshold of the criteria, the surest first.
 
-    Masks are those of the model's own output above a probability of 0.5; they may overlap, each
-    keeps its own.
+    Masks are those of the model's own output above a probability of 0.5; they may overlap, and each
+    detection keeps its own.
 
     Raises
     ------
     SegxaiError
-        If there is no detection, or the picture is too large for so many.
+        If there is no detection, or there are too many for a picture of this size.
     """
     layout, shape = whole_image(case.grid.shape, DIVISOR), case.domain_grid.shape
     image = torch.from_numpy(case.image)[None].to(next(model.parameters()).device)
@@ -107,7 +107,7 @@ def detect_boxes(
 def find(
     model: nn.Module, image: Float[Tensor, "1 3 y x"], size: tuple[int, ...]
 ) -> dict[str, Tensor]:
-    """Boxes, labels, scores and mask probabilities, as the model's own heads tell them."""
+    """Find boxes, labels, scores and mask probabilities with the model's own heads."""
     parts: Any = model
     images = library("torchvision.models.detection.image_list").ImageList(image, [_pair(size)])
     features = features_of(model, image)
@@ -118,7 +118,7 @@ def find(
 
 
 def _likely(found: dict[str, Tensor], threshold: float | None) -> dict[str, Tensor]:
-    """What is sure enough, or else the surest: no other mask is pasted, which takes memory."""
+    """Keep what is sure enough, or else the surest: pasting more masks would take memory."""
     if threshold is None or not len(found["scores"]):
         return found
     kept = found["scores"] >= min(threshold, float(found["scores"].max()))
@@ -126,14 +126,14 @@ def _likely(found: dict[str, Tensor], threshold: float | None) -> dict[str, Tens
 
 
 def features_of(model: nn.Module, image: Float[Tensor, "1 3 y x"]) -> "OrderedDict[str, Tensor]":
-    """The feature maps of the backbone, by name."""
+    """Compute the feature maps of the backbone, by name."""
     backbone: Any = model.backbone
     found = backbone(image)
     return OrderedDict([("0", found)]) if isinstance(found, Tensor) else found
 
 
 def padded(image: Float[Tensor, "1 3 y x"], layout: Layout) -> Float[Tensor, "1 3 h w"]:
-    """The input with zeros at its end, to the size of the layout's window."""
+    """Pad the input with zeros at its end, to the size of the layout's window."""
     y, x = (n - size for n, size in zip(layout.windows[0].size, image.shape[2:], strict=True))
     return nn.functional.pad(image, [0, x, 0, y])
 
@@ -141,7 +141,7 @@ def padded(image: Float[Tensor, "1 3 y x"], layout: Layout) -> Float[Tensor, "1 
 def paste(
     boxes: Float[Tensor, "detection 4"], coarse: tuple[int, ...], shape: tuple[int, ...]
 ) -> Readout:
-    """The readout that pastes each mask into its box on the picture; 0 outside.
+    """Build the readout that pastes each mask into its box on the picture; 0 outside.
 
     The arithmetic is that of torchvision's `paste_masks_in_image`: a border of one cell of zeros,
     a box that grows as much, rounded to whole pixels, and bilinear interpolation.
@@ -154,7 +154,7 @@ def paste(
 
 
 def _pasted(first: int, last: int, cells: int, size: int) -> Float[Tensor, "out coarse"]:
-    """One axis of one box: from cells to pixels `first` to `last`, cut to the picture."""
+    """Build the matrix from a box's cells to pixels `first` to `last` along one axis."""
     length = max(last - first + 1, 1)
     unit = torch.eye(cells + 2 * PADDING)[None]
     inside = nn.functional.interpolate(unit, size=length, mode="linear")[0].T
@@ -171,7 +171,7 @@ def _own_masks(
     boxes: Float[Tensor, "detection 4"],
     shape: tuple[int, ...],
 ) -> Bool[Tensor, "detection y x"]:
-    """Where the model's own output has a probability above 0.5."""
+    """Find where the model's own output has a probability above 0.5."""
     heads = library("torchvision.models.detection.roi_heads")
     pasted: Tensor = heads.paste_masks_in_image(probability, boxes, shape)
     return pasted[:, 0] > 0.5

@@ -24,7 +24,7 @@ Pixels = Float[np.ndarray, "3 y x"]  # red, green and blue from 0 to 255
 
 @dataclass(frozen=True)
 class Feed:
-    """How a picture becomes a network's input.
+    """The preparation of a picture as a network's input.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Feed:
     unit : str
         What 1 means in the input.
     notes : callable
-        Maps the pixels to what is worth saying of that.
+        Maps the pixels to notes on that for the user.
     """
 
     channels: tuple[str, ...]
@@ -45,7 +45,7 @@ class Feed:
     notes: Callable[[Pixels], tuple[str, ...]] = lambda pixels: ()
 
     def case(self, pixels: Pixels, name: str) -> Case:
-        """The case of a picture that comes from no file."""
+        """Build the case of a picture that does not come from a file."""
         image = self.apply(pixels)
         source = Grid.unit(pixels.shape[1:])
         is_flat = bool((pixels == pixels[:, :1, :1]).all())
@@ -64,7 +64,7 @@ class Feed:
         )
 
     def load(self, files: Mapping[str, Path], reference: Path | None) -> Case:
-        """The case of a picture file, perhaps with the objects that an expert drew.
+        """Load the case of a picture file, perhaps with the objects that an expert drew.
 
         Parameters
         ----------
@@ -85,7 +85,7 @@ class Feed:
 
 
 def resized(source: Grid, shape: tuple[int, ...]) -> Grid:
-    """The grid of another shape whose outer borders, not whose pixel centres, are the source's."""
+    """Build the grid of another shape whose outer borders, not pixel centres, are the source's."""
     steps = np.array(source.shape) / np.array(shape)
     change = np.diag([*steps, 1.0])
     change[:-1, -1] = (steps - 1) / 2
@@ -93,13 +93,13 @@ def resized(source: Grid, shape: tuple[int, ...]) -> Grid:
 
 
 def with_reference(case: Case, path: Path) -> Case:
-    """The case with the objects that an expert drew."""
+    """Add the objects that an expert drew to a case."""
     labels, source = _labels(path, "reference", case)
     return replace(case, reference=labels != 0, sources=(*case.sources, source))
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "y x"]:
-    """An integer mask on the picture's own pixels.
+    """Load an integer mask on the picture's own pixels.
 
     Raises
     ------

@@ -18,9 +18,9 @@ MEAN, STANDARD_DEVIATION = 99.0, 52.0
 
 
 class CoinNetwork(nn.Module):
-    """Logits of background and coin, of shape (1, 2, y / 4, x / 4), of a grey picture.
+    """A network from a grey picture to logits of background and coin, (1, 2, y / 4, x / 4).
 
-    Batch norm and convolutions alone, so that a row keeps to its receptive field.
+    It has only batch norm and convolutions, so that a row keeps to its receptive field.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class CoinNetwork(nn.Module):
         self.logits = nn.Conv2d(third, len(CLASSES), 1)
 
     def forward(self, image: Float[Tensor, "batch 1 y x"]) -> Float[Tensor, "batch 2 _ _"]:
-        """Logits; both sizes must divide by 8."""
+        """Compute the logits; both sizes must be divisible by 8."""
         shallow = self.shallow(self.down(image))
         deep = functional.interpolate(self.deep(shallow), scale_factor=2.0, mode="nearest")
         logits: Tensor = self.logits(self.joined(torch.cat([shallow, deep], dim=1)))
@@ -43,7 +43,7 @@ class CoinNetwork(nn.Module):
 
 
 def load_coin_network(checkpoint: Path | None = None) -> nn.Module:
-    """The network in eval mode, with the embedded weights or those of a checkpoint.
+    """Load the network in eval mode, with the embedded weights or those of a checkpoint.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def load_coin_network(checkpoint: Path | None = None) -> nn.Module:
 
 
 def weights_file() -> Path:
-    """Where the embedded weights lie."""
+    """Return the path of the embedded weights."""
     return Path(__file__).parent / "weights" / "coins.safetensors"
 
 

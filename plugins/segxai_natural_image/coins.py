@@ -26,7 +26,7 @@ SMALLEST_PIXELS = 100.0  # of a component that counts as a coin
 
 
 def grey_input(pixels: Pixels) -> Float[np.ndarray, "1 y x"]:
-    """The picture's luminance, normalised as in training."""
+    """Compute the picture's luminance, normalised as in training."""
     grey = np.tensordot(LUMINANCE, pixels, axes=1)[None]
     return np.asarray((grey - MEAN) / STANDARD_DEVIATION, dtype=np.float32)
 
@@ -40,7 +40,7 @@ FEED = Feed(("grey",), grey_input, f"{STANDARD_DEVIATION:g} grey values", _notes
 
 
 def embedded_case() -> Case:
-    """The photograph of 24 coins that comes with scikit-image, with the coins as drawn."""
+    """Load the photograph of 24 coins that comes with scikit-image, with the coins as drawn."""
     from skimage.data import coins  # a file of that package; nothing is downloaded
 
     grey = coins().astype(np.float32)
@@ -48,7 +48,7 @@ def embedded_case() -> Case:
 
 
 def predict_coins(network: nn.Module, case: Case) -> Predictor:
-    """The network on the whole picture, its logits interpolated to every pixel."""
+    """Build a predictor of the whole picture, with logits interpolated to every pixel."""
     layout = whole_image(case.grid.shape, DIVISOR)
     padded = layout.windows[0].size
     fine = Readout.linear(tuple(n // STRIDE for n in padded), padded)
@@ -56,23 +56,23 @@ def predict_coins(network: nn.Module, case: Case) -> Predictor:
 
 
 def cropped(readout: Readout, shape: tuple[int, ...]) -> Readout:
-    """The same map, without what lies behind a shape at the end of each axis."""
+    """Crop a readout to a shape, at the end of each axis."""
     return Readout(tuple(one[:, :size] for one, size in zip(readout.matrices, shape, strict=True)))
 
 
 def is_coin_checkpoint(path: Path) -> bool:
-    """Whether a file holds weights of the embedded network, perhaps trained again."""
+    """Tell whether a file holds weights of the embedded network, perhaps trained again."""
     if path.suffix != ".safetensors":
         return False
     try:
         with safe_open(path, "pt") as file:
             return set(file.keys()) == set(CoinNetwork().state_dict())
     except (OSError, SafetensorError):
-        return False  # what is wrong with it is said where it is read
+        return False  # the error is reported where the file is read
 
 
 def coin_adapter(name: str) -> Adapter:
-    """The adapter of the embedded network."""
+    """Build the adapter of the embedded network."""
     return Adapter(
         name=name,
         channels=FEED.channels,

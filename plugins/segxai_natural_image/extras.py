@@ -12,7 +12,7 @@ INSTALL = "pip install 'segxai[natural]'"
 
 
 def library(name: str) -> Any:
-    """A library that comes with the extra `natural`.
+    """Import a library that comes with the extra `natural`.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def library(name: str) -> Any:
         if error.name != name.split(".")[0]:
             raise _broken(name, error) from error
         raise SegxaiError(f"this model needs {name}, which is not installed: {INSTALL}") from error
-    # torchvision for another torch fails with what its compiled operators raise.
+    # torchvision built for another torch fails with whatever its compiled operators raise.
     except (ImportError, RuntimeError, OSError) as error:
         raise _broken(name, error) from error
 
@@ -39,7 +39,7 @@ def _broken(name: str, error: Exception) -> SegxaiError:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Transformers without its log lines, progress bars and warnings; afterwards as it was."""
+    """Silence the log lines, progress bars and warnings of transformers within the block."""
     logging = library("transformers.utils.logging")
     level, shows_bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(logging.CRITICAL)

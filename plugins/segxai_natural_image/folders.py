@@ -28,7 +28,7 @@ class Folder:
     config : Any
         Its `PretrainedConfig`.
     finds_instances : bool
-        Whether each of the model's queries is an instance, or each logit a class.
+        Whether each of the model's queries is an instance; otherwise, each logit is a class.
     """
 
     path: Path
@@ -43,18 +43,18 @@ class Folder:
 
     @property
     def weights(self) -> Path:
-        """The file of weights; the folder, where there are several."""
+        """The file of weights, or the folder if there are several."""
         file = self.path / WEIGHTS
         return file if file.is_file() else self.path
 
 
 def read_folder(path: Path) -> Folder:
-    """What a folder's configuration says, without its weights.
+    """Read a folder's configuration, without its weights.
 
     Raises
     ------
     SegxaiError
-        If it is no segmentation model of transformers, or one that is not known here.
+        If it is not a segmentation model of transformers, or one that is not known here.
     """
     kind = _model_type(path)
     library("transformers")
@@ -65,7 +65,7 @@ def read_folder(path: Path) -> Folder:
     names = {**semantic, **{kind: instance[kind] for kind in QUERIES}}
     if kind not in names:
         raise SegxaiError(
-            f"{path.name} is a model of type {kind!r}, which segxai does not know to segment; "
+            f"{path.name} is a model of type {kind!r}, not a segmentation model known here; "
             f"known: {', '.join(sorted(semantic))}, and with instances {', '.join(QUERIES)}"
         )
     config = _config(path)
@@ -79,7 +79,7 @@ def read_folder(path: Path) -> Folder:
 
 
 def load_folder(folder: Folder) -> nn.Module:
-    """The folder's model in eval mode and float32. Nothing in the folder can run code.
+    """Load the folder's model in eval mode and float32. Nothing in the folder can run code.
 
     Raises
     ------
@@ -98,7 +98,7 @@ def load_folder(folder: Folder) -> nn.Module:
 
 
 def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
-    """The model, and which tensors were missing."""
+    """Load the model, and report which tensors were missing."""
     transformers = library("transformers")
     kind = "Universal" if folder.finds_instances else "Semantic"
     loader = getattr(transformers, f"AutoModelFor{kind}Segmentation")
@@ -113,7 +113,7 @@ def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
                 dtype="float32",
                 output_loading_info=True,
             )
-    # What transformers raises for weights that it cannot use has many types.
+    # For weights that it cannot use, transformers raises errors of many types.
     except Exception as error:
         raise SegxaiError(
             f"the weights of {folder.path.name} cannot be loaded ({one_line(error)}); {ASK}"
@@ -122,17 +122,19 @@ def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _model_type(path: Path) -> str:
-    """The type of model, from the JSON alone: transformers takes seconds to import."""
+    """Read the type of model from the JSON alone: transformers takes seconds to import."""
     file = path / CONFIG
     if not file.is_file():
-        raise SegxaiError(f"folder {path} has no {CONFIG}: it is no model of transformers; {ASK}")
+        raise SegxaiError(
+            f"folder {path} has no {CONFIG}: it is not a model of transformers; {ASK}"
+        )
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise SegxaiError(f"{file} is no JSON ({one_line(error)}); {ASK}") from error
+        raise SegxaiError(f"{file} is not JSON ({one_line(error)}); {ASK}") from error
     kind = content.get("model_type") if isinstance(content, dict) else None
     if not isinstance(kind, str):
-        raise SegxaiError(f"{file} names no model_type: it is no model of transformers; {ASK}")
+        raise SegxaiError(f"{file} names no model_type: it is not a model of transformers; {ASK}")
     return kind
 
 
@@ -143,6 +145,6 @@ def _config(path: Path) -> Any:
             return transformers.AutoConfig.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False
             )
-    # As for weights.
+    # Errors of many types, as for weights.
     except Exception as error:
         raise SegxaiError(f"{path / CONFIG} cannot be used ({one_line(error)}); {ASK}") from error

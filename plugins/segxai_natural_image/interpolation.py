@@ -1,4 +1,4 @@
-"""Coarse logits: take off a network's own last interpolation, and hand it to the readout."""
+"""Coarse logits: a network's own last interpolation is removed and left to the readout."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,31 +16,32 @@ SAME = 1e-5  # of the largest logit: rounding between an interpolation and its m
 
 @dataclass(frozen=True)
 class Step:
-    """One interpolation that a network did: from where, to where, and how."""
+    """One interpolation in a network: its input, its output, and whether it aligns corners."""
 
     before: Tensor
     after: Tensor
     aligned: bool
 
     def readout(self) -> Readout:
-        """The same as a readout."""
+        """Build the readout that does the same."""
         shapes = zip(self.before.shape[2:], self.after.shape[2:], strict=True)
         return Readout(tuple(_bilinear(n, size, self.aligned)[None] for n, size in shapes))
 
     def is_its_own(self) -> bool:
-        """Whether the readout does what the network did."""
+        """Tell whether the readout does what the network did."""
         found = self.readout()(self.before)
         return bool((found - self.after).abs().max() <= SAME * self.after.abs().max())
 
 
 class Watch(TorchFunctionMode):
-    """Writes down the bilinear interpolations that are done while it is on."""
+    """A mode that records the bilinear interpolations done while it is on."""
 
     def __init__(self) -> None:
         super().__init__()
         self.steps: list[Step] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function, and record it if it interpolates bilinearly."""
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
         if func is functional.interpolate and kwargs.get("mode") == "bilinear":
@@ -50,7 +51,7 @@ class Watch(TorchFunctionMode):
 
 
 class CoarseLogits(nn.Module):
-    """A network without the interpolation that ends it, if one does: fewer and cheaper rows.
+    """A network without its final interpolation, if it has one: fewer and cheaper rows.
 
     Parameters
     ----------
@@ -63,24 +64,24 @@ class CoarseLogits(nn.Module):
         self.network = network
 
     def forward(self, image: Float[Tensor, "1 channel y x"]) -> Float[Tensor, "1 class _ _"]:
-        """Logits as they are before the network's last interpolation."""
+        """Compute the logits as they are before the network's last interpolation."""
         logits, step = self.watched(image)
         return logits if step is None else step.before
 
     def watched(
         self, image: Float[Tensor, "1 channel y x"]
     ) -> tuple[Float[Tensor, "1 class _ _"], Step | None]:
-        """The network's own logits, and the interpolation that made them, if one did."""
+        """Compute the network's own logits, and find the interpolation that made them, if any."""
         with Watch() as watch:
             logits = logits_of(self.network(image))
         return logits, next((one for one in watch.steps if one.after is logits), None)
 
 
 def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
-    """The network on the whole picture; each pixel's logits as its user would interpolate them.
+    """Build a predictor of the whole picture that interpolates logits as the model's users do.
 
-    That is: as the network itself does, then bilinearly from its input's size, or what its logits
-    have, to the picture's.
+    The network's own last interpolation comes first, if it has one; then logits are interpolated
+    bilinearly to the size of the picture.
     """
     if not isinstance(network, CoarseLogits):
         raise ValueError("the network was not loaded by this plugin")
@@ -97,7 +98,7 @@ def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
 
 
 def nearest(size: int, out: int) -> Float[Tensor, "out coarse"]:
-    """The matrix of taking the nearest along one axis, as `torch.nn.functional.interpolate`."""
+    """Build the matrix of torch's nearest-neighbour interpolation along one axis."""
     return functional.interpolate(torch.eye(size)[None], size=out, mode="nearest")[0].T
 
 

@@ -1,4 +1,4 @@
-"""Processors: how a model of transformers wants its pictures, as its own image processor says."""
+"""Processors: pictures prepared for a model of transformers as its own image processor does."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ from segxai_natural_image.extras import library, quiet
 
 FILES = ("preprocessor_config.json", "processor_config.json")
 COLOURS = ("red", "green", "blue")
-STEP = 32  # sizes of a picture that nothing is said of are rounded to a multiple of it
+STEP = 32  # without an image processor, picture sizes are rounded to a multiple of it
 
 
 def feed_of(folder: Path) -> tuple[Feed, tuple[str, ...]]:
-    """How a folder's model is fed, and what a user should know of it.
+    """Find how a folder's model is fed, and what a user should know about it.
 
-    Cropping and padding are left out, so that the whole picture is seen, and nothing else.
+    Cropping and padding are left out, so that the model sees the whole picture and nothing else.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def feed_of(folder: Path) -> tuple[Feed, tuple[str, ...]]:
 
 
 def imagenet(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
-    """Colours normalised as ImageNet's, in sizes that divide by 32."""
+    """Normalise colours by ImageNet's statistics, and resize to multiples of 32."""
     size = tuple(STEP * max(round(n / STEP), 1) for n in pixels.shape[1:])
     colours = torch.from_numpy(pixels / np.float32(255))
     mean, std = (torch.tensor(one)[:, None, None] for one in (IMAGENET_MEAN, IMAGENET_STD))
@@ -68,16 +68,16 @@ def _load(folder: Path) -> Any:
             return transformers.AutoImageProcessor.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False
             )
-    # What transformers raises for a file that it does not understand has many types.
+    # For a file that it does not understand, transformers raises errors of many types.
     except Exception as error:
         raise SegxaiError(
-            f"the image processor of {folder.name} cannot be loaded ({one_line(error)}); mend its "
+            f"the image processor of {folder.name} cannot be loaded ({one_line(error)}); fix its "
             f"{FILES[0]}, or remove it: ImageNet's normalisation is used then"
         ) from error
 
 
 def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w"]:
-    """What the processor makes of a picture; it takes whole numbers, rows first."""
+    """Apply the processor to a picture; it takes whole numbers, rows first."""
     rgb = np.moveaxis(pixels, 0, -1).round().astype(np.uint8)
     with quiet():
         found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
@@ -85,7 +85,7 @@ def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w
 
 
 def _unit(processor: Any) -> str:
-    """What 1 means after the processor."""
+    """Describe what 1 means after the processor."""
     if _is_on(processor, "do_normalize"):
         return "standard deviation"
     return "full scale" if _is_on(processor, "do_rescale") else "input unit"

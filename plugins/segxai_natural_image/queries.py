@@ -12,7 +12,7 @@ from segxai import Case, Detections, InstanceCriteria, Predictor, Readout, whole
 from segxai_natural_image.interpolation import nearest
 from segxai_natural_image.surest import check_size, domains, surest
 
-ENLARGED = {"mask2former": (384, 384)}  # to which its post-processing brings mask logits first
+ENLARGED = {"mask2former": (384, 384)}  # its post-processing first resizes mask logits to this
 
 
 class Queries(nn.Module):
@@ -21,7 +21,7 @@ class Queries(nn.Module):
     Parameters
     ----------
     model : nn.Module
-        Of transformers; its output has `masks_queries_logits`.
+        A model of transformers whose output has `masks_queries_logits`.
     numbers : Tensor of int
         Which queries, in the order of the channels.
     """
@@ -34,14 +34,14 @@ class Queries(nn.Module):
         self.register_buffer("numbers", numbers)
 
     def forward(self, image: Float[Tensor, "1 3 y x"]) -> Float[Tensor, "1 detection _ _"]:
-        """A query's logits belong to it, whatever its class becomes under noise."""
+        """Compute the mask logits of the queries, whatever their classes become under noise."""
         logits: Tensor = self.model(pixel_values=image).masks_queries_logits
         return logits[:, self.numbers]
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Pairs of a query and a class, as many as queries: those of the largest probability.
+    """The most probable pairs of a query and a class, as many as there are queries.
 
     Parameters
     ----------
@@ -62,15 +62,15 @@ class Candidates:
 def detect_queries(
     model: nn.Module, case: Case, criteria: InstanceCriteria, classes: tuple[str, ...]
 ) -> Detections:
-    """What the model finds, as its own `post_process_instance_segmentation` tells it.
+    """Detect instances as the model's own `post_process_instance_segmentation` does.
 
-    The rule's threshold is that function's.
-    Masks are the binary maps of that function: they may overlap, each keeps its own.
+    The threshold of the criteria is the threshold of that function. Masks are its binary maps:
+    they may overlap, and each detection keeps its own.
 
     Raises
     ------
     SegxaiError
-        If there is no detection, or the picture is too large for so many.
+        If there is no detection, or there are too many for a picture of this size.
     """
     config: Any = model.config
     image = torch.from_numpy(case.image)[None].to(next(model.parameters()).device)
@@ -94,7 +94,7 @@ def detect_queries(
 def candidates(
     classes: Float[Tensor, "query class_and_none"], masks: Float[Tensor, "query y x"]
 ) -> Candidates:
-    """What transformers' post-processing chooses from, in its order and with its scores."""
+    """List what transformers' post-processing chooses from, in its order and with its scores."""
     probability = classes.softmax(dim=-1)[:, :-1]
     top, place = probability.flatten().topk(len(classes))
     query, label = place // probability.shape[1], place % probability.shape[1]
@@ -104,7 +104,7 @@ def candidates(
 
 
 def readout_of(kind: str, coarse: tuple[int, ...], shape: tuple[int, ...]) -> Readout:
-    """From mask logits to the picture, so that the mask is where they are positive."""
+    """Build the readout from mask logits to the picture; the mask is where it is positive."""
     if kind not in ENLARGED:
         return _nearest(coarse, shape)
     return Readout.linear(coarse, ENLARGED[kind]).then(_nearest(ENLARGED[kind], shape))

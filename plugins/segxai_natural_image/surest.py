@@ -1,4 +1,4 @@
-"""Surest: which of a model's candidates count as detections, by falling score."""
+"""Surest: the candidates of a model that count as detections, the surest first."""
 
 from collections.abc import Sequence
 
@@ -18,9 +18,9 @@ def surest(
     classes: Sequence[str],
     threshold: float | None,
 ) -> Int[Tensor, " detection"]:
-    """The candidates with a mask and a score of the threshold or more, by falling score.
+    """Select the candidates with a mask and a score of the threshold or more, the surest first.
 
-    None for a threshold keeps all that have a mask.
+    A threshold of None keeps all that have a mask.
 
     Raises
     ------
@@ -42,12 +42,12 @@ def surest(
 
 
 def domains(masks: Bool[Tensor, "detection y x"]) -> tuple[Int[np.ndarray, "_ axis"], ...]:
-    """The voxels of each mask."""
+    """List the voxels of each mask."""
     return tuple(np.argwhere(mask) for mask in masks.cpu().numpy())
 
 
 def check_size(detections: int, shape: tuple[int, ...]) -> None:
-    """Nothing, if the logits of all detections in a whole picture fit into memory.
+    """Check that the logits of all detections in a whole picture fit into memory.
 
     Raises
     ------

@@ -14,7 +14,7 @@ from segxai import SegxaiError, load_weights, read_tensors
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
 
-DEPTH = 3  # of the wrappings of training scripts
+DEPTH = 3  # of the wrappers that training scripts add
 BACKBONE, AUXILIARY = "backbone.", "aux_classifier."
 COUNTER = "num_batches_tracked"  # of batch norm; counts training
 SHORTER = 520  # pixels of the input: torchvision's preset for semantic segmentation
@@ -47,7 +47,7 @@ class WeightsFile:
     classes : tuple of str
         Names, in the order of the logits.
     auxiliary_classes : int
-        Of the auxiliary head; 0 where the file has none.
+        Number of classes of the auxiliary head; 0 if the file has none.
     is_frozen : bool
         Whether batch norm was frozen in training: its statistics are then stored differently.
     """
@@ -60,12 +60,12 @@ class WeightsFile:
 
     @property
     def finds_instances(self) -> bool:
-        """Whether boxes are found, or each logit is a class."""
+        """Whether the model finds boxes; otherwise, each logit is a class."""
         return self.architecture in BUILDERS[MASKS]
 
 
 def read_file(path: Path) -> WeightsFile:
-    """Which model of torchvision a file of weights belongs to.
+    """Find the model of torchvision to which a file of weights belongs.
 
     Raises
     ------
@@ -77,9 +77,9 @@ def read_file(path: Path) -> WeightsFile:
     if last is None:
         some = next(iter(tensors), "nothing")
         raise SegxaiError(
-            f"{path.name} holds weights of no segmentation model of torchvision ({KNOWN}): its "
-            f"{len(tensors)} tensors begin with {some!r}; for a model of transformers give its "
-            "folder, for one of your own --model package.module:factory"
+            f"{path.name} does not hold weights of a segmentation model of torchvision ({KNOWN}): "
+            f"its {len(tensors)} tensors begin with {some!r}; for a model of transformers give its "
+            "folder, for your own model --model package.module:factory"
         )
     library("torchvision")
     count = len(tensors[last])
@@ -92,7 +92,7 @@ def read_file(path: Path) -> WeightsFile:
 
 
 def load_file(file: WeightsFile) -> nn.Module:
-    """The file's model in eval mode, without an auxiliary head.
+    """Load the file's model in eval mode, without an auxiliary head.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def load_file(file: WeightsFile) -> nn.Module:
 
 
 def semantic_feed() -> Feed:
-    """As torchvision's preset for semantic segmentation feeds its models."""
+    """Return the feed of torchvision's preset for semantic segmentation."""
     return Feed(("red", "green", "blue"), _preset, "standard deviation")
 
 
@@ -122,7 +122,7 @@ def _preset(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
 
 
 def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The tensors by torchvision's names, from within what training scripts wrap them in."""
+    """Find the tensors under torchvision's names, without the wrappers of training scripts."""
     part = _largest(content, DEPTH)
     first = next((name for name in part if BACKBONE in name), BACKBONE)
     prefix = first[: first.index(BACKBONE)]
@@ -130,7 +130,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _largest(content: Mapping[str, Any], depth: int) -> dict[str, Tensor]:
-    """The mapping within a checkpoint that holds the most tensors."""
+    """Find the mapping within a checkpoint that holds the most tensors."""
     here = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
     inner = [one for one in content.values() if isinstance(one, Mapping)] if depth else []
     return max([here, *(_largest(one, depth - 1) for one in inner)], key=len)
@@ -139,7 +139,7 @@ def _largest(content: Mapping[str, Any], depth: int) -> dict[str, Tensor]:
 def _fitting(
     tensors: Mapping[str, Tensor], architectures: tuple[str, ...], count: int, path: Path
 ) -> str:
-    """The architecture whose names and shapes are those of the file."""
+    """Find the architecture whose names and shapes are those of the file."""
     found = _shapes(tensors)
     differing: dict[str, list[str]] = {}
     for name in architectures:
@@ -158,7 +158,7 @@ def _fitting(
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of what a prediction depends on."""
+    """List the names and shapes of the tensors that a prediction depends on."""
     return {
         name: tuple(one.shape)
         for name, one in tensors.items()
@@ -167,7 +167,7 @@ def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
 
 
 def _build(architecture: str, classes: int, *, is_frozen: bool = False) -> nn.Module:
-    """The model with random weights."""
+    """Build the model with random weights."""
     models = library("torchvision.models")
     if architecture not in BUILDERS[MASKS]:
         build: Callable[..., nn.Module] = getattr(models.segmentation, architecture)
@@ -181,7 +181,7 @@ def _build(architecture: str, classes: int, *, is_frozen: bool = False) -> nn.Mo
 
 
 def _auxiliary(file: WeightsFile) -> nn.Module:
-    """The head that helps in training, to be filled and thrown away."""
+    """Build the head that helps in training only, to be filled and thrown away."""
     tensors = _tensors(read_tensors(file.path))
     width = tensors[f"{AUXILIARY}0.weight"].shape[1]
     fcn = library("torchvision.models.segmentation.fcn")
@@ -190,7 +190,7 @@ def _auxiliary(file: WeightsFile) -> nn.Module:
 
 
 def _names(last: str, count: int) -> tuple[str, ...]:
-    """Those of torchvision's own weights, where the number of classes is theirs."""
+    """Name the classes as torchvision's own weights do, if their number is the same."""
     models = library("torchvision.models")
     weights = (
         models.detection.MaskRCNN_ResNet50_FPN_Weights.COCO_V1

@@ -24,12 +24,12 @@ FEW: Mapping[str, object] = {"instances": (2,), "rows": 4, "samples": 2}  # abou
 
 @hookimpl
 def segxai_adapter() -> Adapter:
-    """The embedded nnU-Net for lesions of multiple sclerosis; of any other with a checkpoint."""
+    """Build the adapter of the embedded nnU-Net, which can load any other from a checkpoint."""
     return embedded(EMBEDDED)
 
 
 def embedded(folder: Path) -> Adapter:
-    """The adapter of a model that sees FLAIR and MPRAGE, with the embedded case of `ms_lesion`."""
+    """Build the adapter of a model of FLAIR and MPRAGE, with the embedded case of `ms_lesion`."""
     model = open_model(folder)
     return replace(
         adapter_of(model),
@@ -44,7 +44,7 @@ def embedded(folder: Path) -> Adapter:
 
 
 def for_checkpoint(path: Path) -> Adapter:
-    """The adapter of a folder with a trained model, of a fold, or of a DynUNet's weights."""
+    """Build the adapter of a folder with a trained model, of a fold, or of a DynUNet's weights."""
     if in_model_folder(path):
         return adapter_of(open_model(path))
     return replace(
@@ -55,13 +55,13 @@ def for_checkpoint(path: Path) -> Adapter:
         for_checkpoint=for_checkpoint,
         threshold=THRESHOLD,
         layer=None,
-        notes=("MONAI's DynUNet as in the paper's scripts, fed as the plugin ms_lesion does",),
+        notes=("MONAI's DynUNet as in the paper's scripts, fed like the network of ms_lesion",),
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, the paper's DynUNet",
     )
 
 
 def adapter_of(model: TrainedModel) -> Adapter:
-    """The adapter of a trained model; it has no embedded case."""
+    """Build the adapter of a trained model; it has no embedded case."""
     plans, dataset = model.plans, model.dataset
     missing = 3 - len(plans.patch)  # the axis that a 2D network does not see
     return Adapter(
@@ -86,13 +86,13 @@ def adapter_of(model: TrainedModel) -> Adapter:
 
 
 def predictor(model: TrainedModel, network: nn.Module, case: Case) -> Predictor:
-    """The network with nnU-Net's tiles on the case's grid."""
+    """Build a predictor from the network, with nnU-Net's tiles on the case's grid."""
     layout = tiles(case.grid.shape, model.plans.patch)
     return Predictor(network, layout, activation=model.dataset.activation)
 
 
 def load_brain(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
-    """The case of a pair of brain images, with warnings about what looks wrong with them."""
+    """Load a pair of brain images as a case, with warnings about what looks wrong with them."""
     case = load_case(model, files, reference)
     volumes = load_volumes(model, files)
     grid = working_grid(volumes[0].grid)
@@ -101,19 +101,19 @@ def load_brain(model: TrainedModel, files: Mapping[str, Path], reference: Path |
 
 
 def embedded_case(model: TrainedModel) -> Case:
-    """The phantom that comes with the plugin `ms_lesion`, as this model's network sees it."""
+    """Load the phantom that comes with the plugin `ms_lesion`, as this model's network sees it."""
     folder = ms_lesion.EMBEDDED
     files = {channel: folder / f"{channel}.nii.gz" for channel in model.dataset.channels}
     return replace(load_brain(model, files, folder / "reference.nii.gz"), name="embedded")
 
 
 def check_objects(case: Case, lesions: Bool[np.ndarray, "*grid"]) -> list[str]:
-    """Warnings about lesions that do not look like lesions of MS."""
+    """Return warnings about lesions that do not look like lesions of MS."""
     return check_lesion_contrast(case.image, lesions, case.foreground)
 
 
 def _load_network(model: TrainedModel, checkpoint: Path | None) -> nn.Module:
-    """The model's network; a checkpoint of another kind makes another adapter."""
+    """Load the model's network; checkpoints of other kinds have their own adapters."""
     return load_model(model if checkpoint is None else open_model(checkpoint))
 
 

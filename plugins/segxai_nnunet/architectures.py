@@ -1,4 +1,4 @@
-"""Which classes a file of plans may name, and what plans of older versions mean."""
+"""Architectures: the classes that plans may name, and how plans of older versions are read."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,12 +38,12 @@ KEYS = ("network_class_name", "arch_kwargs", "_kw_requires_import")
 
 
 def find_unet(name: str) -> type[nn.Module]:
-    """The class of networks of this name; nothing is imported by it.
+    """Find the network class of this name; nothing is imported by its name.
 
     Raises
     ------
     SegxaiError
-        If it is none of the U-Nets of dynamic_network_architectures.
+        If it is not one of the U-Nets of dynamic_network_architectures.
     """
     package, _, last = name.rpartition(".")
     if last in UNETS and package.startswith("dynamic_network_architectures."):
@@ -53,12 +53,12 @@ def find_unet(name: str) -> type[nn.Module]:
 
 
 def find_part(name: str) -> type[nn.Module]:
-    """The class of layers of this name; nothing is imported by it.
+    """Find the layer class of this name; nothing is imported by its name.
 
     Raises
     ------
     SegxaiError
-        If it is none that nnU-Net's U-Nets are made of.
+        If nnU-Net's U-Nets are not made of such layers.
     """
     if name not in PARTS:
         raise unknown_name("layer of a network", name, PARTS)
@@ -66,15 +66,15 @@ def find_part(name: str) -> type[nn.Module]:
 
 
 def architecture_of(configuration: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Class and arguments of the network of a configuration, also of plans from before they said.
+    """Return class and arguments of a configuration's network, also for plans that do not name it.
 
     A 2D network becomes the 3D one that maps volumes of a single slice to the same logits: with
-    three axes all the way its feature maps lie on the grid of its input, as CAM methods need it.
+    three axes throughout, its feature maps lie on the grid of its input, as CAM methods need.
 
     Raises
     ------
     KeyError, TypeError
-        If the configuration does not say enough.
+        If the configuration lacks what the network needs.
     """
     named = configuration.get("architecture") or _before_they_said(configuration)
     found = {key: named[key] for key in KEYS}

@@ -1,4 +1,4 @@
-"""Read images and masks as nnU-Net reads them, and bring them to the network's grid."""
+"""Cases: images and masks read as nnU-Net reads them, and brought to the network's grid."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -29,11 +29,11 @@ from segxai_nnunet.normalisation import unit_of
 from segxai_nnunet.plans import Plans
 from segxai_nnunet.preprocessing import Prepared, network_order, prepare
 
-SAME_SIZE = 1e-4  # of a voxel: rounding in headers is below
+SAME_SIZE = 1e-4  # of a voxel: rounding in headers is smaller
 
 
 def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
-    """The images of a case as the model's network sees them.
+    """Load the images of a case as the model's network sees them.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | 
 
 
 def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]:
-    """The images of a case as they are in their files, checked.
+    """Load the images of a case as they are in their files, and check them.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
-    """An integer mask on the input's grid, brought to the network's; labels are kept.
+    """Load an integer mask on the input's grid and resample it to the network's, keeping labels.
 
     Raises
     ------
@@ -97,9 +97,9 @@ def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
 
 
 def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
-    """The grid with the voxel size of the file's header, and a warning where that is another one.
+    """Give the grid the voxel size in the file's header; if the two differ, keep it and warn.
 
-    The sizes that an oblique affine implies are rounded, and nnU-Net goes by the header: where the
+    The sizes that an oblique affine implies are rounded, and nnU-Net uses the header's: where the
     size of the resampled image is near a half, the last digit decides about a voxel.
     """
     if is_for_itk(path):
@@ -131,7 +131,7 @@ def _labels_on_grid(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, 
 
 
 def _notes(source: Grid, prepared: Prepared, plans: Plans) -> tuple[str, ...]:
-    """What was done to the grid, in the order in which it was done."""
+    """Describe what was done to the grid, in the order in which it was done."""
     ordered, cropped, final = network_order(source, plans), prepared.cropped, prepared.grid
     parts = [describe_change(source, ordered)]
     if cropped.shape != ordered.shape:

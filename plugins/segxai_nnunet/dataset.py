@@ -1,4 +1,4 @@
-"""Read nnU-Net's dataset.json: what channels and logits are called."""
+"""nnU-Net's dataset.json: the names of a network's channels and logits."""
 
 import re
 from collections import Counter
@@ -13,7 +13,7 @@ from segxai_nnunet.plans import read_json
 
 @dataclass(frozen=True)
 class Dataset:
-    """Names of a network's channels and logits, and what makes probabilities of the latter."""
+    """Names of a network's channels and logits, and the activation that gives probabilities."""
 
     channels: tuple[str, ...]
     classes: tuple[str, ...]
@@ -26,12 +26,12 @@ class Dataset:
 
 
 def read_dataset(path: Path) -> Dataset:
-    """The names in a dataset.json.
+    """Read the names in a dataset.json.
 
     Raises
     ------
     SegxaiError
-        If it cannot be read, or names no channels or no labels but background.
+        If it cannot be read, or names no channels, or no labels besides the background.
     """
     content = read_json(path)
     try:
@@ -40,7 +40,8 @@ def read_dataset(path: Path) -> Dataset:
         labels = {str(name): _values(value) for name, value in content["labels"].items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise SegxaiError(
-            f"{path} is no dataset.json of nnU-Net v2 ({type(error).__name__}: {one_line(error)})"
+            f"{path} is not a dataset.json of nnU-Net v2 "
+            f"({type(error).__name__}: {one_line(error)})"
         ) from error
     labels.pop("ignore", None)
     is_regions = any(len(values) > 1 for values in labels.values())
@@ -55,17 +56,17 @@ def _values(value: Any) -> tuple[int, ...]:
 
 
 def _classes(labels: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """One logit for each label, in the order of their values."""
+    """Return the class of each logit: the labels, in the order of their values."""
     return tuple(sorted(labels, key=lambda name: labels[name][0]))
 
 
 def _regions(labels: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """One logit for each region, in the order of the file; the background has none."""
+    """Return the region of each logit, in the order of the file; the background has none."""
     return tuple(name for name, values in labels.items() if set(values) != {0})
 
 
 def _words(names: Iterable[str]) -> tuple[str, ...]:
-    """Names that can be typed: lower case, words joined by "_"; those alike are numbered."""
+    """Make names that can be typed: lower case, words joined by "_", equal names numbered."""
     words = [re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "channel" for name in names]
     count = Counter(words)
     return tuple(

@@ -1,4 +1,4 @@
-"""MONAI's DynUNet with the settings of the paper's published scripts, their "nnU-Net"."""
+"""MONAI's DynUNet with the settings of the paper's published scripts, which call it nnU-Net."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ KIND = Kind(
 
 
 def dynunet(filters: Sequence[int] = FILTERS) -> nn.Module:
-    """The architecture with random weights: (batch, 2, x, y, z) to logits of the same grid.
+    """Build the network with random weights: (batch, 2, x, y, z) to logits on the same grid.
 
     Every extent must be divisible by the total stride: 4 for the 3 filters of the scripts.
     """
@@ -42,7 +42,7 @@ def dynunet(filters: Sequence[int] = FILTERS) -> nn.Module:
 
 
 def load_dynunet(path: Path) -> nn.Module:
-    """The network of a checkpoint, in eval mode.
+    """Load the network of a checkpoint, in eval mode.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ def load_dynunet(path: Path) -> nn.Module:
 
 
 def _filters(state: Mapping[str, Tensor], path: Path) -> list[int]:
-    """Output channels of the blocks on the way down."""
+    """Read the output channels of the blocks on the way down and at the bottom."""
     filters = [width(state, KIND.first, KIND, path)]
     while (name := f"downsamples.{len(filters) - 1}.conv1.conv.weight") in state:
         filters.append(width(state, name, KIND, path))
@@ -70,7 +70,7 @@ def _filters(state: Mapping[str, Tensor], path: Path) -> list[int]:
 
 
 def _with_second_names(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors also under the other names that the network has for them.
+    """Add the tensors under the other names that the network has for them.
 
     DynUNet holds each block twice; safetensors keeps one name of each tensor.
     """

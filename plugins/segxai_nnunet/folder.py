@@ -1,4 +1,4 @@
-"""A folder of nnU-Net v2 with a trained model: its plans, its folds, their checkpoints."""
+"""A folder of nnU-Net v2 with a trained model: its plans, its folds and their checkpoints."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from segxai_nnunet.plans import Plans, read_plans
 PLANS, DATASET, FINAL = "plans.json", "dataset.json", "checkpoint_final.pth"
 TRAINER = "nnUNetTrainer"
 
-# nnU-Net logs its losses beside the weights, as numpy's scalars: they are numbers, and run nothing.
+# nnU-Net logs its losses beside the weights, as numpy's scalars: they are numbers, and run no code.
 _SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
 NUMBERS: tuple[Any, ...] = (
     _SCALAR,
@@ -29,14 +29,14 @@ NUMBERS: tuple[Any, ...] = (
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """What nnU-Net trained: one network, or one for each of several folds.
+    """A model that nnU-Net trained: one network, or one for each of several folds.
 
     Parameters
     ----------
     checkpoints : tuple of Path
         A file of weights for each fold.
     plans, dataset
-        What the network is fed, and what it answers.
+        How its input is prepared, and the names of its channels and logits.
     trainer : str
         The class that trained it.
     mirror_axes : tuple of int
@@ -51,18 +51,18 @@ class TrainedModel:
 
 
 def open_model(path: Path) -> TrainedModel:
-    """The model in a folder of nnU-Net v2, or one fold of it.
+    """Open the model in a folder of nnU-Net v2, or one fold of it.
 
     Parameters
     ----------
     path
         The folder with `plans.json`, for all folds that have a final checkpoint; a `fold_X` in it;
-        or a checkpoint in that.
+        or a checkpoint in such a fold.
 
     Raises
     ------
     SegxaiError
-        If a file is missing or damaged, or asks for what is not supported.
+        If a file is missing or damaged, or asks for something that is not supported.
     """
     folder, checkpoints = _find(path)
     dataset = read_dataset(folder / DATASET)
@@ -84,7 +84,7 @@ def open_model(path: Path) -> TrainedModel:
 
 
 def load_model(model: TrainedModel) -> nn.Module:
-    """The network in eval mode: of the only fold, or the mean of all.
+    """Load the network of the only fold, or the mean of the networks of all folds, in eval mode.
 
     Raises
     ------
@@ -97,12 +97,12 @@ def load_model(model: TrainedModel) -> nn.Module:
 
 
 def read_fold(path: Path) -> Mapping[str, Any]:
-    """What a checkpoint of nnU-Net holds; nothing in it can run code.
+    """Read a checkpoint of nnU-Net; nothing in it can run code.
 
     Raises
     ------
     SegxaiError
-        If it is no checkpoint of nnU-Net v2, or holds more than tensors and numbers.
+        If it is not a checkpoint of nnU-Net v2, or holds more than tensors and numbers.
     """
     remedy = "train with nnU-Net's own trainer, or save it again without what you added"
     content = read_tensors(path, NUMBERS, remedy)
@@ -110,18 +110,18 @@ def read_fold(path: Path) -> Mapping[str, Any]:
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
     if missing or "configuration" not in content["init_args"]:
         name = missing[0] if missing else "configuration"
-        raise SegxaiError(f"{path} is no checkpoint of nnU-Net v2: it has no {name!r}")
+        raise SegxaiError(f"{path} is not a checkpoint of nnU-Net v2: it has no {name!r}")
     return content
 
 
 def in_model_folder(path: Path) -> bool:
-    """Whether a path is that of a trained model of nnU-Net, and not of a file of weights alone."""
+    """Tell whether a path belongs to a trained model of nnU-Net, not to a file of weights alone."""
     fold = path.absolute().parent
     return path.is_dir() or (fold.name.startswith("fold_") and (fold.parent / PLANS).is_file())
 
 
 def _find(path: Path) -> tuple[Path, tuple[Path, ...]]:
-    """The folder of the plans, and the checkpoints that are meant."""
+    """Find the folder of the plans, and the checkpoints that the path stands for."""
     parent = path.absolute().parent
     if path.is_file():
         return parent.parent, (path,)
@@ -135,7 +135,7 @@ def _find(path: Path) -> tuple[Path, tuple[Path, ...]]:
 
 
 def _final_checkpoints(folder: Path) -> tuple[Path, ...]:
-    """Of all folds; that of all the data only where there is no other, as for nnU-Net."""
+    """Find the final checkpoints of all folds; like nnU-Net, use `fold_all` only without others."""
     found = sorted(folder.glob(f"fold_*/{FINAL}"))
     folds = [one for one in found if one.parent.name != "fold_all"] or found
     if folds:

@@ -1,4 +1,4 @@
-"""The network that nnU-Net's plans describe, of one fold or of several."""
+"""The network that nnU-Net's plans describe, with the weights of one fold or of several."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from segxai_nnunet.architectures import find_part, find_unet
 
 
 class Ensemble(nn.Module):
-    """The mean of the logits of networks of one kind: nnU-Net's way to join folds."""
+    """The mean of the logits of networks of one kind: nnU-Net's way to combine folds."""
 
     def __init__(self, networks: Sequence[nn.Module]) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class Ensemble(nn.Module):
     def forward(
         self, image: Float[Tensor, "1 channel *window"]
     ) -> Float[Tensor, "1 class *window"]:
-        """Mean logits."""
+        """Compute the mean of the networks' logits."""
         total = self.folds[0](image)
         for network in list(self.folds)[1:]:
             total = total + network(image)
@@ -31,17 +31,17 @@ class Ensemble(nn.Module):
 
 
 def build_network(architecture: Mapping[str, Any], channels: int, outputs: int) -> nn.Module:
-    """The network with random weights, without deep supervision.
+    """Build the network with random weights, without deep supervision.
 
     Parameters
     ----------
     architecture : mapping
-        As in nnU-Net's plans: the name of a class, its arguments, and which of these are names.
+        As in nnU-Net's plans: the name of a class, its arguments, and which of these name classes.
 
     Raises
     ------
     SegxaiError
-        If a class is not among those known, or does not take the arguments.
+        If a class is unknown, or does not take the arguments.
     """
     kind: Any = find_unet(architecture["network_class_name"])
     arguments = dict(architecture["arch_kwargs"])
@@ -54,7 +54,7 @@ def build_network(architecture: Mapping[str, Any], channels: int, outputs: int) 
         )
     except (AssertionError, TypeError, ValueError, IndexError, RuntimeError) as error:
         raise SegxaiError(
-            f"the plans' arguments do not make a {kind.__name__}: {one_line(error)}"
+            f"cannot build a {kind.__name__} from the plans' arguments: {one_line(error)}"
         ) from error
     network.apply(kind.initialize)
     return network
@@ -66,7 +66,7 @@ def load_folds(
     outputs: int,
     weights: Mapping[Path, Mapping[str, Any]],
 ) -> nn.Module:
-    """The network with the weights of a fold, or the mean of several; in eval mode.
+    """Load the network with the weights of a fold, or the mean of several, in eval mode.
 
     Parameters
     ----------
@@ -78,12 +78,12 @@ def load_folds(
     Raises
     ------
     SegxaiError
-        If the weights are not those of the network.
+        If the weights do not fit the network.
     """
     kind = Kind(
         name=f"the network of the plans with {channels} channels and {outputs} outputs",
         first="",
-        description="the one that nnUNetTrainer builds; a trainer of your own may build another",
+        description="the one that nnUNetTrainer builds; your own trainer may build another",
     )
     networks = []
     for path, state in weights.items():
@@ -94,13 +94,13 @@ def load_folds(
 
 
 def _of_three_axes(value: Tensor) -> Tensor:
-    """A 2D kernel as a 3D one of one voxel's thickness; all else as it is."""
+    """Turn a 2D kernel into a 3D one of one voxel's thickness; leave all else as it is."""
     return value.unsqueeze(2) if isinstance(value, Tensor) and value.ndim == 4 else value
 
 
 def _without_initialising(
     architecture: Mapping[str, Any], channels: int, outputs: int
 ) -> nn.Module:
-    """The network, and the random generator as it was before."""
+    """Build the network, and leave the random generator as it was before."""
     with torch.random.fork_rng(devices=[]):
         return build_network(architecture, channels, outputs)

@@ -1,4 +1,4 @@
-"""nnU-Net's schemes of normalisation, one channel at a time."""
+"""nnU-Net's normalisation schemes, one channel at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,23 +12,23 @@ Inside = Bool[np.ndarray, "*grid"]
 Scheme = Callable[[Channel, Inside | None, Mapping[str, float]], Channel]
 
 CT_NUMBERS = ("percentile_00_5", "percentile_99_5", "mean", "std")
-LEAST = 1e-8  # that is divided by
+LEAST = 1e-8  # smallest divisor
 
 
 def normalise_channel(
     image: Channel, scheme: str, inside: Inside | None, intensities: Mapping[str, float]
 ) -> Channel:
-    """One channel as a scheme of this name makes it, float32.
+    """Normalise one channel by the scheme of this name, as float32.
 
     Parameters
     ----------
     image
         Intensities as they are in the file.
     inside
-        Where the images differ from 0, if the plans confine normalisation to it: there alone
-        z-scores are measured and set. Other schemes do not look at it.
+        Where the images differ from 0, if the plans confine normalisation to it: z-scores are
+        computed from these voxels and set in them only. Other schemes ignore it.
     intensities
-        What the plans know of the training data's foreground; CTNormalization needs it.
+        The plans' statistics of the training data's foreground; CTNormalization needs them.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def normalise_channel(
 
 
 def unit_of(schemes: Sequence[str]) -> str:
-    """What 1 means in images normalised by these schemes, in words."""
+    """Describe what 1 means in images normalised by these schemes."""
     words = list(dict.fromkeys(UNITS[scheme] for scheme in schemes))
     return words[0] if len(words) == 1 else f"unit of the channel ({', '.join(words)})"
 
@@ -69,7 +69,7 @@ def _of_255(image: Channel, _: Inside | None, __: Mapping[str, float]) -> Channe
     if image.min() < 0 or image.max() > 255:
         raise SegxaiError(
             f"a channel has values from {image.min():g} to {image.max():g}, but the plans' "
-            "RGBTo01Normalization takes colours from 0 to 255; give the images it was trained with"
+            "RGBTo01Normalization takes colours from 0 to 255; give images like those in training"
         )
     return image / np.float32(255)
 

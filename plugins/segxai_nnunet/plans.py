@@ -1,4 +1,4 @@
-"""Read nnU-Net's plans: what one configuration asks for, checked, as a record."""
+"""nnU-Net's plans: the settings of one configuration, read and checked."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ SUPPORTED = {
 
 @dataclass(frozen=True)
 class Plans:
-    """What one configuration of nnU-Net's plans asks for. Axes are those of the network's input.
+    """The settings of one configuration of nnU-Net's plans; axes are those of the network's input.
 
     Parameters
     ----------
@@ -42,10 +42,10 @@ class Plans:
     axes : tuple of int
         The network's axes among those of the image (x, y, z).
     is_reoriented : bool
-        Whether images are turned to right, anterior, superior before.
+        Whether images are first turned to right, anterior, superior.
     schemes, masks, intensities
         For each channel: the name of its normalisation, whether that is confined to where the
-        image differs from 0, and what is known of the training data's foreground.
+        image differs from 0, and the statistics of the training data's foreground.
     resampling : Resampling
         How images are resampled.
     architecture : mapping
@@ -66,34 +66,34 @@ class Plans:
 
 
 def read_json(path: Path) -> Mapping[str, Any]:
-    """The record in a JSON file.
+    """Read the object in a JSON file.
 
     Raises
     ------
     SegxaiError
-        If there is no such file, or it holds anything else.
+        If the file cannot be read, or holds anything else.
     """
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise SegxaiError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(content, dict):
-        raise SegxaiError(f"{path} is no file of nnU-Net v2: it holds no record")
+        raise SegxaiError(f"{path} is not a file of nnU-Net v2: it holds no JSON object")
     return content
 
 
 def read_plans(path: Path, configuration: str) -> Plans:
-    """One configuration of a file of plans.
+    """Read one configuration of a file of plans.
 
     Raises
     ------
     SegxaiError
-        If it is not there, is incomplete, or asks for what cannot be done here.
+        If it is missing or incomplete, or asks for something that is not supported.
     """
     content = read_json(path)
     known = content.get("configurations")
     if not isinstance(known, dict) or "transpose_forward" not in content:
-        raise SegxaiError(f"{path} is no file of nnU-Net v2's plans: it has no configurations")
+        raise SegxaiError(f"{path} is not a plans file of nnU-Net v2: it has no configurations")
     if configuration not in known:
         raise SegxaiError(f"{path}: {unknown_name('configuration', configuration, known)}")
     try:
@@ -102,13 +102,13 @@ def read_plans(path: Path, configuration: str) -> Plans:
         return _plans(content, chosen, configuration)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise SegxaiError(
-            f"{path}: configuration {configuration!r} is damaged or of another nnU-Net "
+            f"{path}: configuration {configuration!r} is damaged or from another nnU-Net "
             f"({type(error).__name__}: {one_line(error)})"
         ) from error
 
 
 def _with_inherited(known: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A configuration with what it inherits from others."""
+    """Merge a configuration with those that it inherits from."""
     chain = [name]
     while parent := known[chain[-1]].get("inherits_from"):
         if parent in chain:
@@ -120,7 +120,7 @@ def _with_inherited(known: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _check_supported(
     plans: Mapping[str, Any], chosen: Mapping[str, Any], name: str, path: Path
 ) -> None:
-    """What would silently be something else here is refused."""
+    """Refuse settings that would silently be replaced by others here."""
     if chosen.get("previous_stage"):
         raise SegxaiError(
             f"{path}: {name!r} is a cascade, whose network also takes the segmentation of "
@@ -161,7 +161,7 @@ def _plans(plans: Mapping[str, Any], chosen: Mapping[str, Any], name: str) -> Pl
 def _intensities(
     plans: Mapping[str, Any], schemes: Sequence[str]
 ) -> tuple[Mapping[str, float], ...]:
-    """Of the training data's foreground, for each channel that needs it."""
+    """Read the statistics of the training data's foreground, for each channel that needs them."""
     name = "foreground_intensity_properties"
     found = plans.get(f"{name}_per_channel", plans.get(f"{name}_by_modality"))  # the older name
     return tuple(

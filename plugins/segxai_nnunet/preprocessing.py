@@ -1,4 +1,4 @@
-"""What nnU-Net's plans ask to be done with an image before the network sees it."""
+"""nnU-Net's preprocessing: what the plans ask for before the network sees an image."""
 
 import math
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Prepared:
     image, grid, foreground
         The network's input, the grid that it is on, and where it is not background.
     cropped : Grid
-        From before it was resampled.
+        The grid before resampling.
     """
 
     image: Float[np.ndarray, "channel *grid"]
@@ -32,14 +32,14 @@ class Prepared:
 
 
 def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -> Prepared:
-    """Images in the network's order of axes, cropped, normalised and resampled, in this order.
+    """Reorder the axes of images for the network, then crop, normalise and resample, in this order.
 
     Parameters
     ----------
     raw : ndarray of shape (channel, x, y, z)
         Intensities as they are in the files.
     grid : Grid
-        Of the files.
+        The grid of the files.
 
     Notes
     -----
@@ -48,7 +48,7 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
     can differ a little from the spacing of the plans.
     """
     ordered = network_order(grid, plans)
-    moved = resample(raw, grid, ordered, order=0)  # reorders, and computes nothing
+    moved = resample(raw, grid, ordered, order=0)  # only reorders voxels
     inside = nonzero(moved)
     box = _bounding_box(inside)
     values, mask = _normalised(moved[box.index], inside[box.index], plans), inside[box.index]
@@ -66,21 +66,21 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
 
 
 def network_order(grid: Grid, plans: Plans) -> Grid:
-    """The same voxels along the network's axes: perhaps turned to RAS, then permuted."""
+    """Reorder a grid along the network's axes: turn it to RAS if the plans do, then permute it."""
     start = working_grid(grid, tolerance=math.inf) if plans.is_reoriented else grid
     axes = list(plans.axes)
     return Grid(tuple(start.shape[axis] for axis in axes), start.affine[:, [*axes, 3]])
 
 
 def nonzero(images: Float[np.ndarray, "channel *grid"]) -> Bool[np.ndarray, "*grid"]:
-    """Where any channel differs from 0, and what is enclosed by that."""
+    """Mark where any channel differs from 0, and the holes enclosed by these voxels."""
     return np.asarray(ndimage.binary_fill_holes((images != 0).any(axis=0)))
 
 
 def z_scored(
     images: Float[np.ndarray, "channel *grid"],
 ) -> Float[np.ndarray, "channel *grid"]:
-    """Each channel in standard deviations of what lies inside the mask of values other than 0."""
+    """Normalise each channel to standard deviations inside the mask of values other than 0."""
     inside = nonzero(images)
     channels = [normalise_channel(one, "ZScoreNormalization", inside, {}) for one in images]
     return np.stack(channels)
@@ -99,20 +99,20 @@ def _normalised(
 
 
 def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> Box:
-    """The smallest box around a mask that is not empty; cheap in memory."""
+    """Find the smallest box around a mask that is not empty, with little memory."""
     others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
     ends = [np.flatnonzero(mask.any(axis=axes))[[0, -1]].tolist() for axes in others]
     return Box(tuple(a for a, _ in ends), tuple(b - a + 1 for a, b in ends))
 
 
 def _refined(grid: Grid, shape: tuple[int, ...]) -> Grid:
-    """The grid of another number of voxels over the same extent."""
+    """Build the grid of another number of voxels over the same extent."""
     step = np.array(grid.shape) / shape
     return Grid(shape, grid.affine @ _change(step, (step - 1) / 2))
 
 
 def _change(step: Float[np.ndarray, "3"], shift: object) -> Float[np.ndarray, "4 4"]:
-    """The affine from new voxels to old ones."""
+    """Build the affine from new voxels to old ones."""
     change = np.diag([*step, 1.0])
     change[:-1, -1] = shift
     return change

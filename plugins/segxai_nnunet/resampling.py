@@ -1,4 +1,4 @@
-"""nnU-Net's resampling: splines, and thick slices apart from their plane.
+"""nnU-Net's resampling: splines, across thick slices separately from their plane.
 
 The same steps as `resample_data_or_seg_to_shape` of nnunetv2, on the functions of scikit-image and
 scipy that it calls, so that nnunetv2 and all that it needs are not needed here.
@@ -22,10 +22,10 @@ class Resampling:
     Parameters
     ----------
     order, order_z : int
-        Of the splines; the second across thick slices.
+        Order of the splines; `order_z` is for the axis across thick slices.
     force_separate_z : bool, optional
-        Whether the axis of thick slices goes apart; if None, where voxels are longer along it than
-        `separate_z_anisotropy_threshold` times the shortest side.
+        Whether the axis of thick slices is resampled separately; if None, it is where voxels are
+        longer along it than `separate_z_anisotropy_threshold` times their shortest side.
     """
 
     order: int = 3
@@ -37,7 +37,7 @@ class Resampling:
 def new_shape(
     shape: Sequence[int], spacing: Sequence[float], wanted: Sequence[float]
 ) -> tuple[int, ...]:
-    """How many voxels of the wanted spacing make up the same extent, rounded to the nearest."""
+    """Compute how many voxels of the wanted spacing fill the same extent, to the nearest."""
     sizes = zip(shape, spacing, wanted, strict=True)
     return tuple(max(1, round(old / new * count)) for count, old, new in sizes)
 
@@ -48,12 +48,12 @@ def resample_image(
     spacings: tuple[Sequence[float], Sequence[float]],
     how: Resampling,
 ) -> Float[np.ndarray, "channel *shape"]:
-    """The image at another number of voxels over the same extent, float32.
+    """Resample the image to another number of voxels over the same extent, as float32.
 
     Parameters
     ----------
     spacings
-        Present and wanted, in mm: they tell which axis goes apart.
+        Present and wanted, in mm; they decide which axis is resampled separately.
     """
     if image.shape[1:] == tuple(shape):
         return image
@@ -62,7 +62,7 @@ def resample_image(
 
 
 def separate_axis(spacing: Sequence[float], wanted: Sequence[float], how: Resampling) -> int | None:
-    """The axis of thick slices, which is resampled by itself; None where there is none."""
+    """Find the axis of thick slices, which is resampled separately; None if there is none."""
     if how.force_separate_z is not None:
         return _thickest(spacing) if how.force_separate_z else None
     for steps in (spacing, wanted):
@@ -72,7 +72,7 @@ def separate_axis(spacing: Sequence[float], wanted: Sequence[float], how: Resamp
 
 
 def _thickest(spacing: Sequence[float]) -> int | None:
-    """The axis along which voxels are longest; None if several share that."""
+    """Find the axis along which voxels are longest; None if several axes tie."""
     longest = np.isclose(spacing, max(spacing), rtol=ROUNDING, atol=0)
     return int(longest.argmax()) if longest.sum() == 1 else None
 
@@ -100,7 +100,7 @@ def _spline(
 
 
 def _along(size: int, new_size: int, order: int) -> Float[np.ndarray, "new old"]:
-    """The matrix that interpolates along one axis."""
+    """Build the matrix that interpolates along one axis."""
     places = (np.arange(new_size) + 0.5) * (size / new_size) - 0.5
     columns = [
         ndimage.map_coordinates(unit, [places], order=order, mode="nearest")

@@ -18,9 +18,9 @@ PEAK = 10.0
 
 
 def tiles(shape: Sequence[int], patch: Sequence[int]) -> Layout:
-    """The layout of nnU-Net's predictor with a tile step of 0.5 and Gaussian blending.
+    """Build the layout of nnU-Net's predictor with a tile step of 0.5 and Gaussian blending.
 
-    Tiles are spread evenly: neighbours are at most half a tile apart, the last one ends with the
+    Tiles are spread evenly: neighbours are at most half a tile apart, and the last ends with the
     image. An image smaller than a tile is padded with 0 on both sides. A patch of two axes makes
     tiles of one slice across the first axis of the image.
     """
@@ -36,7 +36,7 @@ def tiles(shape: Sequence[int], patch: Sequence[int]) -> Layout:
 
 
 def _starts(size: int, tile: int) -> list[int]:
-    """First voxels of the tiles along one axis."""
+    """Find the first voxels of the tiles along one axis."""
     room = size - tile
     if room <= 0:
         return [-(-room // 2)]
@@ -47,7 +47,7 @@ def _starts(size: int, tile: int) -> list[int]:
 
 
 def gaussian(patch: Sequence[int]) -> Float[Tensor, "*window"]:
-    """The weights in a tile: rounded to half precision, the smallest where that leaves 0."""
+    """Compute the weights in a tile in half precision; zeros become the smallest other weight."""
     point = np.zeros(tuple(patch))
     point[tuple(size // 2 for size in patch)] = 1
     weights = ndimage.gaussian_filter(point, [size * SIGMA for size in patch], mode="constant")

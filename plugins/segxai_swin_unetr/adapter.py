@@ -14,7 +14,7 @@ PAPERS_WINDOW = (96, 96, 96)
 
 @hookimpl
 def segxai_adapter() -> Adapter:
-    """The Swin UNETR for lesions of multiple sclerosis; fed as the 3D U-Net is."""
+    """Build the adapter of the Swin UNETR for MS lesions, which takes the 3D U-Net's input."""
     return replace(
         ms_lesion.segxai_adapter(),
         name="swin_unetr",
@@ -31,5 +31,5 @@ def segxai_adapter() -> Adapter:
 
 
 def _for_checkpoint(path: Path) -> Adapter:
-    """Networks of other people are taken to be trained on the paper's windows."""
+    """Build the adapter of a checkpoint, which is taken to be trained on the paper's windows."""
     return replace(segxai_adapter(), window=PAPERS_WINDOW, threshold=0.5)

@@ -20,7 +20,7 @@ KIND = Kind(
     first="swinViT.patch_embed.proj.weight",
     description="a 3D SwinUNETR of MONAI with 2 channels and 2 classes",
 )
-# What attention looks up its biases by: made by the architecture, and not in our file.
+# The index by which attention looks up its biases: built by the architecture, not in our file.
 INDEX = "relative_position_index"
 
 
@@ -29,7 +29,7 @@ def swin_unetr(
     attention_window: int = ATTENTION_WINDOW,
     depths: Sequence[int] = DEPTHS,
 ) -> nn.Module:
-    """The architecture with random weights: (batch, 2, x, y, z) to logits of the same grid.
+    """Build the network with random weights: (batch, 2, x, y, z) to logits on the same grid.
 
     Every extent must be divisible by 32. MONAI's default attention window is 7 tokens; with 4, a
     pass takes a fifth of the time on a CPU.
@@ -44,18 +44,18 @@ def swin_unetr(
 
 
 def weights_file() -> Path:
-    """Where the embedded weights lie, in half precision."""
+    """Return the path of the embedded weights, which are in half precision."""
     return Path(__file__).parent / "weights" / "swin_unetr.safetensors"
 
 
 def load_swin_unetr(checkpoint: Path | None = None) -> nn.Module:
-    """The network in eval mode and float32, with the embedded weights or those of a checkpoint.
+    """Load the network in eval mode and float32, with the embedded weights or a checkpoint's.
 
     Parameters
     ----------
     checkpoint
         As for `segxai_ms_lesion.network.load_unet`; feature size, attention window and depths are
-        those of its tensors.
+        read from its tensors.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def load_swin_unetr(checkpoint: Path | None = None) -> nn.Module:
 
 
 def _attention_window(state: Mapping[str, Tensor], path: Path) -> int:
-    """Tokens along an edge: a bias is kept for each of (2 window - 1) cubed differences."""
+    """Find the tokens along an edge; the table has a bias for (2 window - 1) cubed differences."""
     name = "swinViT.layers1.0.blocks.0.attn.relative_position_bias_table"
     if name not in state:
         raise KIND.misfit(path, f"{name!r} is absent")
@@ -81,7 +81,7 @@ def _attention_window(state: Mapping[str, Tensor], path: Path) -> int:
 
 
 def _depths(state: Mapping[str, Tensor]) -> list[int]:
-    """Blocks of each of the four stages."""
+    """Count the blocks of each of the four stages."""
     prefixes = [f"swinViT.layers{stage}.0.blocks." for stage in range(1, 5)]
     return [
         len({name.removeprefix(prefix).split(".")[0] for name in state if name.startswith(prefix)})

@@ -29,7 +29,7 @@ for command in (run, show, export, rerun, plugins, methods, check, new_plugin):
 
 
 def main() -> None:
-    """Run the command line: exit status 0 fine, 2 the user's to mend, 1 a bug."""
+    """Run the command line; exit with 0 on success, 2 on a user's mistake, 1 on a bug."""
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except SegxaiError as error:
@@ -47,7 +47,7 @@ def _fail(text: str) -> None:
 
 
 def _usage(error: Any) -> str:
-    """The parser's complaint on one line, and where to look."""
+    """Format the parser's complaint as one line that also says where to look."""
     text = " ".join(error.format_message().split()).rstrip(".")
     return f"{text}; see {error.ctx.command_path} --help" if error.ctx else text
 
@@ -66,7 +66,10 @@ def _segxai(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print it, and stop."
+            "--version",
+            callback=_print_version,
+            is_eager=True,
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:

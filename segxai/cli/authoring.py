@@ -17,16 +17,14 @@ NEXT = """made {folder}: a plugin that works as it is; REPLACE marks what to cha
 
 def new_plugin(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="What --plugin will take, such as my_model.")
+        str, typer.Argument(metavar="NAME", help="Name for --plugin, such as my_model.")
     ],
     folder: Annotated[
         Path | None,
-        typer.Option(
-            metavar="DIR", help="Where to write it; default: NAME here.", show_default=False
-        ),
+        typer.Option(metavar="DIR", help="Folder to write; default: ./NAME.", show_default=False),
     ] = None,
 ) -> None:
-    """Write the package of a new plugin: a small model that works, to be replaced by yours."""
+    """Write the package of a new plugin: a small working model to replace with yours."""
     from segxai.cli.scaffold import check_name, write_package
     from segxai.plugins.registry import installed
 
@@ -34,7 +32,7 @@ def new_plugin(
     for info in installed():
         if (info.kind, info.name) == ("adapter", name):
             raise SegxaiError(
-                f"there is an adapter {name!r} already, of {info.package} {info.version}; "
+                f"there is already an adapter {name!r}, from {info.package} {info.version}; "
                 "choose another name"
             )
     folder = folder or Path(name)

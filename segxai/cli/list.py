@@ -13,7 +13,7 @@ from segxai.errors import SegxaiError, one_line
 def plugins(
     as_json: options.AsJson = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Import each, in a process of its own.")
+        bool, typer.Option("--check", help="Import each, in a separate process.")
     ] = False,
 ) -> None:
     """List the installed plugins, from their metadata."""
@@ -51,14 +51,14 @@ def methods() -> None:
                 rows.append(vars(load_method(info.name)))
             except SegxaiError as error:  # a broken plugin breaks nothing else
                 typer.echo(f"warning: {one_line(error, limit=2000)}", err=True)
-    headings = {"name": "method", "aggregator": "aggregator", "summary": "what comes out"}
+    headings = {"name": "method", "aggregator": "aggregator", "summary": "description"}
     print_table(rows, headings | {"reference": "reference"})
     names = (info.name for info in listed if info.kind == "aggregator")
     typer.echo(f"aggregators: {', '.join(names)}")
 
 
 def check(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An adapter: see `segxai plugins`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Adapter: see `segxai plugins`.")],
     checkpoint: Annotated[
         Path | None,
         typer.Option(
@@ -66,7 +66,7 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Look whether an adapter keeps its promises: the conformance kit."""
+    """Run the conformance checks on an adapter."""
     from segxai.plugins.registry import load_adapter
     from segxai.testing import check_adapter
 
@@ -78,4 +78,4 @@ def check(
         detail = f": {finding.detail}" if finding.detail else ""
         typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")
     if broken:
-        raise SegxaiError(f"adapter {name!r} breaks {broken} of its promises, see above")
+        raise SegxaiError(f"adapter {name!r} fails {broken} of the checks, see above")

@@ -1,4 +1,4 @@
-"""The options of a model that no plugin knows, and the adapter they make."""
+"""The options of a model without a plugin, and the adapter made from them."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         metavar="MODULE:FACTORY|FILE",
-        help="What makes the network, such as lesions.networks:unet; or a TorchScript or "
+        help="Factory that makes the network, such as lesions.networks:unet; or a TorchScript or "
         "torch.export program.",
         rich_help_panel=PANEL,
     ),
@@ -33,21 +33,23 @@ Trust = Annotated[
     bool,
     typer.Option(
         "--trust",
-        help="Load a program or a bundle, which can run any code.",
+        help="Allow a program or a bundle to be loaded, which can run any code.",
         rich_help_panel=PANEL,
     ),
 ]
 Channels = Annotated[
     str | None,
     typer.Option(
-        metavar="A,B,...", help="Names of its input channels, in its order.", rich_help_panel=PANEL
+        metavar="A,B,...",
+        help="Names of the input channels, in the model's order.",
+        rich_help_panel=PANEL,
     ),
 ]
 Classes = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="Names of its logits, in its order; counted in a trial run if not given.",
+        help="Names of the logits, in the model's order; default: counted in a trial run.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -55,7 +57,7 @@ Window = Annotated[
     str | None,
     typer.Option(
         metavar="N,N,...",
-        help="Size of its sliding window; without, it takes the whole image.",
+        help="Size of the sliding window; default: the whole image at once.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -63,7 +65,7 @@ Overlap = Annotated[
     float | None,
     typer.Option(
         metavar="X",
-        help="Of neighbouring windows, as a share of their size; default: 0.25.",
+        help="Overlap of neighbouring windows, as a share of their size; default: 0.25.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -72,7 +74,7 @@ Sigmoid = Annotated[
     typer.Option(
         "--activation",
         metavar="NAME",
-        help="softmax, or sigmoid where each logit stands for itself; default: softmax.",
+        help="softmax, or sigmoid for independent (multi-label) classes; default: softmax.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -81,7 +83,7 @@ Normalise = Annotated[
     typer.Option(
         metavar="HOW",
         help="none, z-score, unit, imagenet, mean:M,...;std:S,... or range:LOW,HIGH; default: "
-        "none, the numbers in the files.",
+        "none (values as in the files).",
         rich_help_panel=PANEL,
     ),
 ]
@@ -89,7 +91,7 @@ Spacing = Annotated[
     float | None,
     typer.Option(
         metavar="MM",
-        help="Bring volumes to RAS and this voxel size; default: as in the file.",
+        help="Bring volumes to RAS orientation and this voxel size; default: as in the file.",
         rich_help_panel=PANEL,
     ),
 ]
@@ -97,7 +99,7 @@ Spacing = Annotated[
 
 @dataclass(frozen=True)
 class Words:
-    """What the command line says of the model: a plugin's name, or the words on one's own."""
+    """What the command line says about the model: a plugin's name, or your own model's options."""
 
     plugin: str | None
     model: str | None = None
@@ -112,7 +114,7 @@ class Words:
     spacing: float | None = None
 
     def check(self) -> None:
-        """Raise SegxaiError if they do not say which model, or more than one."""
+        """Raise SegxaiError unless the options name exactly one model and fit it."""
         doors = {"--plugin": self.plugin, "--model": self.model, "--bundle": self.bundle}
         given = [name for name, value in doors.items() if value is not None]
         if not given:
@@ -126,8 +128,8 @@ class Words:
         said = next(rest, None)
         if self.plugin is not None and said is not None:
             raise SegxaiError(
-                f"--{said} belongs to a model of your own, --model or --bundle: the plugin "
-                f"{self.plugin!r} knows its own"
+                f"--{said} is for a model of your own, --model or --bundle: the plugin "
+                f"{self.plugin!r} brings its own"
             )
         if self.activation not in (None, *ACTIVATIONS):
             raise unknown_name("activation", str(self.activation), ACTIVATIONS)
@@ -144,7 +146,7 @@ def own_adapter(
     checkpoint: Path | None,
     files_of: Callable[[tuple[str, ...]], Mapping[str, Path]],
 ) -> "Adapter":
-    """The adapter of the model that the words are about."""
+    """Make the adapter of the model that the options describe."""
     from segxai.models.own_model import OwnModel, adapter_for
 
     own = OwnModel(
@@ -163,12 +165,12 @@ def own_adapter(
 
 
 def names(text: str | None) -> tuple[str, ...]:
-    """The names in `a,b,c`."""
+    """Split `a,b,c` into its names."""
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
 def sizes(text: str | None) -> tuple[int, ...] | None:
-    """The sizes in `96,96,96`; None if none are given."""
+    """Parse the sizes in `96,96,96`; return None if none are given."""
     if text is None:
         return None
     parts = [part.strip() for part in text.split(",")]

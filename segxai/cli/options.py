@@ -1,4 +1,4 @@
-"""The options of the commands, in the groups in which their help shows them."""
+"""The options of the commands, grouped as their help shows them."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,31 +9,33 @@ MODEL = "Model and image"
 INSTANCES = "What is explained"
 METHOD = "How it is explained"
 OUTPUT = "Output"
-COMPUTING = "Computing (changes values only by lowrank and lower precision)"
+COMPUTING = "Computing (only lowrank and lower precision change values)"
 
 Plugin = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Which model: see `segxai plugins`.", rich_help_panel=MODEL),
+    typer.Option(
+        metavar="NAME", help="Plugin to use: see `segxai plugins`.", rich_help_panel=MODEL
+    ),
 ]
 Images = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="IMAGE",
-        help="Files in the plugin's channel order, or CHANNEL=FILE; none: the embedded case.",
+        help="Files in the plugin's channel order, or CHANNEL=FILE; default: the embedded case.",
         show_default=False,
     ),
 ]
 Reference = Annotated[
     Path | None,
     typer.Option(
-        metavar="MASK", help="The true objects, for TP, FP and FN.", rich_help_panel=MODEL
+        metavar="MASK", help="Mask of the true objects, for TP, FP and FN.", rich_help_panel=MODEL
     ),
 ]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
         metavar="PATH",
-        help="Weights, or a model's folder, instead of the plugin's own.",
+        help="Weights or a model's folder to use instead of the plugin's own.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -49,7 +51,7 @@ Full = Annotated[
     bool,
     typer.Option(
         "--full",
-        help="Explain the whole embedded case, where the plugin would take a part of it.",
+        help="Explain the whole embedded case, even if the plugin's default is part of it.",
         rich_help_panel=MODEL,
     ),
 ]
@@ -57,15 +59,18 @@ Full = Annotated[
 ClassName = Annotated[
     str | None,
     typer.Option(
-        "--class", metavar="NAME", help="Default: the plugin's.", rich_help_panel=INSTANCES
+        "--class",
+        metavar="NAME",
+        help="Class to explain; default: the plugin's.",
+        rich_help_panel=INSTANCES,
     ),
 ]
 Threshold = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help="Probability above which a voxel counts, or score from which a detection does; "
-        "default: the plugin's (of models of many classes: where the class wins).",
+        help="Probability above which a voxel counts, or lowest score at which a detection does; "
+        "default: the plugin's (for models of many classes: where the class wins).",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -74,7 +79,7 @@ ClassIndex = Annotated[
     typer.Option(
         "--class-index",
         metavar="N",
-        help="The class by its number, from 0.",
+        help="Class to explain, by number from 0.",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -82,7 +87,7 @@ MinVolume = Annotated[
     float | None,
     typer.Option(
         metavar="MM3",
-        help="Smallest instance, of pictures in pixels; default: the plugin's.",
+        help="Smallest instance (in pixels for pictures); default: the plugin's.",
         rich_help_panel=INSTANCES,
     ),
 ]
@@ -90,7 +95,7 @@ Instances = Annotated[
     str | None,
     typer.Option(
         metavar="all|1,2,5|MASK|sphere:X,Y,Z,R",
-        help="Labels of the table; or an integer mask of your own, one instance a label; or balls, "
+        help="Labels in the table; or your own integer mask, one instance per label; or balls, "
         "in mm.",
         show_default="all",
         rich_help_panel=INSTANCES,
@@ -100,19 +105,22 @@ Split = Annotated[
     bool,
     typer.Option(
         "--split",
-        help="Every connected component of the MASK is an instance.",
+        help="Make every connected component of MASK an instance.",
         rich_help_panel=INSTANCES,
     ),
 ]
 
 Method = Annotated[
-    str, typer.Option(metavar="NAME", help="See `segxai methods`.", rich_help_panel=METHOD)
+    str,
+    typer.Option(
+        metavar="NAME", help="Attribution method: see `segxai methods`.", rich_help_panel=METHOD
+    ),
 ]
 Aggregator = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Over an instance's voxels: signed_max or mean; default: the method's.",
+        help="How to aggregate over voxels: signed_max or mean; default: the method's.",
         rich_help_panel=METHOD,
     ),
 ]
@@ -120,7 +128,7 @@ Samples = Annotated[
     str | None,
     typer.Option(
         metavar="N|auto",
-        help="Noisy copies; auto: until their error is within the tolerance.",
+        help="Number of noisy copies; auto: as many as --tolerance needs.",
         show_default="50",
         rich_help_panel=METHOD,
     ),
@@ -129,8 +137,9 @@ Tolerance = Annotated[
     float | None,
     typer.Option(
         metavar="T",
-        help="Where --samples auto stops: the largest standard error of a voxel, over the map's "
-        "peak; default: 0.03. Or that of --engine lowrank.",
+        help="For --samples auto: largest standard error of a voxel, relative to the map's peak; "
+        "default: 0.03. For --engine lowrank: largest error of a row, relative to its peak; "
+        "default: 0.003.",
         rich_help_panel=METHOD,
     ),
 ]
@@ -138,55 +147,68 @@ Antithetic = Annotated[
     bool,
     typer.Option(
         "--antithetic",
-        help="Noisy copies in pairs, with opposite noise.",
+        help="Make noisy copies in pairs with opposite noise.",
         rich_help_panel=METHOD,
     ),
 ]
 Noise = Annotated[
     float,
     typer.Option(
-        metavar="X", help="Standard deviation of the noise, in its unit.", rich_help_panel=METHOD
+        metavar="X",
+        help="Standard deviation of the noise, in --noise-unit.",
+        rich_help_panel=METHOD,
     ),
 ]
 NoiseUnit = Annotated[
     str,
     typer.Option(
         metavar="UNIT",
-        help="range or p99 of each channel's foreground, or absolute.",
+        help="Unit of the noise: range or p99 of each channel's foreground, or absolute.",
         rich_help_panel=METHOD,
     ),
 ]
 Layer = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Of a CAM method; default: the plugin's.", rich_help_panel=METHOD
+        metavar="NAME",
+        help="Layer of a CAM method; default: the plugin's.",
+        rich_help_panel=METHOD,
     ),
 ]
 Score = Annotated[
     str,
-    typer.Option(metavar="NAME", help="logit, margin or probability.", rich_help_panel=METHOD),
+    typer.Option(
+        metavar="NAME",
+        help="Score to explain: logit, margin or probability.",
+        rich_help_panel=METHOD,
+    ),
 ]
 Rows = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Estimate a map from so many of its instance's voxels.",
+        help="Estimate each map from at most N of its instance's voxels.",
         rich_help_panel=METHOD,
     ),
 ]
 Seed = Annotated[
-    int, typer.Option(metavar="N", help="Of the noise and of sampled rows.", rich_help_panel=METHOD)
+    int,
+    typer.Option(
+        metavar="N", help="Seed of the noise and of sampled rows.", rich_help_panel=METHOD
+    ),
 ]
 
 Out = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.h5", help="Default: PLUGIN_CASE.h5 here.", rich_help_panel=OUTPUT),
+    typer.Option(
+        metavar="FILE.h5", help="Result file; default: ./PLUGIN_CASE.h5.", rich_help_panel=OUTPUT
+    ),
 ]
 Crop = Annotated[
     float | None,
     typer.Option(
         metavar="MM",
-        help="Cut maps at this distance; what is left out is recorded.",
+        help="Crop maps this far from the instance; the discarded share is recorded.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -201,7 +223,9 @@ Append = Annotated[
 ]
 DryRun = Annotated[
     bool,
-    typer.Option("--dry-run", help="Print what it would cost, and stop.", rich_help_panel=OUTPUT),
+    typer.Option(
+        "--dry-run", help="Print what the run would cost and exit.", rich_help_panel=OUTPUT
+    ),
 ]
 
 Device = Annotated[
@@ -212,9 +236,8 @@ Engine = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="auto, windowed (rows in their receptive field) or dense; lowrank is an "
-        "approximation within --tolerance (default: 0.003 of a row's peak), for networks with "
-        "instance normalisation.",
+        help="auto, windowed (each row in its receptive field) or dense; lowrank is an "
+        "approximation within --tolerance, for networks with instance normalisation.",
         rich_help_panel=COMPUTING,
     ),
 ]
@@ -222,7 +245,7 @@ Batch = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="Rows computed at once, at most; default: what suits the network.",
+        help="Maximum rows per batch; default: chosen automatically.",
         rich_help_panel=COMPUTING,
         show_default=False,
     ),
@@ -231,14 +254,14 @@ Precision = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="float32, tf32 or bfloat16; the error of the last two is measured and kept.",
+        help="float32, tf32 or bfloat16; the error of the last two is measured and recorded.",
         rich_help_panel=COMPUTING,
     ),
 ]
 
-Result = Annotated[Path, typer.Argument(metavar="FILE", help="A result file of `segxai run`.")]
+Result = Annotated[Path, typer.Argument(metavar="FILE", help="Result file of `segxai run`.")]
 Run = Annotated[
     str | None,
-    typer.Option("--run", metavar="NAME", help="Which run of the file; default: the last."),
+    typer.Option("--run", metavar="NAME", help="Run in the file; default: the last."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,15 +1,14 @@
-"""What the words of `segxai run` mean: copies, instances, and one file for each channel."""
+"""Parsing of the arguments of `segxai run`: copies, instances, one file for each channel."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.instances import Sphere
 
 
 def copies(samples: str) -> int | Literal["auto"]:
-    """The number of noisy copies from `50` or `auto`."""
+    """Parse the number of noisy copies: an integer or `auto`."""
     if samples == "auto":
         return "auto"
     try:
@@ -19,14 +18,14 @@ def copies(samples: str) -> int | Literal["auto"]:
 
 
 def balls_of(instances: str | None) -> tuple[tuple[float, ...], ...]:
-    """The balls that `--instances` names, if it does."""
+    """Return the balls that `--instances` names; none if it names something else."""
     if instances is None or not instances.startswith("sphere:"):
         return ()
     return parse_spheres(instances)
 
 
 def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
-    """Labels and mask from `all`, `1,2,5` or a path."""
+    """Parse `all`, `1,2,5` or a path into labels and a mask, each None if not given."""
     instances = instances or "all"
     parts = instances.split(",")
     if instances != "all" and not all(part.strip().isdecimal() for part in parts):
@@ -37,12 +36,12 @@ def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | 
             )
         return None, Path(instances)
     if split:
-        raise SegxaiError("--split cuts a mask into its components: give one, --instances MASK")
+        raise SegxaiError("--split cuts a mask into its components: give one with --instances MASK")
     return None if instances == "all" else tuple(sorted({int(part) for part in parts})), None
 
 
 def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[str, Path]:
-    """One file for each channel, from their order or their names."""
+    """Assign one file to each channel, by order or by name."""
     named = [_channel_and_file(image, channels) for image in images]
     given = [channel for channel, _ in named if channel]
     twice = next((channel for channel in given if given.count(channel) > 1), None)
@@ -61,7 +60,7 @@ def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[s
 
 
 def _channel_and_file(image: str, channels: tuple[str, ...]) -> tuple[str, Path]:
-    """The channel that an argument names, "" if none, and its file."""
+    """Split an argument into its channel ("" if it names none) and its file."""
     channel, equals, file = image.partition("=")
     if not equals or (channel not in channels and Path(image).exists()):
         return "", Path(image)
@@ -81,13 +80,13 @@ def _listed(channels: tuple[str, ...]) -> str:
 PREFIX = "sphere:"
 
 
-def parse_spheres(text: str) -> tuple[Sphere, ...]:
-    """The balls of `sphere:X,Y,Z,R`, or of several: `sphere:X,Y,Z,R:X,Y,Z,R`; in mm.
+def parse_spheres(text: str) -> tuple[tuple[float, ...], ...]:
+    """Parse balls in mm from `sphere:X,Y,Z,R`, or several from `sphere:X,Y,Z,R:X,Y,Z,R`.
 
     Raises
     ------
     SegxaiError
-        If it is anything else.
+        If the text is anything else.
     """
     try:
         spheres = tuple(
@@ -98,7 +97,7 @@ def parse_spheres(text: str) -> tuple[Sphere, ...]:
         spheres = ()
     if not text.startswith(PREFIX) or not spheres or min(map(len, spheres)) < 2:
         raise SegxaiError(
-            f"--instances {text}: give a centre and a radius in mm, sphere:X,Y,Z,R; of more than "
-            "one, sphere:X,Y,Z,R:X,Y,Z,R"
+            f"--instances {text}: give a centre and a radius in mm, sphere:X,Y,Z,R; for several, "
+            "sphere:X,Y,Z,R:X,Y,Z,R"
         )
     return spheres

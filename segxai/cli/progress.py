@@ -1,4 +1,4 @@
-"""Watch a long command: progress and warnings as lines, and a last one if it ends early."""
+"""Progress of a long command: its warnings as lines, and a last line if it ends early."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from segxai.errors import SegxaiError, one_line
 
 @contextmanager
 def watched(*, afterwards: str) -> Iterator[TerminalProgress]:
-    """Progress on stderr; `afterwards` says what becomes of the work if it is cut off.
+    """Show progress on stderr; `afterwards` tells what happens to the work if it is interrupted.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""`segxai show`, `export` and `rerun`: what is done with a result file."""
+"""`segxai show`, `export` and `rerun`: the commands that read a result file."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,10 +18,10 @@ def show(
     run_name: options.Run = None,
     as_json: options.AsJson = False,
     png: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Draw each instance into a folder.")
+        Path | None, typer.Option(metavar="DIR", help="Draw each instance into this folder.")
     ] = None,
 ) -> None:
-    """Print the table and the provenance of a result; draw its instances."""
+    """Print the table and the provenance of a result; with --png, draw its instances."""
     from segxai.report.pictures import save_instances
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run, run_names
@@ -39,10 +39,10 @@ def show(
 
 def export(
     file: options.Result,
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it does not exist.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder; made if new.")],
     run_name: options.Run = None,
 ) -> None:
-    """Write maps as NIfTI on the input's own grid, a label map and a table."""
+    """Write a run's maps as NIfTI on the input's own grid, with a label map and a table."""
     from segxai.report.export import export as export_files
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
@@ -60,25 +60,28 @@ def rerun(
     ] = Path(),
     checkpoint: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Weights, where they were not the plugin's own."),
+        typer.Option(metavar="FILE", help="Weights, if they were not the plugin's own."),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
-            metavar="MODULE:FACTORY|FILE", help="The run's model, where it was no plugin's."
+            metavar="MODULE:FACTORY|FILE", help="The run's model, if it was not a plugin's."
         ),
     ] = None,
     bundle: Annotated[
         Path | None, typer.Option(metavar="DIR", help="The run's MONAI bundle.")
     ] = None,
     trust: Annotated[
-        bool, typer.Option("--trust", help="Load a program or a bundle, which can run any code.")
+        bool,
+        typer.Option(
+            "--trust", help="Allow a program or a bundle to be loaded, which can run any code."
+        ),
     ] = False,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
 ) -> None:
-    """Repeat a run from its provenance, and compare the maps: exit status 1 if one differs."""
+    """Repeat a run from its provenance, and compare the maps; exit with 1 if any differs."""
     from segxai.cli.progress import watched
     from segxai.models.own_model import OwnModel
     from segxai.rerun import Places
@@ -131,7 +134,7 @@ def _print_result(tree: "xr.DataTree", names: list[str]) -> None:
         print_instances(instance_table(tree, name))
         if missing := missing_labels(tree, name):
             listed = ", ".join(map(str, missing))
-            typer.echo(f"not finished: {listed}; the command that began it goes on")
+            typer.echo(f"not finished: {listed}; repeat the run's command to continue")
 
 
 def _print_comparisons(found: list["Comparison"]) -> None:

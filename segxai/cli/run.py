@@ -1,4 +1,4 @@
-"""`segxai run`: from the command's words to a task, its table and its files."""
+"""`segxai run`: from the command's options to a task, its table and its files."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from segxai.run.prepare import Task
     from segxai.types import Case
 
-GOES_ON = "what was finished is kept, and the same command goes on from there"
+GOES_ON = "what was finished is kept, and the same command continues from there"
 
 
 @dataclass(frozen=True)
 class Files:
-    """What is read: images, the expert's mask, weights, and a mask of instances."""
+    """The files to read: images, the expert's mask, weights, and a mask of instances."""
 
     images: tuple[str, ...]
     reference: Path | None
@@ -32,7 +32,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Part:
-    """Whether instances were chosen, and whether all of the embedded case is wanted."""
+    """The part of the embedded case to explain: chosen instances, all of it, or the default."""
 
     is_chosen: bool
     is_whole: bool
@@ -40,7 +40,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Target:
-    """Where results go, and what may happen to a file that is there."""
+    """Where results go, and what may happen to a file that is already there."""
 
     out: Path | None
     overwrite: bool
@@ -94,8 +94,8 @@ def run(
 ) -> None:
     """Explain the instances that a model finds in an image.
 
-    Prints a table, writes FILE.h5 with all maps and FILE.png with a picture.
-    The same command goes on where it was interrupted.
+    Prints a table, writes all maps to FILE.h5 and a picture to FILE.png.
+    After an interruption, the same command continues where it stopped.
     """
     spheres = balls_of(instances)
     labels, mask = selection(None if spheres else instances, split=split)
@@ -134,7 +134,7 @@ def run(
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """The options that were given, or have a default of their own."""
+    """Select the options that were given or have a default of their own."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -166,7 +166,7 @@ def _run(
 
 
 def _adapter(words: model_options.Words, files: Files) -> "Adapter":
-    """The adapter of a plugin, or of a model of one's own."""
+    """Load the adapter of a plugin, or make that of your own model."""
     if words.plugin is not None:
         from segxai.plugins.registry import load_adapter
 
@@ -188,7 +188,7 @@ def _request(
     files: Files,
     progress: "TerminalProgress",
 ) -> Request:
-    """What is asked for; of a slow model's embedded case a part, unless all of it is wanted."""
+    """Build the request; of a slow model's embedded case, explain part unless --full is given."""
     if files.images or part.is_whole:
         return Request(**asked)
     usual = dict(adapter.embedded_request)
@@ -197,7 +197,7 @@ def _request(
     usual = {name: value for name, value in usual.items() if name not in asked}
     if usual:
         words = ", ".join(f"{name} {_in_words(value)}" for name, value in usual.items())
-        progress.say(f"of the embedded case a part, which is quick: {words}; --full takes it all")
+        progress.say(f"Explaining part of the embedded case ({words}); use --full for all of it.")
     return Request(**{**usual, **asked})
 
 
@@ -206,11 +206,11 @@ def _in_words(value: Any) -> str:
 
 
 def _check(files: Files, target: Target) -> None:
-    """What can be told before anything is loaded."""
+    """Check what can be checked before anything is loaded."""
     if target.overwrite and target.append:
         raise SegxaiError("--overwrite and --append exclude each other: give one of them")
     if files.reference and not files.images:
-        raise SegxaiError("--reference belongs to images: give them, too")
+        raise SegxaiError("--reference needs images: give them, too")
     if files.checkpoint and not files.checkpoint.exists():
         raise SegxaiError(f"no checkpoint at {files.checkpoint}")
     if target.out:
@@ -218,7 +218,7 @@ def _check(files: Files, target: Target) -> None:
 
 
 def _check_out(out: Path, files: Files, *, overwrite: bool) -> None:
-    """Whether a result can be written there without harm to another file."""
+    """Check that a result can be written there without harm to another file."""
     from segxai.store.hdf5 import check_replaceable, check_writable
 
     check_writable(out)
@@ -256,7 +256,7 @@ def _case(adapter: "Adapter", files: Files) -> "Case":
 
 
 def _estimate(task: "Task", out: Path, target: Target) -> str:
-    """What a run would cost, in words, if it may write there at all."""
+    """Tell in words what a run would cost, after checking that it may write there."""
     from segxai.pipeline import choose_run
     from segxai.run.find import find
 

@@ -1,4 +1,4 @@
-"""Scaffold: the package of a new plugin, complete, made from the template."""
+"""Scaffold: the complete package of a new plugin, made from the template."""
 
 import re
 from importlib import resources
@@ -7,36 +7,36 @@ from pathlib import Path
 
 from segxai.errors import SegxaiError
 
-MODEL = "my_model"  # what the template's plugin is called, and its package my-model
+MODEL = "my_model"  # the name of the template's plugin; its package is my-model
 NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 LONGEST = 40
-LEFT_OUT = ("__pycache__",)  # of an installed package
+LEFT_OUT = ("__pycache__",)  # which an installed package has
 
 
 def template() -> dict[str, str]:
-    """The text of each file of the template, by its path in the package."""
-    return dict(sorted(_texts(resources.files("segxai") / "template", "")))
+    """Read the text of each file of the template, by its path in the package."""
+    return dict(sorted(_texts(resources.files("segxai.cli") / "template", "")))
 
 
 def files_of(name: str) -> dict[str, str]:
-    """The text of each file of a new plugin's package, by its path.
+    """Make the text of each file of a new plugin's package, by its path.
 
     Raises
     ------
     SegxaiError
-        If the name cannot be that of an entry point and of a module.
+        If the name is not valid for an entry point and a module.
     """
     check_name(name)
     return {_renamed(path, name): _renamed(text, name) for path, text in template().items()}
 
 
 def check_name(name: str) -> None:
-    """Nothing, if a plugin and its module can have this name.
+    """Check that a plugin and its module can have this name.
 
     Raises
     ------
     SegxaiError
-        If not: the nearest that can is named.
+        If they cannot; the message suggests the nearest valid name.
     """
     if NAME.fullmatch(name) and len(name) <= LONGEST:
         return
@@ -50,18 +50,17 @@ def check_name(name: str) -> None:
 
 
 def write_package(name: str, folder: Path) -> list[Path]:
-    """The files of a new plugin's package, written to a folder that is made or is empty.
+    """Write the files of a new plugin's package to a new or empty folder.
 
     Raises
     ------
     SegxaiError
-        If the name will not do, or there is something in the folder's place, or it cannot be
-        written.
+        If the name is not valid, the folder is a file or not empty, or it cannot be written.
     """
     files = files_of(name)
     try:
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise SegxaiError(f"{folder} is there already; name another --folder")
+            raise SegxaiError(f"{folder} already exists; name another --folder")
         for path, text in files.items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -83,5 +82,5 @@ def _texts(folder: Traversable, before: str) -> list[tuple[str, str]]:
 
 
 def _renamed(text: str, name: str) -> str:
-    """The template's text for another plugin; distributions have dashes for underscores."""
+    """Rename the template's plugin in a text; distributions have dashes for underscores."""
     return text.replace(MODEL, name).replace(MODEL.replace("_", "-"), name.replace("_", "-"))

@@ -1,4 +1,4 @@
-"""Terminal: progress with time left on stderr, tables on stdout."""
+"""Terminal output: progress with the time left on stderr, tables on stdout."""
 
 import sys
 import warnings
@@ -28,7 +28,7 @@ IN_NOTES = ("estimate", "peak_error", "map_error", "map_error_l2", "energy_left_
 
 
 class TerminalProgress:
-    """Progress on stderr: a bar in a terminal, a line now and then in a file."""
+    """Progress on stderr: a bar in a terminal, an occasional line in a file."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -38,7 +38,7 @@ class TerminalProgress:
         self._started = self._last_line = monotonic()
 
     def begin(self, what: str, total: float, done: float = 0.0) -> None:
-        """A job of `total` units starts, `done` of them long ago; one that ran before is over."""
+        """Start a job of `total` units, of which `done` were done earlier; close the one before."""
         self.close()
         self._what, self._total = what, max(total, 1e-9)
         self._done = self._before = done
@@ -53,7 +53,7 @@ class TerminalProgress:
             self._bar.start()
 
     def advance(self, amount: float) -> None:
-        """So many more units are done."""
+        """Advance the job by `amount` units."""
         self._done += amount
         share = min(self._done / self._total, 1.0)
         speed = (self._done - self._before) / max(monotonic() - self._started, 1e-9)
@@ -66,7 +66,7 @@ class TerminalProgress:
             self.say(f"{self._what}: {text.strip()}")
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         style = "yellow" if text.startswith("warning") else None
         self._console.print(Text(text), style=style)
 
@@ -79,14 +79,14 @@ class TerminalProgress:
 
 @contextmanager
 def warnings_said_by(progress: TerminalProgress) -> Iterator[None]:
-    """Warnings of Python's `warnings` module as lines of the progress, while the block runs."""
+    """Print warnings of Python's `warnings` module through the progress while the block runs."""
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *rest, **more: progress.say(f"warning: {message}")
         yield
 
 
 def print_instances(rows: Sequence[Mapping[str, Any]]) -> None:
-    """The rows of `segxai.report.tables.instance_table` on stdout, for a person."""
+    """Print the rows of `segxai.report.tables.instance_table` on stdout as a readable table."""
     if not rows:
         Console(highlight=False).print("no instance is finished yet")
         return
@@ -98,12 +98,12 @@ def print_instances(rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _heading(column: str) -> str:
-    """On two lines, so that the table fits into a narrow window."""
+    """Break a column's name into two lines, so that the table fits into a narrow window."""
     return "\n".join(column.replace("_", " ").rsplit(" ", 1))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> None:
-    """Rows as an aligned table on stdout, one column for each heading."""
+    """Print rows on stdout as an aligned table with one column for each heading."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name, heading in headings.items():
         numeric = all(isinstance(row.get(name), int | float) for row in rows)

@@ -1,1 +1,1 @@
-"""Load: image files as arrays on a grid, normalised as a network takes them. No torch here."""
+"""Load: image files as arrays on a grid, normalised for a network. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, through SimpleITK."""
+"""Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, read by SimpleITK."""
 
 import re
 from collections.abc import Iterator
@@ -14,22 +14,22 @@ from nibabel.spatialimages import SpatialImage
 from segxai.errors import SegxaiError, one_line
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
-DETACHED = {  # headers whose voxels lie in a file of their own, and the line that names it
+DETACHED = {  # headers with their voxels in a separate file, and the line that names it
     ".mhd": re.compile(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
     ".nhdr": re.compile(r"^\s*data ?file:\s*(.+?)\s*$", re.MULTILINE),
 }
 POSITION = "0020|0032"  # the DICOM tag of a slice's first voxel, in mm
-UNEVEN = 0.01  # of a step: what headers round away
+UNEVEN = 0.01  # fraction of a step: more than the rounding in headers
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 def is_for_itk(path: Path) -> bool:
-    """Whether a file or a folder is SimpleITK's to read."""
+    """Return whether a file or folder is to be read by SimpleITK."""
     return path.is_dir() or path.suffix.lower() in SUFFIXES
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files that hold a volume: one, a header with its voxels, or all files of a folder."""
+    """List the files of a volume: one file, a header and its voxels, or all files of a folder."""
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
     pattern = DETACHED.get(path.suffix.lower())
@@ -40,16 +40,16 @@ def parts_of(path: Path) -> list[Path]:
 
 
 def read_with_itk(path: Path, role: str) -> SpatialImage:
-    """The volume in a file, or of the DICOM series in a folder, as an image of nibabel's.
+    """Read the volume in a file, or the DICOM series in a folder, as a nibabel image.
 
-    Voxels are in the order (x, y, z), and the affine leads to RAS, as for NIfTI: ITK's own order is
-    (z, y, x), its own millimetres are LPS.
+    Voxels are in the order (x, y, z) and the affine maps to RAS, as for NIfTI. ITK itself uses
+    (z, y, x) and LPS.
 
     Raises
     ------
     SegxaiError
-        If SimpleITK is not installed, a folder holds no series or several, or its slices do not
-        make one volume.
+        If SimpleITK is not installed, a folder holds no series or several, or the slices do not
+        form one volume.
     """
     itk = _simple_itk(path, role)
     with _silent(itk):
@@ -68,7 +68,7 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
 
 
 def _affine(image: Any) -> Float[np.ndarray, "4 4"]:
-    """From voxels to mm in RAS; a 2D image lies at z = 0."""
+    """Build the affine from voxels to mm in RAS; a 2D image lies at z = 0."""
     axes = min(image.GetDimension(), 3)
     size = image.GetDimension()
     direction = np.reshape(image.GetDirection(), (size, size))[:axes, :axes]
@@ -101,7 +101,7 @@ def _read_series(itk: ModuleType, folder: Path, role: str) -> Any:
 
 
 def _check_slices(reader: Any, count: int, folder: Path, role: str) -> None:
-    """Whether neighbouring slices are one step apart: a missing one would move all behind it."""
+    """Check that neighbouring slices are one step apart: a missing one would shift the rest."""
     if not all(reader.HasMetaDataKey(n, POSITION) for n in range(count)):
         return
     texts = [reader.GetMetaData(n, POSITION) for n in range(count)]
@@ -112,7 +112,7 @@ def _check_slices(reader: Any, count: int, folder: Path, role: str) -> None:
     lengths = np.linalg.norm(steps, axis=1)
     raise SegxaiError(
         f"{role} {folder}: the {count} slices of the DICOM series are {lengths.min():.3g} to "
-        f"{lengths.max():.3g} mm apart; a slice is missing, or they are of several stacks: give "
+        f"{lengths.max():.3g} mm apart; a slice is missing, or they belong to several stacks: give "
         "the files of one complete stack"
     )
 

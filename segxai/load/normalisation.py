@@ -1,4 +1,4 @@
-"""Normalise: from the numbers in a file to those that a network was trained on."""
+"""Normalisation: from the values in a file to the values that a network was trained on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,19 +14,19 @@ FORMS = "mean:M,...;std:S,... and range:LOW,HIGH"
 IMAGENET_MEAN, IMAGENET_STD = (
     (0.485, 0.456, 0.406),
     (0.229, 0.224, 0.225),
-)  # of ImageNet's pictures, in 0 to 1
+)  # of ImageNet's pictures, scaled to 0 to 1
 
 
 @dataclass(frozen=True)
 class Normalisation:
-    """What is done to an image before the network.
+    """The normalisation of an image before it enters the network.
 
     Parameters
     ----------
     text : str
-        As a user gives it.
+        The normalisation as the user gives it.
     unit : str
-        What 1 means afterwards.
+        What a value of 1 means afterwards.
     apply : callable
         Maps an image (channel, *grid) to the normalised one.
     """
@@ -37,20 +37,20 @@ class Normalisation:
 
 
 def find_normalisation(text: str, channels: int) -> Normalisation:
-    """The normalisation that a user names.
+    """Find the normalisation that a user names.
 
     Parameters
     ----------
     text : str
-        "none"; "z-score", each channel by itself over its voxels that are not 0, which stay 0;
-        "unit", 0 to 255 becomes 0 to 1; "imagenet", that and then ImageNet's mean and standard
-        deviation; "mean:M,...;std:S,...", one number for each channel or one for all;
-        "range:LOW,HIGH", clipped to it and brought to 0 to 1.
+        "none"; "z-score", each channel by itself over its non-zero voxels (0 stays 0); "unit",
+        0 to 255 becomes 0 to 1; "imagenet", the same, then ImageNet's mean and standard deviation;
+        "mean:M,...;std:S,...", one number for each channel or one for all; "range:LOW,HIGH",
+        clipped to this range and scaled to 0 to 1.
 
     Raises
     ------
     SegxaiError
-        If it is none of them, or does not go with the number of channels.
+        If the text is none of these, or does not fit the number of channels.
     """
     if text == "none":
         return Normalisation(text, "input unit", lambda image: image)
@@ -70,7 +70,7 @@ def find_normalisation(text: str, channels: int) -> Normalisation:
 
 
 def _z_scores(image: Image) -> Image:
-    """Each channel by itself; a voxel that is 0 is background, and stays 0."""
+    """Normalise each channel by itself; a voxel that is 0 is background and stays 0."""
     found = np.zeros_like(image)
     for channel, normalised in zip(image, found, strict=True):
         inside = channel != 0
@@ -91,7 +91,7 @@ def _shifted(
                 "each, or one for all"
             )
     if not all(one > 0 for one in std):
-        raise SegxaiError(f"--normalise {text}: a standard deviation is above 0")
+        raise SegxaiError(f"--normalise {text}: a standard deviation must be above 0")
 
     def apply(image: Image) -> Image:
         shape = (-1, *(1,) * (image.ndim - 1))
@@ -114,7 +114,7 @@ def _ranged(text: str) -> Normalisation:
 
 
 def _numbers(text: str, name: str) -> tuple[float, ...]:
-    """The numbers of `name:1,2,3`."""
+    """Parse the numbers of `name:1,2,3`."""
     start, _, listed = text.partition(":")
     try:
         numbers = tuple(float(one) for one in listed.split(","))

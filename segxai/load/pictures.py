@@ -1,4 +1,4 @@
-"""Load: picture files (PNG, JPEG, TIFF ...) as RGB, and masks of labels. No torch here."""
+"""Pictures: files (PNG, JPEG, TIFF ...) loaded as RGB, or as label masks. Imports no torch."""
 
 import difflib
 import warnings
@@ -16,7 +16,7 @@ from segxai.errors import SegxaiError, one_line
 from segxai.load.volumes import LARGEST_LABEL, file_sha256
 from segxai.types import Source
 
-# Named, since Pillow would run other programs for some of the formats it knows.
+# Listed, since Pillow would run other programs for some of the formats it knows.
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF")
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -33,7 +33,7 @@ class Picture:
     pixels : ndarray of shape (channel, y, x)
         Red, green and blue from 0 to 255; the first row is the top one.
     notes : tuple of str
-        What was done to the file's own numbers.
+        What reading did to the values in the file.
     source : Source
         The file.
     """
@@ -44,11 +44,12 @@ class Picture:
 
 
 def load_picture(path: str | PathLike[str], role: str) -> Picture:
-    """The picture in a file as RGB from 0 to 255, upright.
+    """Load a picture file as RGB from 0 to 255, upright.
 
     The EXIF orientation is applied. Grey is repeated in all three channels, transparent pixels are
-    laid on white, 16 bits become 8 bits with a fraction, CMYK is converted without a colour
-    profile, and of several frames the first is taken: `notes` say what was done.
+    put on a white background, 16-bit values are scaled to 0 to 255 with a fraction, CMYK is
+    converted without a colour profile, and only the first of several frames is taken. `notes` say
+    what was done.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def load_picture(path: str | PathLike[str], role: str) -> Picture:
     Raises
     ------
     SegxaiError
-        If the file is missing, cut off, no picture, too large to be one, or has 32 bits a pixel.
+        If the file is missing, cut off, not a picture or implausibly large, or has 32 bits per
+        pixel.
     """
     path = Path(path)
     with _opened(path, role, FORMATS) as file:
@@ -71,14 +73,14 @@ def load_picture(path: str | PathLike[str], role: str) -> Picture:
 def load_picture_labels(
     path: str | PathLike[str], role: str
 ) -> tuple[Int[np.ndarray, "y x"], Source]:
-    """The labels in a mask file (int32, first row at the top), and the file.
+    """Load the labels in a mask file (int32, first row at the top), with their source.
 
     Parameters
     ----------
     path : path
-        PNG, TIFF, BMP, GIF or PPM whose pixels are labels, or NumPy's .npy (y, x). The labels of
-        a palette are its indices; the grey of a picture in colours is its label where all pixels
-        are grey.
+        PNG, TIFF, BMP, GIF or PPM whose pixels are labels, or NumPy's .npy (y, x). In a picture
+        with a palette, the palette indices are the labels; in an RGB picture, the grey values are,
+        if all pixels are grey.
     role : str
         What the file is for; used in messages.
 
@@ -86,13 +88,13 @@ def load_picture_labels(
     ------
     SegxaiError
         If the file is missing, cut off or lossy, or holds colours, fractions, negative numbers,
-        several frames or nothing but 0.
+        several frames or only 0.
     """
     path, name = Path(path), f"{role} file {Path(path).name}"
     values = _array(path, role) if path.suffix == ".npy" else _indices(path, role)
     if values.ndim != 2 or values.dtype.kind not in "buif":
         raise SegxaiError(
-            f"{name} is no mask: it is an array {values.shape} of {values.dtype}; give labels, "
+            f"{name} is not a mask: it is an array {values.shape} of {values.dtype}; give labels, "
             "one number for each pixel (y, x)"
         )
     return _as_labels(values, name), Source(role, path.name, file_sha256(path))
@@ -100,7 +102,7 @@ def load_picture_labels(
 
 @dataclass(frozen=True)
 class _Opened:
-    """A picture that has been read, upright, and what its file said of it."""
+    """A picture that has been read and turned upright, with facts about its file."""
 
     upright: Image.Image
     frames: int
@@ -108,7 +110,7 @@ class _Opened:
     storage: str
 
     def notes(self) -> list[str]:
-        """What reading alone did."""
+        """List what reading did, before any conversion."""
         notes = []
         if self.frames > 1:
             notes.append(f"the first of its {self.frames} frames is taken")
@@ -121,7 +123,7 @@ class _Opened:
 
 @contextmanager
 def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opened"]:
-    """The picture in a file, all of it read."""
+    """Open a picture file and read all of it."""
     if not path.is_file():
         raise _not_a_file(path, role)
     with ExitStack() as stack:
@@ -131,7 +133,7 @@ def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opene
             image = stack.enter_context(Image.open(stream, formats=formats))
             storage = str(image.tile[0].args) if image.tile else ""
             orientation = image.getexif().get(ORIENTATION, 1)
-            # Reads all of it. That turns a TIFF, and leaves no orientation behind for this to do.
+            # Reads the whole file. Pillow turns a TIFF as it reads it: no orientation is left then.
             upright = ImageOps.exif_transpose(image)
         # Readers raise what their format's parser raises: OSError, SyntaxError, struct.error ...
         except Exception as error:
@@ -163,14 +165,14 @@ def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exceptio
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
         most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return SegxaiError(
-            f"{name} claims more than {most:.0f} million pixels, too many for a network; cut it, "
+            f"{name} claims more than {most:.0f} million pixels, too many for a network; crop it, "
             "or make it smaller"
         )
     if isinstance(error, UnidentifiedImageError):
         lossy = "" if "JPEG" in formats else " (JPEG and WebP would blur labels)"
         return SegxaiError(
-            f"{name} is none of {', '.join(formats)}, or of a kind that Pillow does not "
-            f"read{lossy}; save it as PNG"
+            f"{name} is not one of {', '.join(formats)}, or is of a kind that Pillow does "
+            f"not read{lossy}; save it as PNG"
         )
     return SegxaiError(
         f"{name} cannot be read as a picture ({one_line(error)}); copy it again if it was cut off"
@@ -180,14 +182,14 @@ def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exceptio
 def _as_rgb(
     image: Image.Image, name: str
 ) -> tuple[Float[np.ndarray, "channel y x"], tuple[str, ...]]:
-    """Red, green and blue, and what was done to get them."""
+    """Convert a picture to red, green and blue, and say what was done."""
     if image.mode in SIXTEEN_BITS:
         grey = np.asarray(image, dtype=np.float32) / 257
         return np.stack([grey] * 3), ("16-bit grey: divided by 257, repeated as red, green, blue",)
     if image.mode not in EIGHT_BITS:
         raise SegxaiError(
-            f"{name} holds 32 bits a pixel (mode {image.mode!r}), whose black and white are "
-            "unknown; scale it to 0 to 255 and save it as an 8-bit PNG"
+            f"{name} holds 32 bits per pixel (mode {image.mode!r}), and which values are black "
+            "and white is unknown; scale it to 0 to 255 and save it as an 8-bit PNG"
         )
     notes = []
     if image.has_transparency_data:
@@ -202,7 +204,7 @@ def _as_rgb(
 
 
 def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
-    """The picture without transparency, grey if it was, and whether any pixel had some."""
+    """Put a picture on white (grey stays grey), and tell whether any pixel was transparent."""
     is_grey = image.mode in ("L", "LA", "La", "1")
     clear = image.convert("RGBA")
     is_seen_through = bool((np.asarray(clear)[..., 3] < 255).any())
@@ -212,7 +214,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
-    """What a .npy file holds; nothing in it can run code."""
+    """Load the array in a .npy file, without running any code in it."""
     if not path.is_file():
         raise _not_a_file(path, role)
     try:
@@ -220,12 +222,12 @@ def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise SegxaiError(
             f"{role} file {path.name} cannot be read as an array ({one_line(error)}); save it "
-            "again by numpy.save"
+            "again with numpy.save"
         ) from error
 
 
 def _indices(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
-    """The numbers of a mask's pixels, as they are stored."""
+    """Read the values of a mask's pixels as they are stored."""
     with _opened(path, role, LOSSLESS) as file:
         if file.frames > 1:
             raise SegxaiError(

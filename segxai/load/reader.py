@@ -1,4 +1,4 @@
-"""Cases: the files of one case, without a plugin, as an image that a network takes."""
+"""Cases: the files of one case, loaded without a plugin as an image that a network takes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,16 +30,16 @@ PICTURES = (
 
 @dataclass(frozen=True)
 class Reader:
-    """How the files of a case become the network's input, where no plugin knows it.
+    """The settings that turn a case's files into the network's input, without a plugin.
 
     Parameters
     ----------
     channels : tuple of str
         Names of the network's input channels, in their order.
     normalisation : Normalisation
-        What is done to the numbers.
+        How the values are normalised.
     spacing_mm : float, optional
-        Volumes are brought to RAS and this voxel size; as in the file, if not given.
+        Volumes are brought to RAS and this voxel size; if not given, they stay as in the file.
     """
 
     channels: tuple[str, ...]
@@ -47,12 +47,12 @@ class Reader:
     spacing_mm: float | None = None
 
     def read(self, files: Mapping[str, Path]) -> Case:
-        """Volumes or pictures as a case, without a reference.
+        """Read volumes or pictures as a case, without a reference.
 
         Parameters
         ----------
         files : mapping
-            A file for each channel; or one picture, as "image", for all three.
+            One file for each channel; or one picture, named "image", for all three.
 
         Raises
         ------
@@ -62,8 +62,8 @@ class Reader:
         pictures = [path for path in files.values() if is_picture(path)]
         if pictures and len(pictures) < len(files):
             raise SegxaiError(
-                f"{pictures[0].name} is a picture, and not all files of the case are; give volumes "
-                "or pictures"
+                f"{pictures[0].name} is a picture, but not all files of the case are; give only "
+                "volumes or only pictures"
             )
         return self._pictures(files) if pictures else self._volumes(files)
 
@@ -125,7 +125,10 @@ class Reader:
 
 
 def loader(read: Callable[[Mapping[str, Path]], Case]) -> LoadCase:
-    """An adapter's `load_case`, which reads the same files once: sizes are tried before the run."""
+    """Build an adapter's `load_case` that reads the same files only once.
+
+    Trial runs for the input size need the case before the run does.
+    """
 
     @cache
     def remembered(files: tuple[tuple[str, Path], ...]) -> Case:
@@ -139,18 +142,18 @@ def loader(read: Callable[[Mapping[str, Path]], Case]) -> LoadCase:
 
 
 def with_reference(case: Case, path: Path) -> Case:
-    """The case with the objects that an expert drew: where a mask on its files' grid is not 0."""
+    """Add an expert's objects to a case: where a mask on the grid of its files is not 0."""
     labels, source = _labels(path, "reference", case)
     return replace(case, reference=labels != 0, sources=(*case.sources, source))
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
-    """An integer mask on the grid of the case's files, brought to the case's own.
+    """Load an integer mask on the grid of the case's files, resampled to the case's own grid.
 
     Raises
     ------
     SegxaiError
-        If it cannot be used, lies on another grid, or loses a label on the way.
+        If it cannot be used, lies on another grid, or loses a label in resampling.
     """
     return _labels(path, "mask of instances", case)[0]
 
@@ -171,19 +174,19 @@ def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"]
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file is a 2D picture, by its suffix."""
+    """Return whether a file is a 2D picture, judging by its suffix."""
     return path.suffix.lower() in PICTURES
 
 
 def input_names(channels: tuple[str, ...], images: Sequence[str]) -> tuple[str, ...]:
-    """Names of the files of a case: its channels, unless one picture fills all three."""
+    """Name the files of a case after its channels, unless one picture fills all three."""
     if len(images) == 1 and len(channels) == 3 and is_picture(Path(images[0])):
         return (PICTURE,)
     return channels
 
 
 def order_of_colours(channels: tuple[str, ...]) -> tuple[int, ...]:
-    """Which of a picture's planes (red, green, blue) each channel is; by name, if they have it."""
+    """Find the plane (red, green, blue) of each channel: by name if possible, else in order."""
     names = tuple(name.lower() for name in channels)
     for known in (COLOURS, tuple(colour[0] for colour in COLOURS)):
         if sorted(names) == sorted(known):
@@ -205,13 +208,13 @@ def _grey(pixels: Float[np.ndarray, "3 y x"], source: Source) -> Float[np.ndarra
     if (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
         return pixels[0]
     raise SegxaiError(
-        f"{source.role} file {source.name} is a picture in colour for a single channel; name three "
-        "channels (--channels red,green,blue), or convert it to grey"
+        f"{source.role} file {source.name} is a colour picture, given for a single channel; name "
+        "three channels (--channels red,green,blue), or convert it to grey"
     )
 
 
 def short_name(path: Path) -> str:
-    """A file's or a folder's name up to its first dot."""
+    """Return the name of a file or folder up to its first dot."""
     return path.absolute().name.split(".")[0] or path.name
 
 

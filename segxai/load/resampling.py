@@ -1,4 +1,4 @@
-"""From one grid to another: exactly where voxels are only reordered, else interpolated."""
+"""Resampling: from one grid to another, exact if voxels are only reordered."""
 
 import math
 
@@ -11,14 +11,14 @@ from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.text import format_shape
 
-SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is below
+SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is less
 LARGEST_GRID = 2**30  # voxels; 4 GiB as float32
 
 
 def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -> Grid:
-    """The nearest right-anterior-superior (RAS+) grid with about the given spacing.
+    """Find the nearest right-anterior-superior (RAS+) grid with about the given spacing.
 
-    Axes are swapped and flipped, never turned: an oblique image stays oblique, so that nothing is
+    Axes are swapped and flipped, never rotated: an oblique image stays oblique, so that nothing is
     interpolated where the spacing is right already. An axis whose spacing is off by more than
     `tolerance` (a fraction) gets exactly `spacing_mm`, centred on, and covering, the same field of
     view.
@@ -37,7 +37,8 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
     if math.prod(size) > LARGEST_GRID:
         raise SegxaiError(
             f"{format_shape(grid.shape)} voxels of {_spacing(grid)} would become "
-            f"{format_shape(size)} voxels of {spacing_mm:g} mm, too many to hold; check the voxel size in the file's header"
+            f"{format_shape(size)} voxels of {spacing_mm:g} mm, too many to hold; check the voxel "
+            "size in the file's header"
         )
     change = np.diag([*step, 1.0])
     change[:-1, -1] = (shape - 1) / 2 - step * (np.array(size) - 1) / 2
@@ -47,21 +48,21 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
 def resample(
     data: Shaped[np.ndarray, "*leading_and_source"], source: Grid, target: Grid, *, order: int
 ) -> Shaped[np.ndarray, "*leading_and_target"]:
-    """The data on another grid; 0 outside of the field of view.
+    """Resample data to another grid; 0 outside the field of view.
 
-    Where the target has the source's own voxels in another order, they are moved and nothing is
-    computed. Else they are interpolated, and smoothed first along an axis whose step grows more
-    than 1.5 times. A voxel centre in the outer half of a border voxel takes that voxel's value.
+    If the target has the same voxels as the source in another order, they are only moved. Otherwise
+    values are interpolated, after smoothing along each axis whose step grows more than 1.5 times.
+    A voxel centre in the outer half of a border voxel takes that voxel's value.
 
     Parameters
     ----------
     data : ndarray of shape (*leading, *source)
         Each leading index (a channel) is resampled by itself.
     source, target : Grid
-        Where the data lie, and where they are wanted.
+        The grid of the data, and the grid to resample them to.
     order : int
-        1 interpolates linearly and gives floats; 0 takes the nearest voxel (labels) and keeps the
-        type.
+        1 interpolates linearly and returns floats; 0 takes the nearest voxel (for labels) and keeps
+        the type.
     """
     if order not in (0, 1) or data.shape[data.ndim - len(source.shape) :] != source.shape:
         raise ValueError(f"order {order}, data of shape {data.shape} on a grid {source.shape}")
@@ -76,7 +77,7 @@ def resample(
 
 
 def describe_change(source: Grid, target: Grid) -> str | None:
-    """What going from one grid to the other does to a linear image, in words; None if nothing."""
+    """Describe what linear resampling to another grid does to an image; None if nothing."""
     parts = []
     if (before := _axis_codes(source)) != (after := _axis_codes(target)):
         parts.append(f"reoriented {before} -> {after}")
@@ -88,7 +89,7 @@ def describe_change(source: Grid, target: Grid) -> str | None:
 
 
 def mismatch(first_name: str, first: Grid, name: str, grid: Grid) -> str | None:
-    """What keeps two grids from being one, in words; None if nothing does."""
+    """Describe how two grids differ; None if they are the same."""
     if first.shape != grid.shape:
         return f"{first_name} is {_extent(first)}, but {name} is {_extent(grid)}"
     corners = _corners(grid.shape)
@@ -102,13 +103,13 @@ def mismatch(first_name: str, first: Grid, name: str, grid: Grid) -> str | None:
 
 
 def _corners(shape: tuple[int, ...]) -> Float[np.ndarray, "corner axis"]:
-    """The voxel indices of a grid's corner voxels."""
+    """Return the voxel indices of a grid's corner voxels."""
     ends = np.indices((2,) * len(shape)).reshape(len(shape), -1).T
     return np.asarray(ends * (np.array(shape) - 1.0))
 
 
 def _voxel_map(start: Grid, end: Grid) -> Float[np.ndarray, "rank rank"]:
-    """The matrix from voxels of one grid to voxels of another; whole numbers within rounding."""
+    """Compute the matrix from voxels of one grid to another's; whole numbers within rounding."""
     mapping = np.linalg.solve(end.affine, start.affine)
     whole = np.rint(mapping)
     rounding = (mapping - whole)[:-1]
@@ -117,7 +118,7 @@ def _voxel_map(start: Grid, end: Grid) -> Float[np.ndarray, "rank rank"]:
 
 
 def _reordering(source: Grid, target: Grid) -> list[tuple[int, bool]] | None:
-    """For each target axis, its source axis and whether it is flipped; None if voxels differ."""
+    """Find each target axis's source axis and whether it is flipped; None if voxels differ."""
     mapping = _voxel_map(target, source)
     steps, first = mapping[:-1, :-1], mapping[:-1, -1]
     last = steps @ (np.array(target.shape) - 1) + first
@@ -170,7 +171,7 @@ def _interpolated(
 def _smoothed(
     volume: Float[np.ndarray, "*grid"], mapping: Float[np.ndarray, "rank rank"]
 ) -> Float[np.ndarray, "*grid"]:
-    """The volume without the detail that a coarser grid would alias."""
+    """Smooth away the detail that a coarser grid would alias."""
     growth = np.linalg.norm(mapping[:-1, :-1], axis=1)  # target steps, in source voxels
     sigma = np.where(growth > 1.5, (growth - 1) / 2, 0)
     return np.asarray(ndimage.gaussian_filter(volume, sigma, mode="nearest"))

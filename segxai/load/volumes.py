@@ -1,4 +1,4 @@
-"""Load: image files as arrays on a grid. No torch here."""
+"""Volumes: 3D image files loaded as arrays on a grid. Imports no torch."""
 
 import difflib
 import gzip
@@ -25,7 +25,7 @@ LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
     EOFError,
-    RuntimeError,  # SimpleITK's
+    RuntimeError,  # raised by SimpleITK
     ValueError,
     MemoryError,
     zlib.error,
@@ -36,19 +36,19 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Volume:
-    """The numbers of one 3D file as they are stored there, their grid, and the file."""
+    """The values of one 3D file as they are stored, with their grid and the file."""
 
     data: Float[np.ndarray, "x y z"]
     grid: Grid
     source: Source
 
     def __str__(self) -> str:
-        """Role and file name, for messages."""
+        """Return role and file name, for messages."""
         return f"{self.source.role} file {self.source.name}"
 
 
 def load_volume(path: str | PathLike[str], role: str) -> Volume:
-    """The 3D image in a file, as float32 in the file's own voxel order.
+    """Load the 3D image in a file, as float32 in the file's own voxel order.
 
     Parameters
     ----------
@@ -75,19 +75,19 @@ def load_volume(path: str | PathLike[str], role: str) -> Volume:
 def load_labels(
     path: str | PathLike[str], role: str
 ) -> tuple[Int[np.ndarray, "x y z"], Grid, Source]:
-    """The labels in a file (int32, in the file's own voxel order), their grid, and the file.
+    """Load the labels in a file (int32, in its own voxel order), with their grid and source.
 
     A floating-point file is fine as long as its values are whole numbers.
 
     Raises
     ------
     SegxaiError
-        As `load_volume`; also if a value is fractional or negative, or all are 0.
+        As for `load_volume`; also if a value is fractional or negative, or all are 0.
     """
     image, source = _open(Path(path), role)
     values = _voxels(image, source).astype(np.float64)
     _require_finite(values, source)
-    rounded = np.rint(values)  # NIfTI scaling leaves 255 * (1 / 255) off by its rounding
+    rounded = np.rint(values)  # by NIfTI scaling, 255 * (1 / 255) is slightly off
     wrong = (rounded < 0) | (rounded > LARGEST_LABEL) | (abs(values - rounded) > 1e-4)
     if wrong.any():
         voxel = tuple(int(index) for index in np.argwhere(wrong)[0])
@@ -101,17 +101,17 @@ def load_labels(
 
 
 def check_same_grid(*located: Volume | tuple[str, Grid]) -> None:
-    """Nothing, if all lie on one grid: equal shapes, corners within 0.001 mm of the first's.
+    """Check that all lie on one grid: equal shapes, corners within 0.001 mm of the first's.
 
     Parameters
     ----------
     *located : Volume or (role, Grid)
-        What must fit together.
+        The volumes or grids that must match.
 
     Raises
     ------
     SegxaiError
-        Naming the first that does not fit.
+        If one does not match the first; the message names it.
     """
     named = [(str(x), x.grid) if isinstance(x, Volume) else x for x in located]
     for name, grid in named[1:]:
@@ -124,12 +124,12 @@ def check_same_grid(*located: Volume | tuple[str, Grid]) -> None:
 
 
 def check_varies(volume: Volume) -> None:
-    """Nothing, if the volume has at least two different values.
+    """Check that the volume has at least two different values.
 
     Raises
     ------
     SegxaiError
-        If every voxel is the same: a channel without a picture.
+        If every voxel has the same value: the channel has no image in it.
     """
     first = volume.data.flat[0]
     if bool((volume.data == first).all()):
@@ -140,7 +140,7 @@ def check_varies(volume: Volume) -> None:
 
 
 def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], grid: Grid) -> None:
-    """Write an array on its grid as NIfTI: whole numbers as integers, all else as float32.
+    """Write an array on its grid as NIfTI: integer types as integers, all else as float32.
 
     Raises
     ------
@@ -162,9 +162,10 @@ def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], gr
 
 
 def file_sha256(path: str | PathLike[str]) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal.
+    """Compute the SHA-256 of a file's bytes, in hexadecimal.
 
-    Of a folder, or a header whose voxels lie in another file, that of the files' own SHA-256s.
+    For a folder, or a header with its voxels in another file, it is the SHA-256 of the SHA-256s of
+    all its files.
     """
     found = []
     for part in parts_of(Path(path)):
@@ -174,7 +175,7 @@ def file_sha256(path: str | PathLike[str]) -> str:
 
 
 def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
-    """The file as a 3D image of real numbers whose voxels are not read yet."""
+    """Open a file as a 3D image of real numbers, without reading its voxels."""
     if not path.exists():
         raise _not_found(path, role)
     try:
@@ -189,7 +190,7 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
 
 
 def _read_with_nibabel(path: Path) -> FileBasedImage:
-    """The image; a gzip file's checksum is looked at first, as nibabel stops at the last voxel."""
+    """Read an image; check a gzip file's checksum first, as nibabel stops at the last voxel."""
     if path.suffix == ".gz":
         with gzip.open(path) as stream:
             while stream.read(2**20):
@@ -223,12 +224,12 @@ def _require_volume(image: SpatialImage, source: Source) -> None:
     if kind.kind not in "biuf":
         raise SegxaiError(
             f"{_named(source)} holds {'colours' if kind.names else kind} instead of real "
-            "intensities; give a greyscale (for complex data, the magnitude) image"
+            "intensities; give a greyscale image (for complex data, the magnitude)"
         )
     if not _is_usable(image.affine):
         raise SegxaiError(
             f"{_named(source)} has an unusable affine (singular or not finite): its voxels have no "
-            "size or place in mm; convert it again from DICOM, or mend the header"
+            "size or place in mm; convert it again from DICOM, or fix the header"
         )
 
 
@@ -251,7 +252,7 @@ def _require_finite(data: Shaped[np.ndarray, "x y z"], source: Source) -> None:
     if wrong:
         raise SegxaiError(
             f"{_named(source)} has {wrong} of {data.size} voxels that are NaN or infinite; set "
-            "them to 0 if they lie in the background (FSL: fslmaths IN -nan OUT), else mend them"
+            "them to 0 if they lie in the background (FSL: fslmaths IN -nan OUT), else fix them"
         )
 
 

@@ -1,1 +1,1 @@
-"""Methods: how the rows or the features of an instance become one map."""
+"""Methods, which turn the rows or the features of an instance into one map."""

@@ -1,4 +1,4 @@
-"""Aggregate: streaming folds over the rows of an instance."""
+"""Aggregators: streaming folds over the rows of an instance."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from segxai.rows.batch import RowBatch
 
 @dataclass(frozen=True)
 class MeanState:
-    """Sum of the rows so far, and how many."""
+    """The sum of the rows so far, and their number."""
 
     total: Float[Tensor, "channel *grid"]
     count: int
@@ -31,16 +31,16 @@ class Mean:
     linear: bool = True
 
     def start(self, template: Float[Tensor, "channel *grid"]) -> MeanState:
-        """Nothing added yet."""
+        """Return a state with no rows."""
         return MeanState(torch.zeros_like(template), 0)
 
     def add(self, state: MeanState, batch: RowBatch) -> MeanState:
-        """The rows added to the sum, which is changed in place."""
+        """Add a batch of rows to the sum, which is changed in place."""
         state.total[batch.box.index] += batch.values.sum(dim=0)
         return MeanState(state.total, state.count + len(batch.values))
 
     def finish(self, state: MeanState) -> Float[Tensor, "channel *grid"]:
-        """Sum over count."""
+        """Divide the sum by the number of rows."""
         return state.total / state.count
 
 
@@ -54,22 +54,22 @@ class Extremes:
 
 @dataclass(frozen=True)
 class SignedMax:
-    """At every input voxel, the row entry of largest magnitude, with its sign (Eq. 3).
+    """The row entry of largest magnitude, with its sign, at every input voxel (Eq. 3).
 
     Comparable between instances of different size. Where a positive and a negative entry tie, the
-    positive one wins, so that the order of the rows cannot matter. NaN wins over all. 0 without
-    rows.
+    positive one wins, so that the order of the rows cannot matter. NaN wins over every number.
+    The map is 0 without rows.
     """
 
     name: str = "signed_max"
     linear: bool = False
 
     def start(self, template: Float[Tensor, "channel *grid"]) -> Extremes:
-        """0 everywhere: no entry is smaller in magnitude."""
+        """Return zeros: no entry is smaller in magnitude."""
         return Extremes(torch.zeros_like(template), torch.zeros_like(template))
 
     def add(self, state: Extremes, batch: RowBatch) -> Extremes:
-        """The extremes with the batch's own; the state's tensors are changed in place."""
+        """Update the extremes with a batch; the state's tensors are changed in place."""
         largest, smallest = state.largest[batch.box.index], state.smallest[batch.box.index]
         least, most = torch.aminmax(batch.values, dim=0)
         largest.copy_(torch.maximum(largest, most))
@@ -77,7 +77,7 @@ class SignedMax:
         return state
 
     def finish(self, state: Extremes) -> Float[Tensor, "channel *grid"]:
-        """The extreme of larger magnitude; NaN is in both, and passes through."""
+        """Return the extreme of larger magnitude; NaN is in both, and passes through."""
         positive = state.largest >= -state.smallest
         return torch.where(positive, state.largest, state.smallest)
 
@@ -87,5 +87,5 @@ BUILT_IN: dict[str, Aggregator] = {"mean": Mean(), "signed_max": SignedMax()}
 
 @hookimpl
 def segxai_aggregator(name: str) -> Aggregator | None:
-    """The built-in aggregator of this name."""
+    """Return the built-in aggregator of this name."""
     return BUILT_IN.get(name)

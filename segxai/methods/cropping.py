@@ -1,4 +1,4 @@
-"""Crop: cut a map down to the box that holds its values."""
+"""Cropping: cutting a map down to the box that holds its values."""
 
 from dataclasses import replace
 
@@ -11,9 +11,9 @@ from segxai.types import Attribution, Case, Instance
 
 
 def crop_to_support(attribution: Attribution, instance: Instance | None) -> Attribution:
-    """The map on the smallest box that holds its non-zero values and the instance's domain.
+    """Crop a map to the smallest box that holds its non-zero values and the instance's domain.
 
-    None stands for a domain that lies on another grid. At least one voxel is left.
+    Pass None for an instance whose domain lies on another grid. At least one voxel is left.
     """
     used = np.zeros(attribution.box.size, dtype=bool)
     for values in (attribution.values, attribution.standard_error):
@@ -29,9 +29,9 @@ def crop_to_support(attribution: Attribution, instance: Instance | None) -> Attr
 def crop_at_distance(
     attribution: Attribution, instance: Instance, spacing: tuple[float, ...], distance_mm: float
 ) -> Attribution:
-    """The map set to 0 beyond a distance from the domain; the energy left out is a fact of it.
+    """Cut a map off at a distance from the domain, and record the energy left out in its facts.
 
-    Energy is the sum of squares; `facts["energy_left_out"]` is its share, from 0 to 1.
+    Energy is the sum of squares; `facts["energy_left_out"]` is the share left out, from 0 to 1.
     """
     domain = instance.seen_from(attribution.box).mask(attribution.box.size)
     near = ndimage.distance_transform_edt(~domain, sampling=spacing) <= distance_mm
@@ -49,7 +49,7 @@ def crop_at_distance(
 
 
 def on_map(instance: Instance, case: Case, box: Box) -> Instance:
-    """The domain on the grid of maps: its voxels, or those nearest to them in a map's box."""
+    """Return the domain on the grid of the maps: its voxels, or the nearest ones in a map's box."""
     if not case.domains_on_source:
         return instance
     to_voxels = np.linalg.inv(case.grid.affine)
@@ -64,7 +64,7 @@ def _any_channel(used: Bool[np.ndarray, "*shape"], axes: int) -> Bool[np.ndarray
 
 
 def _cut(attribution: Attribution, used: Bool[np.ndarray, "*box"]) -> Attribution:
-    """The attribution on the bounding box of `used`."""
+    """Cut the attribution to the bounding box of `used`."""
     box = ndimage.find_objects(used.astype(np.int8))[0]
 
     def cut(values: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*cut"]:

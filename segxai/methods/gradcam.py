@@ -42,7 +42,7 @@ class Weights:
 def grad_cam_weights(
     activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
 ) -> Weights:
-    """The coefficients of Eq. 7 with an exponential link.
+    """Compute the coefficients of Eq. 7 with an exponential link.
 
     With d2y' = g^2 and d3y' = g^3 they are 1 / (2 + sum(A^k) g^k[v]) where g > 0; elsewhere
     ReLU(g) makes them irrelevant, and they are 0. Where the denominator's magnitude is below 1e-6
@@ -62,15 +62,15 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
 
     A Captum layer attribution. Each window that covers the instance makes its own heat map, with
     the logits weighted by the window's share in the blend; the heat maps are resampled to the
-    window and blended by the same shares. Not negative, no channel axis; in arbitrary units, so
-    not to be compared between instances.
+    window and blended by the same shares. The map is not negative and has no channel axis. Its
+    units are arbitrary, so maps of different instances cannot be compared.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its windows.
+        Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its own windows.
     layer : nn.Module
-        Whose output are the feature maps A^k, of shape (1, map, *layer).
+        The layer whose output is the feature maps A^k, of shape (1, map, *layer).
     localised : bool
         True keeps the weights of Eq. 10 at their voxel (instance level, Eq. 8); False sums them to
         one for each feature map (class level, Eqs. 4 and 6).
@@ -97,7 +97,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
     def attribute(
         self, inputs: Float[Tensor, "batch channel *grid"], instance: Instance | ArrayLike
     ) -> Float[Tensor, "batch 1 *grid"]:
-        """The heat map on the image's grid, for each image of a batch.
+        """Compute the heat map on the image's grid, for each image of a batch.
 
         Parameters
         ----------
@@ -146,14 +146,14 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         voxels: Voxels,
         weights: Float[Tensor, "voxel class"],
     ) -> Float[Tensor, "1 *inside"]:
-        """One window's heat map, weighted by its share in the blend."""
+        """Compute one window's heat map, weighted by its share in the blend."""
         inside = window.inside(predictor.layout.shape)
         share = predictor.layout.share(window)
         seen, shared = inside.local(voxels), weights
         if predictor.readout is None:
             shared = weights * share[tuple(torch.from_numpy(seen.T))][:, None]
 
-        classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # of the others, 0
+        classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # others weigh 0
 
         def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:
             logits = predictor.window_logits(window_image, window)
@@ -172,7 +172,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
     def _heat(
         self, activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
     ) -> Float[Tensor, "1 1 *layer"]:
-        """ReLU of the weighted sum of the feature maps (Eq. 4 or 8)."""
+        """Compute the ReLU of the weighted sum of the feature maps (Eq. 4 or 8)."""
         coefficients = grad_cam_weights(activations, gradients)
         self.suspect.append(coefficients.suspect)
         weights = coefficients.alpha * gradients.relu()
@@ -184,7 +184,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
 def _resampled(
     heat: Float[Tensor, "1 1 *layer"], window: Box, shape: tuple[int, ...]
 ) -> Float[Tensor, "1 1 *inside"]:
-    """The heat map on the window's own voxels, linearly, where they lie on the grid."""
+    """Resample the heat map linearly to the window's own voxels that lie on the grid."""
     resampled = LayerAttribution.interpolate(
         heat, window.size, interpolate_mode=LINEAR[len(window.size)]
     )
@@ -215,7 +215,7 @@ def grad_cam(
     instance: Instance,
     settings: Settings,
 ) -> Attribution:
-    """The heat map of one instance (Eqs. 8 to 10)."""
+    """Compute the heat map of one instance (Eqs. 8 to 10)."""
     return _grad_cam(predictor, image, instance, settings, localised=True)
 
 
@@ -225,13 +225,13 @@ def class_grad_cam(
     instance: Instance,
     settings: Settings,
 ) -> Attribution:
-    """The heat map of all voxels of a class (Eqs. 4 to 7)."""
+    """Compute the heat map of all voxels of a class (Eqs. 4 to 7)."""
     return _grad_cam(predictor, image, instance, settings, localised=False)
 
 
 @hookimpl
 def segxai_method(name: str) -> Method | None:
-    """Grad-CAM++ of an instance, and its class-level baseline."""
+    """Return Grad-CAM++ of an instance, or its class-level baseline."""
     if name == "gradcam++":
         return Method(
             name=name,

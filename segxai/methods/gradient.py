@@ -35,37 +35,37 @@ from segxai.segment.windows import whole_image
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
-COMPARED = 4  # rows that are computed in full precision, too, where another is asked for
+COMPARED = 4  # rows that are also computed in full precision, where a lower one is asked for
 
 
 class InstanceGradient(GradientAttribution):
     """Signed gradient map of one instance: its rows D_v', aggregated over the domain.
 
     A Captum attribution: `InstanceGradient(model).attribute(image, instance=instance)`; composes
-    with `captum.attr.NoiseTunnel`. The model is left as it came.
+    with `captum.attr.NoiseTunnel`. The model is left unchanged.
 
     Parameters
     ----------
     model : nn.Module
-        Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its windows.
+        Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its own windows.
     aggregator : str or Aggregator
         How the rows become one map: "signed_max" (Eq. 3) or "mean" (Eq. 2).
     score : {"logit", "margin", "probability"}
         Which number of an output voxel is differentiated.
     engine : {"auto", "windowed", "dense", "lowrank"}
-        How rows are computed: a matter of speed, and with "lowrank", which "auto" never takes, an
-        approximation. "auto" looks which one suits the network.
+        How rows are computed. Only speed depends on it, except that "lowrank", which "auto" never
+        takes, is an approximation. "auto" finds the engine that suits the network.
     batch : int, optional
-        Rows computed at once, at most: a matter of memory and speed, never of values.
+        Largest number of rows computed at once: affects memory and speed, never values.
     tolerance : float, optional
-        Of "lowrank": the largest error of a row, relative to its peak.
+        For "lowrank": the largest error of a row, relative to its peak.
     precision : {"float32", "tf32", "bfloat16"}
-        In which the network computes; the error of the others is measured on the first image.
+        In which the network computes; the error of a lower one is measured on the first image.
     tick : callable
         Called with the share of the work done since the last call.
     bookmark : Bookmark, optional
-        Keeps the rows of an image in work, for a process that goes on with them. Not used for
-        linear aggregators, which have no rows, and for batches of images.
+        Keeps the progress within an image, for a process that continues it. Not used for linear
+        aggregators, which need no single rows, nor for batches of images.
 
     References
     ----------
@@ -101,7 +101,7 @@ class InstanceGradient(GradientAttribution):
 
     @classmethod
     def from_settings(cls, model: nn.Module, settings: Settings) -> "InstanceGradient":
-        """Rows as the settings of a method say."""
+        """Build the attribution that the settings of a method ask for."""
         return cls(
             model,
             settings.aggregator or "signed_max",
@@ -117,13 +117,13 @@ class InstanceGradient(GradientAttribution):
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
     @log_usage()
     def attribute(self, inputs: Inputs, instance: Instance | ArrayLike) -> Inputs:
-        """The map of one instance, for each image of a batch.
+        """Compute the map of one instance, for each image of a batch.
 
         Parameters
         ----------
         inputs : Tensor of shape (batch, channel, *grid), or a tuple of such
-            Tensors of a tuple are joined along their channels: one for each channel gives each
-            its own noise level in a NoiseTunnel.
+            The tensors of a tuple are joined along their channels. With one tensor for each
+            channel, every channel has its own noise level in a NoiseTunnel.
         instance : Instance, or a boolean array or tensor of shape (*grid)
             A bare mask stands for class 1.
 
@@ -144,7 +144,7 @@ class InstanceGradient(GradientAttribution):
     def _map(
         self, image: Float[Tensor, "1 channel *grid"], instance: Instance, bookmark: Bookmark
     ) -> Float[Tensor, "channel *grid"]:
-        """The map of one image: computed on the crop that decides the instance."""
+        """Compute the map of one image, on the crop that determines the instance."""
         predictor = as_predictor(self.model, image).at(self.precision)
         predictor, box = predictor.crop_to(instance.row_voxels)
         full = torch.zeros_like(image[0])
@@ -181,7 +181,7 @@ class InstanceGradient(GradientAttribution):
     def _engine_for(
         self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], voxels: Voxels
     ) -> Engine:
-        """The engine that was asked for, or suits the network; the same for all images."""
+        """Find the engine that was asked for or suits the network; the same for all images."""
         if self._ready is None:
             suited = find_engine(predictor, crop, voxels, engine=self.engine, batch=self.batch)
             self.engine, self._ready = suited.name, suited.make(self.tolerance)
@@ -190,7 +190,7 @@ class InstanceGradient(GradientAttribution):
     def _compare_precision(
         self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
     ) -> float:
-        """Largest error of a few rows in the lower precision, relative to their peak."""
+        """Measure the largest error of a few rows in the lower precision, relative to the peak."""
         spread = np.linspace(0, len(instance.row_voxels) - 1, COMPARED).round().astype(int)
         exact = predictor.at("float32")
         errors = []
@@ -203,7 +203,7 @@ class InstanceGradient(GradientAttribution):
         return max(errors)
 
     def facts(self) -> dict[str, Any]:
-        """How the rows were computed so far, for the record: of approximations how well."""
+        """Describe how the rows were computed so far, and the error of any approximation."""
         lower = {"precision": self.precision, "precision_error": self.precision_error}
         return {
             "engine": self.engine,
@@ -213,19 +213,19 @@ class InstanceGradient(GradientAttribution):
 
 
 def _kept(state: Any, done: int) -> State:
-    """What a bookmark keeps of the rows; nothing where the aggregator's state cannot be kept."""
+    """Collect what a bookmark keeps; nothing where the aggregator's state cannot be kept."""
     tensors = state_to_tensors(state)
     return {} if tensors is None else {"rows": torch.tensor(done), **tensors}
 
 
 def _resumed(fresh: Any, bookmark: Bookmark) -> tuple[Any, int]:
-    """The aggregator's state with which to go on, and how many rows are in it."""
+    """Load the aggregator's state to continue from, and the number of rows in it."""
     kept = bookmark.load()
     return (state_from_tensors(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
 
 
 def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:
-    """The model as a predictor: as it is, or one that takes the whole image at once."""
+    """Return a predictor as it is; wrap any other model to take the whole image at once."""
     if isinstance(model, Predictor):
         return model
     return Predictor(model, whole_image(image.shape[2:]))
@@ -237,7 +237,7 @@ def gradient(
     instance: Instance,
     settings: Settings,
 ) -> Attribution:
-    """The map of one instance on the clean image."""
+    """Compute the map of one instance on the clean image."""
     aggregator, growth = (
         settings.aggregator or load_aggregator("signed_max"),
         SamplingErrorTracker(),
@@ -260,7 +260,7 @@ def gradient(
 
 @hookimpl
 def segxai_method(name: str) -> Method | None:
-    """The plain gradient."""
+    """Return the plain gradient."""
     return Method(
         name="gradient",
         summary="rows of the instance on the clean image, aggregated: a signed map per channel",

@@ -7,10 +7,10 @@ from torch import nn
 
 
 class GuidedBackprop(captum.attr.GuidedBackprop):
-    """Guided backpropagation that says when it guides nothing.
+    """Guided backpropagation that warns where it has no effect.
 
-    Captum's acts on `nn.ReLU` modules alone: in a network of PReLU, LeakyReLU or functional ReLU
-    it silently yields the plain gradient.
+    Captum's version acts on `nn.ReLU` modules alone: in a network of PReLU, LeakyReLU or
+    functional ReLU it silently yields the plain gradient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Layers: find the one whose feature maps a CAM method looks at."""
+"""Layers: finding the one whose feature maps a CAM method uses."""
 
 import torch
 from jaxtyping import Float
@@ -18,12 +18,12 @@ CONVOLUTIONS = (
 
 
 def find_layer(network: nn.Module, name: str) -> nn.Module:
-    """The layer of this name, as in `network.named_modules()`.
+    """Find the layer of this name, as in `network.named_modules()`.
 
     Raises
     ------
     SegxaiError
-        If there is none: the known ones are named, and the nearest.
+        If there is none; the message names the known layers and the nearest match.
     """
     layers = {known: layer for known, layer in network.named_modules() if known}
     if name not in layers:
@@ -33,15 +33,15 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
 
 
 def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]) -> str:
-    """The last convolution to run that has more output channels than the network has classes.
+    """Find the last convolution to run that has more output channels than there are classes.
 
-    In most segmentation networks that is the last layer of features before the logits. In one of
-    more classes than features it is the last convolution that does not make the logits.
+    In most segmentation networks that is the last layer of features before the logits. In one with
+    more classes than features it is the last convolution that does not produce the logits.
 
     Raises
     ------
     SegxaiError
-        If the network has no such convolution: name a layer.
+        If the network has no such convolution, so that the user must name a layer.
     """
     order: list[tuple[str, int]] = []
     hooks = [

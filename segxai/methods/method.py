@@ -1,4 +1,4 @@
-"""The record of an attribution method, what it is told, and the aggregator of its rows."""
+"""The record of an attribution method, its settings, and the protocol of aggregators."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,12 +20,12 @@ class Aggregator(Protocol):
     The result must not depend on the order of the rows or on how they are cut into batches, must
     treat what lies outside of a batch's box as 0, and must be NaN where any row is NaN. A state of
     tensors and numbers, in dataclasses, tuples or dicts, can be kept in the middle of an instance;
-    with any other state, an interrupted run goes on from the last whole noisy copy.
+    with any other state, an interrupted run continues from the last complete noisy copy.
     """
 
     @property
     def name(self) -> str:
-        """What the command line takes."""
+        """Name on the command line."""
         ...
 
     @property
@@ -37,32 +37,32 @@ class Aggregator(Protocol):
         ...
 
     def start(self, template: Float[Tensor, "channel *grid"]) -> Any:
-        """A fresh state for maps of the template's shape, type and device."""
+        """Return a fresh state for maps of the template's shape, type and device."""
         ...
 
     def add(self, state: Any, batch: RowBatch) -> Any:
-        """The state after some more rows."""
+        """Return the state after a batch of rows."""
         ...
 
     def finish(self, state: Any) -> Float[Tensor, "channel *grid"]:
-        """The map."""
+        """Return the map."""
         ...
 
 
 def ignore(share: float) -> None:
-    """Nothing: nobody watches."""
+    """No-op progress callback."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a method is told.
+    """The settings of a method.
 
     Parameters
     ----------
     aggregator : Aggregator, optional
         None for methods without rows.
     samples : int or "auto"
-        Number N of noisy copies; "auto": as many as the tolerance asks for.
+        Number N of noisy copies; "auto": as many as the tolerance requires.
     tolerance : float, optional
         With samples "auto": the standard error at which to stop, relative to the map's peak.
         With engine "lowrank": the largest error of a row, relative to the row's peak.
@@ -77,16 +77,16 @@ class Settings:
     layer : str, optional
         Name of the layer of a CAM method, as in `network.named_modules()`.
     engine : {"auto", "windowed", "dense", "lowrank"}
-        How rows are computed: a matter of speed and, with "lowrank", an approximation.
+        How rows are computed. Only speed depends on it, except that "lowrank" is an approximation.
     batch : int, optional
-        Rows computed at once, at most: a matter of memory, never of values.
+        Largest number of rows computed at once: affects memory, never values.
     precision : {"float32", "tf32", "bfloat16"}
         In which the network computes.
     tick : callable
-        Called with the share of the instance's work that was done since the last call. A share
-        that another process did is reported, too.
+        Called with the share of the instance's work that was done since the last call. Work that
+        an earlier process did is reported, too.
     bookmark : Bookmark
-        Keeps an instance in work, for a process that goes on with it.
+        Keeps the progress within an instance, for a process that continues it.
     """
 
     aggregator: Aggregator | None = None
@@ -111,7 +111,7 @@ class Method:
     Parameters
     ----------
     name, summary : str
-        What the command line takes, and one line on what comes out.
+        Name on the command line, and one line on the result.
     attribute : callable
         Maps (predictor, image (1, channel, *grid), instance, settings) to an Attribution.
     scope : {"instance", "class"}
@@ -123,7 +123,7 @@ class Method:
     needs_layer : bool
         Whether `layer` matters.
     reference : str
-        Where it comes from.
+        Where the method comes from.
     """
 
     name: str
@@ -137,7 +137,7 @@ class Method:
 
 
 def takes_rows(aggregator: Aggregator | None) -> bool:
-    """Whether rows are computed one by one.
+    """Return whether rows are computed one by one.
 
     The mean of all rows takes a single backward pass, as do the methods without rows.
     """
@@ -145,5 +145,5 @@ def takes_rows(aggregator: Aggregator | None) -> bool:
 
 
 def with_rows_for(aggregator: Aggregator | None, instance: Instance) -> Instance:
-    """The instance as it is, or with all its rows where a sample would save nothing."""
+    """Return the instance, with all its rows where a sample would save nothing."""
     return instance if takes_rows(aggregator) else replace(instance, sampled=None)

@@ -11,7 +11,7 @@ from segxai.methods.method import Settings
 Draw = Callable[[int, int, tuple[int, ...]], Float[np.ndarray, "*shape"]]
 
 FEWEST_COPIES = (
-    10  # independent maps: the standard error of so many is itself known to a quarter or so
+    10  # independent maps: their standard error is itself known to within about a quarter
 )
 EXPECTED_COPIES = 50  # copies, as long as no error is known
 MOST_COPIES = 500  # copies, where their number follows from a tolerance
@@ -30,17 +30,17 @@ def noise_levels(
     noise: float,
     unit: str = "range",
 ) -> tuple[float, ...]:
-    """Standard deviation of the noise in each channel, in units of the network's input.
+    """Compute the standard deviation of the noise in each channel, in units of the input.
 
     Parameters
     ----------
     image, foreground
-        The clean normalised image, and the voxels whose values are looked at.
+        The clean normalised image, and the voxels whose values count.
     noise : float
         Level, relative to the unit.
     unit : {"range", "p99", "absolute"}
         What 1 means: the range (max - min) of the channel over the foreground, as SmoothGrad's own
-        paper defines it; the distance of its percentiles 1 and 99; one unit of the input.
+        paper defines it; the distance between its percentiles 1 and 99; one unit of the input.
     """
     if unit not in NOISE_UNITS:
         raise unknown_name("noise unit", unit, NOISE_UNITS)
@@ -52,16 +52,17 @@ def noise_levels(
 def draw_noise(
     seed: int, copy: int, channel: int, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "*shape"]:
-    """Standard normal noise of one channel of one noisy copy.
+    """Draw standard normal noise for one channel of one noisy copy.
 
-    A function of its arguments alone: the same on every device, whatever was drawn before.
+    The noise depends on the arguments alone: it is the same on every device, whatever was drawn
+    before.
     """
     stream = np.random.Philox(np.random.SeedSequence([seed, copy, channel]))
     return np.random.Generator(stream).standard_normal(shape, dtype=np.float32)
 
 
 def stop_at(settings: Settings) -> float | None:
-    """The error of the peak at which copies are enough; None for a fixed number of copies."""
+    """Return the error of the peak at which copies are enough; None for a fixed number of them."""
     if settings.samples != "auto":
         return None
     return TOLERANCE if settings.tolerance is None else settings.tolerance

@@ -29,9 +29,9 @@ class SeededNoiseTunnel(NoiseTunnel):
     Parameters
     ----------
     attribution_method : captum.attr.Attribution
-        Such as `InstanceGradient`.
+        The method whose maps are averaged, such as `InstanceGradient`.
     seed : int
-        Of the noise.
+        Seed of the noise.
     draw : callable, optional
         Maps (draw, channel, shape) to standard normal noise; `draw_noise` with the seed if not
         given.
@@ -39,24 +39,25 @@ class SeededNoiseTunnel(NoiseTunnel):
         Whether copies 2k and 2k + 1 are a pair: the noise of draw k added, and subtracted.
     tolerance : float, optional
         Stop as soon as `error_of_peak` is at most this; `nt_samples` is then the largest number of
-        copies. Ten independent maps are made at least: copies, or antithetic pairs.
+        copies. At least ten independent maps (copies, or antithetic pairs) are made.
     bookmark : Bookmark, optional
-        Keeps the sums, for a process that goes on with them.
+        Keeps the sums, for a process that continues them.
 
     Attributes
     ----------
     standard_error : tuple of Tensor or None
-        After `attribute`: of the mean over copies, one tensor for each input; NaN for one copy. For
-        antithetic copies it is that over pairs, because the two of a pair are not independent.
+        After `attribute`: the standard error of the mean over copies, one tensor for each input;
+        NaN for one copy. With antithetic copies it is computed over pairs, because the two copies
+        of a pair are not independent.
     error_of_peak : float
         After `attribute`: the largest standard error of any voxel and channel, divided by the
         largest magnitude of the mean over all voxels and channels; NaN for one copy or pair.
     sums : Sums
-        Of the copies so far.
+        Sums over the copies so far.
     restored : int
-        How many of them another process made.
+        How many of these copies an earlier process made.
     expected : int
-        How many it will probably be in the end.
+        How many copies there will probably be in the end.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class SeededNoiseTunnel(NoiseTunnel):
         draw_baseline_from_distrib: bool = False,
         **options: Any,
     ) -> Any:
-        """As Captum's `NoiseTunnel.attribute`; one noisy copy at a time unless told otherwise.
+        """Average over noisy copies like Captum's `NoiseTunnel.attribute`, by default one by one.
 
         Raises
         ------
@@ -141,7 +142,7 @@ class SeededNoiseTunnel(NoiseTunnel):
         self.expected = self._forecast(most)
 
     def _add(self, maps: Sequence[Tensor], count: int, most: int) -> None:
-        """Add a batch of copies, one at a time: where to stop must not depend on the batch."""
+        """Add a batch of copies one at a time, so that where to stop does not depend on it."""
         each = [one.unflatten(0, (-1, count)).unbind(1) for one in maps]
         for copy in zip(*each, strict=True):
             if self.sums.copies < self.expected:
@@ -150,10 +151,10 @@ class SeededNoiseTunnel(NoiseTunnel):
         self.bookmark.keep(self.sums.state)
 
     def _forecast(self, most: int) -> int:
-        """How many copies it will be: as many as there are, if that is enough.
+        """Forecast the number of copies: as many as there are, if that is enough.
 
-        Follows from the copies so far alone. The standard error falls with the root of their
-        number.
+        The forecast depends only on the copies so far. The standard error falls with the square
+        root of their number.
         """
         sums = self.sums
         if self.tolerance is None:
@@ -176,7 +177,7 @@ class SeededNoiseTunnel(NoiseTunnel):
         )
 
     def _noisy(self, part: Tensor, level: float, copies: range, first_channel: int) -> Tensor:
-        """Every image of a batch with every copy's noise: copies of one image are neighbours."""
+        """Add the noise of each copy to each image; the copies of one image are neighbours."""
         shape = tuple(part.shape[2:])
         channels = range(first_channel, first_channel + part.shape[1])
         noise = np.stack([[self._noise(copy, c, shape) for c in channels] for copy in copies])

@@ -13,17 +13,17 @@ NUMBERS = (torch.int64, torch.float64)
 
 @runtime_checkable
 class Bookmark(Protocol):
-    """Keeps how far a long computation has come, for a process that goes on with it.
+    """A record of the progress of a long computation, for a process that continues it.
 
     What is loaded must lead to the same values as an unbroken computation, to the last bit.
     """
 
     def load(self) -> State:
-        """What was kept last, on the CPU; empty if nothing was."""
+        """Load what was kept last, on the CPU; empty if nothing was."""
         ...
 
     def keep(self, gather: Callable[[], State]) -> None:
-        """Keep the state that `gather` returns, if it is time: cheap enough to call often.
+        """Keep the state that `gather` returns, if it is time; cheap enough to call often.
 
         An empty state is not kept.
         """
@@ -31,23 +31,23 @@ class Bookmark(Protocol):
 
 
 class NoBookmark:
-    """The bookmark that keeps nothing."""
+    """A bookmark that keeps nothing."""
 
     def load(self) -> State:
-        """Nothing."""
+        """Return an empty state."""
         return {}
 
     def keep(self, gather: Callable[[], State]) -> None:
-        """Nothing."""
+        """Keep nothing."""
 
 
 class NestedState:
-    """The bookmark of a computation inside of another one, which keeps both states as one.
+    """A bookmark for a computation inside another one, which keeps both states as one.
 
     Parameters
     ----------
     whole : Bookmark
-        The outer computation's own.
+        The outer computation's own bookmark.
     around : callable
         Returns the outer computation's state.
     """
@@ -60,14 +60,14 @@ class NestedState:
         self._is_first = True
 
     def load(self) -> State:
-        """The inner state, once: what is computed after it was not interrupted."""
+        """Load the inner state on the first call only: later computations were not interrupted."""
         kept = self.whole.load() if self._is_first else {}
         self._is_first = False
         cut = len(self.PREFIX)
         return {name[cut:]: one for name, one in kept.items() if name.startswith(self.PREFIX)}
 
     def keep(self, gather: Callable[[], State]) -> None:
-        """Both states, if it is time and the inner one can be kept."""
+        """Keep both states, if it is time and the inner one can be kept."""
         self.whole.keep(lambda: self._both(gather()))
 
     def _both(self, inner: State) -> State:
@@ -83,7 +83,7 @@ class WithExtraState:
     Parameters
     ----------
     whole : Bookmark
-        Keeps both.
+        Bookmark that keeps both states.
     more : callable
         Returns the other state.
     """
@@ -92,11 +92,11 @@ class WithExtraState:
     more: Callable[[], State]
 
     def load(self) -> State:
-        """Both states."""
+        """Load both states."""
         return self.whole.load()
 
     def keep(self, gather: Callable[[], State]) -> None:
-        """Both states, if it is time."""
+        """Keep both states, if it is time."""
         self.whole.keep(lambda: self._both(gather()))
 
     def _both(self, state: State) -> State:
@@ -104,9 +104,9 @@ class WithExtraState:
 
 
 def state_to_tensors(state: Any, name: str = "state") -> dict[str, Tensor] | None:
-    """The tensors that a state consists of, by their place in it; numbers become tensors.
+    """Collect the tensors of a state, by their place in it; numbers become tensors.
 
-    None for a state that holds anything else than tensors, numbers and None, in dataclasses,
+    None for a state that holds anything other than tensors, numbers and None, in dataclasses,
     tuples or dicts: it cannot be kept.
     """
     if state is None:
@@ -123,7 +123,7 @@ def state_to_tensors(state: Any, name: str = "state") -> dict[str, Tensor] | Non
 
 
 def state_from_tensors(fresh: Any, tensors: State, name: str = "state") -> Any:
-    """A state like a fresh one, with the tensors that `state_to_tensors` found in another."""
+    """Rebuild a state like the fresh one from the tensors that `state_to_tensors` collected."""
     if fresh is None:
         return None
     if isinstance(fresh, Tensor):
@@ -140,7 +140,7 @@ def state_from_tensors(fresh: Any, tensors: State, name: str = "state") -> Any:
 
 
 def _parts(state: Any) -> dict[str, Any] | None:
-    """What a container holds, by name; None for anything that is no container of a known kind."""
+    """Return what a container holds, by name; None if it is not a container of a known kind."""
     if is_dataclass(state) and all(one.init for one in fields(state)):
         return {one.name: getattr(state, one.name) for one in fields(state)}
     if type(state) is tuple:

@@ -14,18 +14,18 @@ Parts = tuple[Tensor, ...]
 
 @dataclass(frozen=True)
 class Sums:
-    """Of the maps of noisy copies, in float64: one tensor for each input.
+    """Sums of the maps of noisy copies, in float64, with one tensor for each input.
 
     Parameters
     ----------
     copies : int
-        How many.
+        Number of copies.
     total : tuple of Tensor
         Sum of their maps.
     squares : tuple of Tensor
         Sum of the squares of independent maps: those of copies, or the means of antithetic pairs.
     first : tuple of Tensor
-        The map of a pair's first copy, until its second is there.
+        The map of a pair's first copy, until the second one is added.
     antithetic : bool
         Whether copies come in pairs.
     """
@@ -38,11 +38,11 @@ class Sums:
 
     @property
     def independent(self) -> int:
-        """How many independent maps there are."""
+        """Number of independent maps."""
         return self.copies // 2 if self.antithetic else self.copies
 
     def add(self, maps: Sequence[Tensor]) -> "Sums":
-        """The sums with one more copy; the tensors are changed in place."""
+        """Add one copy to the sums; the tensors are changed in place."""
         maps = tuple(one.double() for one in maps)
         total = self.total or tuple(map(torch.zeros_like, maps))
         squares = self.squares or tuple(map(torch.zeros_like, maps))
@@ -57,15 +57,15 @@ class Sums:
         return replace(self, copies=self.copies + 1, total=total, squares=squares, first=())
 
     def mean(self) -> Parts:
-        """Of the maps."""
+        """Compute the mean of the maps."""
         return tuple(one / self.copies for one in self.total)
 
     def mean_of_squares(self) -> Parts:
-        """Of the independent maps."""
+        """Compute the mean of the squares of the independent maps."""
         return tuple(one / self.independent for one in self.squares)
 
     def standard_error(self) -> Parts:
-        """Of the mean, over independent maps; NaN for a single one."""
+        """Compute the standard error of the mean, over independent maps; NaN for a single one."""
         degrees = self.independent - 1
         if degrees < 1:
             return tuple(torch.full_like(one, nan) for one in self.total)
@@ -75,10 +75,10 @@ class Sums:
         )
 
     def error_of_peak(self) -> float:
-        """The largest standard error of any voxel and channel, divided by the map's peak.
+        """Compute the largest standard error of any voxel and channel, divided by the map's peak.
 
-        That is the largest magnitude of the mean, over all voxels and channels. 0 where nothing
-        varies; NaN where a map has NaN, or where there is a single independent one.
+        The peak is the largest magnitude of the mean, over all voxels and channels. The error is 0
+        where nothing varies, and NaN where a map has NaN or where only one map is independent.
         """
         largest, peak = _largest(self.standard_error()), _largest(self.mean())
         if largest == 0:
@@ -86,13 +86,13 @@ class Sums:
         return inf if peak == 0 else largest / peak
 
     def state(self) -> State:
-        """The sums as they are kept in a bookmark."""
+        """Return the sums as a bookmark keeps them."""
         named = {"total": self.total, "squares": self.squares, "first": self.first}
         tensors = {f"{name}.{n}": one for name, maps in named.items() for n, one in enumerate(maps)}
         return {"copies": torch.tensor(self.copies), **tensors}
 
     def restored(self, state: State, device: torch.device) -> "Sums":
-        """The sums that were kept; these where nothing was."""
+        """Restore the sums that were kept; return these sums if none were."""
         if "copies" not in state:
             return self
 
@@ -110,5 +110,5 @@ class Sums:
 
 
 def _largest(maps: Parts) -> float:
-    """The largest magnitude of all; NaN if any is."""
+    """Return the largest magnitude of all; NaN if any value is."""
     return float(torch.stack([one.abs().max() for one in maps]).max())

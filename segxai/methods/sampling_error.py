@@ -1,7 +1,7 @@
-"""Estimate: how far a map from a sample of rows is from the map of all rows.
+"""The sampling error: how far a map from a sample of rows is from the map of all rows.
 
-Nothing but the sample is known, so it is asked how the map grew as the sample did: from its
-quarters to its halves, and from its halves to all of it. See `sampling_error`.
+Only the sample is known, so the error is estimated from how the map grows with the sample: from
+quarters to halves, and from halves to the whole sample. See `sampling_error`.
 """
 
 from collections.abc import Callable
@@ -21,13 +21,13 @@ from segxai.types import Instance
 PARTS = 4
 BOOKMARK_NAME = "growth"  # its name in a bookmark
 FOLDS = 1 + 2 + PARTS
-# Held beyond what one fold holds: states of signed max, finished maps, their sum over copies.
+# Maps held beyond those of one fold: states of signed max, finished maps, their sum over copies.
 MORE_MAPS = 2 * (FOLDS - 1) + FOLDS + FOLDS
 
 
 @dataclass(frozen=True)
 class Folds:
-    """States of the folds over a sample, over its halves, over its quarters; rows so far.
+    """States of the folds over a sample, its halves and its quarters, and the number of rows.
 
     Quarter k is a part of half k % 2.
     """
@@ -42,14 +42,14 @@ class Folds:
 class SideBySide:
     """An aggregator that also folds the halves and the quarters of the rows.
 
-    A row belongs to a part by its turn: rows come in an order that is the same for all batch
-    sizes and all noisy copies, and near rows come one after the other. So every part is spread
-    over the domain. Costs three additions for each row instead of one, and seven states.
+    Rows are dealt to the parts in turn. Their order is the same for all batch sizes and all noisy
+    copies, and neighbouring rows follow each other, so every part is spread over the domain. This
+    costs three additions for each row instead of one, and seven states.
 
     Parameters
     ----------
     aggregator : Aggregator
-        Of the rows.
+        Aggregator of the rows.
     report : callable
         Takes the maps of the sample, of its halves and of its quarters, of shape
         (fold, channel, *grid), whenever the fold over an image's rows is finished.
@@ -60,21 +60,21 @@ class SideBySide:
 
     @property
     def name(self) -> str:
-        """That of the aggregator."""
+        """Name of the aggregator."""
         return self.aggregator.name
 
     @property
     def linear(self) -> bool:
-        """That of the aggregator."""
+        """Whether the aggregator is linear."""
         return self.aggregator.linear
 
     def start(self, template: Float[Tensor, "channel *grid"]) -> Folds:
-        """Nothing added yet, to any fold."""
+        """Return states with no rows, for all folds."""
         fresh = [self.aggregator.start(template) for _ in range(FOLDS)]
         return Folds(fresh[0], tuple(fresh[1:3]), tuple(fresh[3:]), 0)
 
     def add(self, state: Folds, batch: RowBatch) -> Folds:
-        """The rows added to the whole, each to its half, and each to its quarter."""
+        """Add the rows to the whole, and each of them to its half and to its quarter."""
         return Folds(
             self.aggregator.add(state.whole, batch),
             self._dealt(state.halves, batch, state.count),
@@ -92,7 +92,7 @@ class SideBySide:
         return tuple(dealt)
 
     def finish(self, state: Folds) -> Float[Tensor, "channel *grid"]:
-        """The map of the whole sample."""
+        """Return the map of the whole sample, after reporting the maps of all folds."""
         states = (state.whole, *state.halves, *state.quarters)
         maps = torch.stack([self.aggregator.finish(one) for one in states])
         self.report(maps)
@@ -101,7 +101,7 @@ class SideBySide:
 
 @dataclass(frozen=True)
 class SamplingError:
-    """What to expect that a sample misses; None where it has too few rows to tell.
+    """The expected error of a map from a sample; None where it has too few rows to tell.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ class SamplingError:
     map_error : float
         The largest difference anywhere, relative to the peak of the map.
     map_error_l2 : float
-        The L2 norm of the difference, relative to that of the exact map; at most 1.
+        The L2 norm of the difference, relative to the norm of the exact map; at most 1.
     """
 
     peak_error: float | None = None
@@ -135,24 +135,24 @@ class SamplingErrorTracker:
         self.total: Tensor | None = None
 
     def include(self, maps: Float[Tensor, "fold channel *grid"]) -> None:
-        """The maps of one more noisy copy."""
+        """Add the maps of one more noisy copy."""
         self.total = maps if self.total is None else self.total + maps
 
     def state(self) -> State:
-        """What a bookmark keeps; nothing as long as there is nothing."""
+        """Return what a bookmark keeps; empty as long as there are no maps."""
         return {} if self.total is None else {BOOKMARK_NAME: self.total}
 
     def restore(self, state: State, template: Tensor) -> None:
-        """Go on from what was kept, if anything was, on the device of a template."""
+        """Restore what was kept, if anything was, on the device of a template."""
         if BOOKMARK_NAME in state:
             self.total = state[BOOKMARK_NAME].to(template.device)
 
     def watch(self, aggregator: Aggregator, instance: Instance) -> Aggregator:
-        """The aggregator that has the parts included, where the rows are a sample."""
+        """Return an aggregator that includes the parts' maps, where the rows are a sample."""
         return aggregator if instance.sampled is None else SideBySide(aggregator, self.include)
 
     def facts(self, instance: Instance) -> dict[str, float | None]:
-        """What the mean over copies misses; nothing, and no facts, where there is no sample."""
+        """Estimate what the mean over copies misses; no facts where there is no sample."""
         if self.total is None:
             return {}
         error = sampling_error(self.total, len(instance.row_voxels), len(instance.voxels))
@@ -162,12 +162,12 @@ class SamplingErrorTracker:
 def sampling_error(
     maps: Float[Tensor, "fold channel *grid"], rows: int, voxels: int
 ) -> SamplingError:
-    r"""What a map from a sample misses, from the maps of its halves and quarters.
+    r"""Estimate what a map from a sample misses, from the maps of its halves and quarters.
 
     Parameters
     ----------
     maps : Tensor
-        Of the whole sample, of its two halves, of its four quarters.
+        Maps of the whole sample, of its two halves and of its four quarters.
     rows, voxels : int
         Size of the sample, and of the domain.
 
@@ -178,7 +178,7 @@ def sampling_error(
 
     *Peak.* The expected maximum over m rows grows with m, by less and less for each doubling. The
     mean growth of the last two doublings, from the quarters to the whole, times K, is therefore
-    rather too much than too little.
+    more likely too large than too small.
 
     *L2.* What one doubling adds to a map hardly correlates with what the one before added: rows
     decide different voxels. So squares add up. Let D(m) = |M_2m - M_m|^2, known for m = n/2 (whole
@@ -186,14 +186,14 @@ def sampling_error(
 
         |M_N - M_n|^2 = D(n/2) (r + r^2 + ... + r^K) = D(n/2) r (r^K - 1) / (r - 1).
 
-    Two cases are exact. Where no row reaches what another decides, r = 2, the most that there can
-    be, and the sum is that over the N - n rows that are missing. For a mean, r = 1/2, and the sum
-    is the square of the standard error with its correction for a finite population.
+    Two cases are exact. Where no row reaches what another decides, r = 2, its largest possible
+    value, and the result is the sum over the N - n missing rows. For a mean, r = 1/2, and the
+    result is the square of the standard error with its correction for a finite population.
 
-    *Largest difference.* A row that is not in the sample changes the map as rows do that were kept
-    out of it: the largest change from a half to the whole, larger by as much as the peak will be.
+    *Largest difference.* A row that is not in the sample changes the map as the rows outside of a
+    half do: by the largest change from a half to the whole, scaled by the growth of the peak.
 
-    All three are 0 for N = n. None is a bound: they say what is to be expected.
+    All three are 0 for N = n. None is a bound: they are expected values.
     """
     whole, halves, quarters = maps[0], maps[1:3], maps[3:]
     peak = _peak(whole)
@@ -216,7 +216,7 @@ def sampling_error(
 
 
 def _series(ratio: float, steps: float) -> float:
-    """The geometric series ratio + ratio^2 + ..., of a number of terms that need not be whole."""
+    """Sum the geometric series ratio + ratio^2 + ...; the number of terms need not be whole."""
     if abs(ratio - 1) < 1e-6:
         return steps
     return ratio * (ratio**steps - 1) / (ratio - 1)

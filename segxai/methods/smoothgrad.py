@@ -32,12 +32,12 @@ def smoothgrad(
     instance: Instance,
     settings: Settings,
 ) -> Attribution:
-    """The map of one instance, averaged over noisy copies, with its standard error.
+    """Average the map of one instance over noisy copies, and compute its standard error.
 
-    Its facts have the number of copies in "samples", and in "standard_error_of_peak" the largest
+    In the map's facts, "samples" is the number of copies and "standard_error_of_peak" the largest
     standard error of any voxel and channel, divided by the map's largest magnitude (None for a
-    single copy). Where the number follows from a tolerance, "within_tolerance" says whether the
-    error got there before the largest number of copies did.
+    single copy). Where the number of copies follows from a tolerance, "within_tolerance" says
+    whether the error came within it before the largest number of copies was reached.
     """
     aggregator, growth = (
         settings.aggregator or load_aggregator("signed_max"),
@@ -70,7 +70,7 @@ def smoothgrad(
 def _tunnel(
     predictor: Predictor, draw: Draw, settings: Settings
 ) -> tuple[InstanceGradient, SeededNoiseTunnel]:
-    """The gradient of a copy and the tunnel around it, which keep their states as one."""
+    """Build the gradient of a copy and the tunnel around it, which keep their states as one."""
     ticker = CopyTicker(settings.tick)
     of_a_copy = replace(
         settings,
@@ -91,18 +91,18 @@ def _tunnel(
 def _draw_in_box(
     seed: int, grid: tuple[int, ...], box: Box, copy: int, channel: int, _: tuple[int, ...]
 ) -> Float[np.ndarray, "*box"]:
-    """Noise drawn on the whole grid and cropped: a voxel's must not depend on the instance."""
+    """Draw noise on the whole grid and crop it: a voxel's noise must not depend on the instance."""
     return draw_noise(seed, copy, channel, grid)[box.index]
 
 
 @dataclass
 class CopyTicker:
-    """Reports shares of a copy as shares of all copies, of whatever number is expected.
+    """A ticker that reports shares of one copy as shares of all copies that are expected.
 
     Parameters
     ----------
     report : callable
-        Gets the share of all work that was done since the last call.
+        Called with the share of all work that was done since the last call.
     """
 
     report: Callable[[float], None]
@@ -110,7 +110,7 @@ class CopyTicker:
     reported: float = 0.0
 
     def tick(self, share: float, tunnel: SeededNoiseTunnel) -> None:
-        """So much more of a copy is done. Never takes back a share, if more copies are expected."""
+        """Report a share of a copy. No share is taken back when more copies are expected."""
         self.made += share
         done = (tunnel.restored + self.made) / tunnel.expected
         if done > self.reported:
@@ -119,7 +119,7 @@ class CopyTicker:
 
 
 def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:
-    """How many copies there are, and how well they determine the map."""
+    """Describe how many copies there are and how well they determine the map; warn if badly."""
     copies, error = tunnel.sums.copies, tunnel.error_of_peak
     facts = {"samples": copies, "standard_error_of_peak": error if isfinite(error) else None}
     if tunnel.tolerance is None:
@@ -139,7 +139,7 @@ def _joined(parts: tuple[Tensor, ...]) -> Float[np.ndarray, "channel *box"]:
 
 @hookimpl
 def segxai_method(name: str) -> Method | None:
-    """SmoothGrad of an instance, and its class-level baseline."""
+    """Return SmoothGrad of an instance, or its class-level baseline."""
     if name == "smoothgrad":
         return Method(
             name=name,

@@ -1,1 +1,1 @@
-"""Models that no plugin knows: an adapter from a factory, a program, a bundle or a module."""
+"""Models without a plugin: an adapter from a factory, a program, a bundle or a module."""

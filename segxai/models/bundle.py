@@ -1,4 +1,4 @@
-"""Bundles: a MONAI bundle in a local folder, as a network with what its files say of it."""
+"""Bundles: MONAI bundles in local folders, as networks with what their files say about them."""
 
 import importlib
 import sys
@@ -23,30 +23,30 @@ WEIGHTS = ("model.pt", "model.pth", "model.safetensors")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle's network and what its files say of it.
+    """A bundle's network and what its files say about it.
 
     Parameters
     ----------
     name : str
-        Of its folder.
+        Name of the bundle's folder.
     network : nn.Module
-        With its weights.
+        The network with its weights.
     weights : Path
-        The file they came from.
+        The file that the weights came from.
     preprocessing : callable, optional
-        Its own, from a mapping of file names to one of arrays.
+        The bundle's own; maps a mapping of file names to a mapping of arrays.
     image : str
-        What its preprocessing calls the image.
+        Key of the image in these mappings.
     channels, classes : tuple of str
-        As the metadata name them; empty where they do not.
+        Names in the metadata; empty where it has none.
     window, overlap
-        Of its sliding-window inferer.
+        Settings of the bundle's sliding-window inferer.
     activation : {"softmax", "sigmoid"}
-        Of its postprocessing.
+        Activation in the bundle's postprocessing.
     origin : mapping
-        For the record.
+        Where the bundle comes from, for the record.
     notes : tuple of str
-        For the user.
+        What the user should know.
     """
 
     name: str
@@ -64,25 +64,25 @@ class Bundle:
 
 
 def load_bundle(folder: Path, checkpoint: Path | None = None, *, trust: bool) -> Bundle:
-    """The bundle in a folder.
+    """Load the bundle in a folder.
 
     Parameters
     ----------
     checkpoint : Path, optional
         Weights to load instead of the bundle's own, `models/model.pt`.
     trust : bool
-        Whether the user vouches for it: its configuration names the functions that are called.
+        Whether the user vouches for the bundle: its configuration names functions that are called.
 
     Raises
     ------
     SegxaiError
-        If it is no bundle, is not trusted, or something in it fails.
+        If the folder is not a bundle, is not trusted, or something in it fails.
     """
     config = _config_file(folder)
     if not trust:
         raise SegxaiError(
             f"{folder} is a bundle, whose {config.name} names the functions that build its "
-            "network, and can name any; if you know where it comes from, add --trust"
+            "network, and can name any function; if you know where it comes from, add --trust"
         )
     weights = checkpoint or _weights_file(folder)
     with _importable(folder), without_advice():
@@ -95,7 +95,7 @@ def load_bundle(folder: Path, checkpoint: Path | None = None, *, trust: bool) ->
 
 
 def _described(bundle: Bundle, parser: Any, config: Path) -> Bundle:
-    """The bundle with what its metadata and its postprocessing say."""
+    """Add what the metadata and the postprocessing say to the bundle."""
     metadata = parser.get("_meta_") or {}
     image, inputs = _format(metadata, "inputs", "image")
     _, outputs = _format(metadata, "outputs", "pred")
@@ -113,10 +113,10 @@ def _config_file(folder: Path) -> Path:
     for name in CONFIGS:
         if (folder / "configs" / name).is_file():
             return folder / "configs" / name
-    what = "no folder" if not folder.is_dir() else "no MONAI bundle: it has no configs/inference"
+    what = "a folder" if not folder.is_dir() else "a MONAI bundle: it has no configs/inference"
     raise SegxaiError(
-        f"--bundle {folder} is {what}; give the bundle's own folder, with configs/inference.json "
-        "(or .yaml) and models/model.pt"
+        f"--bundle {folder} is not {what}; give the bundle's own folder, with "
+        "configs/inference.json (or .yaml) and models/model.pt"
     )
 
 
@@ -132,7 +132,7 @@ def _weights_file(folder: Path) -> Path:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Let a configuration import the modules in its bundle's folder."""
+    """Let a configuration import the modules in the folder of its bundle."""
     place = str(folder.absolute())
     sys.path.insert(0, place)
     importlib.invalidate_caches()
@@ -163,19 +163,20 @@ def _network(parser: Any, folder: Path) -> nn.Module:
     name = next((name for name in NETWORKS if name in parser.get()), None)
     if name is None:
         raise SegxaiError(
-            f"the bundle {folder.name} defines no network: its configuration has no "
-            f"{', '.join(NETWORKS)}, but {', '.join(parser.get())}"
+            f"the bundle {folder.name} defines no network: its configuration has none of "
+            f"{', '.join(NETWORKS)}, only {', '.join(parser.get())}"
         )
     network = _parsed(parser, folder, name)
     if not isinstance(network, nn.Module):
         raise SegxaiError(
-            f"{name} of the bundle {folder.name} is a {type(network).__name__}, no torch.nn.Module"
+            f"{name} of the bundle {folder.name} is a {type(network).__name__}, not a "
+            "torch.nn.Module"
         )
     return network
 
 
 def _parsed(parser: Any, folder: Path, name: str) -> Any:
-    """A part of the configuration, built; None where there is none."""
+    """Build a part of the configuration; None where there is none."""
     if name not in parser.get():
         return None
     try:
@@ -189,14 +190,14 @@ def _fails(folder: Path, what: str, error: Exception) -> SegxaiError:
 
 
 def _format(metadata: Mapping[str, Any], side: str, usual: str) -> tuple[str, Mapping[str, Any]]:
-    """The first input or output of the network, by name, as the metadata describe it."""
+    """Find the name and format of an input or output in the metadata, the usual one if listed."""
     described = metadata.get("network_data_format", {}).get(side, {})
     name = usual if usual in described or not described else next(iter(described))
     return name, described.get(name, {})
 
 
 def _names(described: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of channels, in their order; empty where not all have one of their own."""
+    """List the names of channels, in their order; empty unless every channel has its own."""
     listed = described.get("channel_def", {})
     names = tuple(str(listed[number]) for number in sorted(listed, key=int))
     count = described.get("num_channels", len(names))
@@ -204,13 +205,13 @@ def _names(described: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _windowed(bundle: Bundle, inferer: Any) -> Bundle:
-    """The bundle with the windows of its inferer, and what is done otherwise than by it."""
+    """Add the windows of the bundle's inferer, and a note on what segxai does differently."""
     sizes = getattr(inferer, "roi_size", None)
     if not isinstance(sizes, list | tuple) or any(not n or n < 1 for n in sizes):
         return bundle
     mode = getattr(inferer, "mode", "")
     weights = str(getattr(mode, "value", mode))
-    note = f"the bundle blends its windows by {weights} weights, segxai by Gaussian ones"
+    note = f"the bundle blends its windows with {weights} weights, segxai with Gaussian ones"
     return replace(
         bundle,
         window=tuple(int(n) for n in sizes),
@@ -220,7 +221,7 @@ def _windowed(bundle: Bundle, inferer: Any) -> Bundle:
 
 
 def _has_sigmoid(config: Any) -> bool:
-    """Whether the postprocessing takes sigmoids."""
+    """Return whether the postprocessing takes sigmoids."""
     if isinstance(config, Mapping):
         is_activation = str(config.get("_target_", "")).rpartition(".")[2].startswith("Activations")
         return (is_activation and config.get("sigmoid") is True) or any(

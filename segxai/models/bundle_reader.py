@@ -22,18 +22,18 @@ Prepared = tuple[Float[np.ndarray, "channel *grid"], Float[np.ndarray, "rank ran
 
 @dataclass(frozen=True)
 class BundleReader:
-    """Files to a case by the bundle's own preprocessing: oriented, resampled, normalised by it.
+    """A reader of cases: the bundle's own preprocessing orients, resamples and normalises them.
 
     Parameters
     ----------
     name : str
-        Of the bundle.
+        Name of the bundle.
     preprocessing : callable
-        From a mapping of file names to one of arrays.
+        Maps a mapping of file names to a mapping of arrays.
     image : str
-        What it calls the image.
+        Key of the image in these mappings.
     channels : tuple of str
-        Names of the channels: it gets their files in this order.
+        Names of the channels: the preprocessing gets their files in this order.
     """
 
     name: str
@@ -42,7 +42,7 @@ class BundleReader:
     channels: tuple[str, ...]
 
     def read(self, files: Mapping[str, Path]) -> Case:
-        """Volumes as a case; each channel's file in the order of the channels.
+        """Read volumes as a case, with the files in the order of the channels.
 
         Raises
         ------
@@ -66,7 +66,7 @@ class BundleReader:
         )
 
     def _preprocessed(self, paths: list[Path]) -> Prepared:
-        """The network's input, and the affine of its grid."""
+        """Compute the network's input, and the affine of its grid."""
         names = [str(path) for path in paths]
         given = names if len(names) > 1 else names[0]
         try:
@@ -89,7 +89,7 @@ class BundleReader:
 
 @contextmanager
 def without_advice() -> Iterator[None]:
-    """Keep warnings for the bundle's author from its user, who cannot mend them."""
+    """Hide warnings meant for the bundle's author from its user, who cannot fix them."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -97,7 +97,7 @@ def without_advice() -> Iterator[None]:
 
 
 def in_words(error: BaseException) -> str:
-    """What went wrong at first: MONAI wraps it in what it was about to do."""
+    """Describe what went wrong first: MONAI wraps it in errors about what it was doing."""
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {one_line(error)}"

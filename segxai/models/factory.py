@@ -1,4 +1,4 @@
-"""Factories: a network by the name of what makes it, `package.module:factory`."""
+"""Factories: networks made by the function or class that `package.module:factory` names."""
 
 import difflib
 import importlib
@@ -18,18 +18,18 @@ from torch import nn
 from segxai.errors import SegxaiError, one_line
 from segxai.load.volumes import file_sha256
 
-MADE = "write a function without arguments that returns it, and give that"
+MADE = "write a function without arguments that returns the network, and name that"
 
 
 def import_network(name: str) -> nn.Module:
-    """What `package.module:factory` names: a network, or what a function or a class returns.
+    """Import the network that `package.module:factory` names, or call what makes it.
 
-    The current folder is importable, as for `python -m`.
+    The current folder is importable, as with `python -m`.
 
     Raises
     ------
     SegxaiError
-        If the name leads nowhere, or to anything that makes no network without arguments.
+        If nothing has this name, or if it does not make a network without arguments.
     """
     module_name, attribute = _parts(name)
     with _here():
@@ -45,14 +45,14 @@ def import_network(name: str) -> nn.Module:
 
 
 def origin_of(name: str) -> dict[str, Any]:
-    """Where a factory comes from, for the record: its package and version, or its source file."""
+    """Describe where a factory comes from: its package and version, or its source file."""
     module_name, _ = _parts(name)
     top = module_name.partition(".")[0]
     source = getattr(sys.modules.get(module_name), "__file__", None)
     for package in packages_distributions().get(top, ()):
         try:
             return {"package": package, "version": version(package)}
-        except PackageNotFoundError:  # its metadata are gone since they were listed
+        except PackageNotFoundError:  # its metadata was removed after it was listed
             continue
     if source is None or not Path(source).is_file():
         return {"package": top, "version": "unknown"}
@@ -68,12 +68,12 @@ def _parts(name: str) -> tuple[str, str]:
     module, _, attribute = name.partition(":")
     if module.endswith(".py"):
         raise SegxaiError(
-            f"--model {name}: a module is imported, not a file; from its folder give "
+            f"--model {name}: name a module, not its file; from its folder, give "
             f"{Path(module).stem}:{attribute or 'FACTORY'}"
         )
     if not module or not attribute or not all(part.isidentifier() for part in module.split(".")):
         raise SegxaiError(
-            f"--model {name} is no file, and no package.module:factory; give one such as "
+            f"--model {name} is neither a file nor package.module:factory; give a name such as "
             "lesions.networks:unet, or a TorchScript or torch.export program"
         )
     return module, attribute
@@ -103,7 +103,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _is_part(missing: str | None, name: str) -> bool:
-    """Whether what was not found is the module that was asked for, or a package around it."""
+    """Return whether the missing module is the one that was asked for, or a package around it."""
     return missing is not None and f"{name}.".startswith(f"{missing}.")
 
 
@@ -116,7 +116,7 @@ def _no_module(name: str, missing: str) -> SegxaiError:
 
 
 def _siblings(parent: str) -> list[str]:
-    """Names of modules beside one that was not found: in its package, or in the current folder."""
+    """List the modules beside a missing one: in its package, or in the current folder."""
     folders = [os.getcwd()]
     if parent:
         spec = importlib.util.find_spec(parent)
@@ -145,7 +145,7 @@ def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
 
 
 def _may_be_meant(holder: Any, attribute: str) -> bool:
-    """Whether a name is public, and of something that could make a network."""
+    """Return whether a name is public and belongs to something that could make a network."""
     value = getattr(holder, attribute)
     if attribute.startswith("_") or inspect.ismodule(value):
         return False
@@ -172,7 +172,7 @@ def _made(factory: Callable[[], Any], name: str) -> nn.Module:
 def _check_no_arguments(factory: Callable[[], Any], name: str) -> None:
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):  # built in: nothing is known of it
+    except (TypeError, ValueError):  # built in: nothing is known about it
         return
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [

@@ -1,4 +1,4 @@
-"""Own models: from what a user says of a model without a plugin to an adapter for it."""
+"""Your own models: adapters built from what a user says about a model without a plugin."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -33,7 +33,7 @@ RECORDED_FIELDS = (
 
 @dataclass(frozen=True)
 class OwnModel:
-    """What is said of a model that no plugin knows; None and empty where it is not.
+    """What a user says about a model without a plugin; None or empty where nothing is said.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class OwnModel:
     window, overlap, activation, normalise, spacing_mm
         As `segxai.wrap` takes them.
     divisor : int, optional
-        Of the sizes of a whole image; trial runs find it.
+        Divisor of the sizes of a whole image; trial runs find it.
     """
 
     model: str = ""
@@ -66,20 +66,20 @@ class OwnModel:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A network, and what its files say of it.
+    """A network, and what its files say about it.
 
     Parameters
     ----------
     name : str
-        For tables and file names.
+        Name for tables and file names.
     origin : mapping
-        For the record.
+        Where the model comes from, for the record.
     weights : Path, optional
         The file of its weights.
     said : OwnModel
-        What is known without being told.
-    read : callable, optional
-        Its own way to read a case, for channels of these names.
+        What the files say without the user.
+    load_case : callable, optional
+        Maps the names of the channels to the model's own way to read a case.
     """
 
     network: nn.Module
@@ -94,27 +94,27 @@ class Loaded:
 def adapter_for(
     own: OwnModel, checkpoint: Path | None = None, files_of: FilesOf | None = None
 ) -> Adapter:
-    """The adapter of a model of one's own.
+    """Build the adapter of your own model.
 
     Parameters
     ----------
     checkpoint : Path, optional
         Tensors to put into the network.
     files_of : callable, optional
-        Maps the names of the channels to the files of a case: the whole image's shape is tried,
-        where there is no window.
+        Maps the names of the channels to the files of a case. Where there is no window, the shape
+        of its image is tried.
 
     Raises
     ------
     SegxaiError
-        If the model cannot be loaded, or what is said of it is wrong or not enough.
+        If the model cannot be loaded, or what is said about it is wrong or not enough.
     """
     loaded = _load(own, checkpoint)
     said = _together(own, loaded.said)
     if not said.channels:
         raise SegxaiError(
-            f"the names of the input channels of {loaded.name} are not known; give them in its "
-            "order, such as --channels flair,t1"
+            f"the names of the input channels of {loaded.name} are not known; give them in the "
+            "network's order, such as --channels flair,t1"
         )
     channels = distinct(said.channels, "channel")
     load_case = _load_case(loaded, said, channels)
@@ -135,36 +135,36 @@ def adapter_for(
 
 
 def is_own(provenance: Mapping[str, Any]) -> bool:
-    """Whether a result's model was no plugin's."""
+    """Return whether a result's model came without a plugin."""
     return "options" in provenance["plugin"] or "tensors_sha256" in provenance["plugin"]
 
 
 def adapter_again(
     provenance: Mapping[str, Any], own: OwnModel, checkpoint: Path | None = None
 ) -> Adapter:
-    """The adapter of a result's model, of which the result knows all but the model itself.
+    """Rebuild the adapter of a result's model: the result records all but the model itself.
 
     Parameters
     ----------
     provenance : mapping
-        Of the result's case.
+        Provenance of the result's case.
     own : OwnModel
-        Where the model is now. What a result names is not imported without being asked for.
+        Where the model is now. What a result names is imported only if the user names it, too.
 
     Raises
     ------
     SegxaiError
-        If the model is not given, or was made in Python and cannot be.
+        If the model is not given, or cannot be given because it was made in Python.
     """
     recorded = provenance["plugin"]
     if "options" not in recorded:
         raise SegxaiError(
-            f"the run's model was a network in Python, {recorded['name']}: repeat the run there"
+            f"the run's model was a network in Python, {recorded['name']}: repeat the run in Python"
         )
     if not own.model and own.bundle is None:
         raise SegxaiError(
-            f"the run's model was no plugin's, but {recorded['name']}; say where it is, with "
-            "--model NAME (or --bundle DIR), as for the run"
+            f"the run's model was {recorded['name']}, without a plugin; say where it is, with "
+            "--model NAME (or --bundle DIR), as in the run"
         )
     lists = {name: tuple(one) for name, one in recorded["options"].items() if isinstance(one, list)}
     known = OwnModel(**{**recorded["options"], **lists})
@@ -174,7 +174,7 @@ def adapter_again(
 
 
 def _record(said: OwnModel, adapter: Adapter) -> dict[str, Any]:
-    """What a rerun must know, as JSON holds it."""
+    """Collect what a rerun must know, as JSON holds it."""
     found = replace(said, classes=adapter.classes, divisor=adapter.divisor)
     values = {name: getattr(found, name) for name in RECORDED_FIELDS}
     lists = {name: list(one) if isinstance(one, tuple) else one for name, one in values.items()}
@@ -182,7 +182,7 @@ def _record(said: OwnModel, adapter: Adapter) -> dict[str, Any]:
 
 
 def _together(own: OwnModel, known: OwnModel) -> OwnModel:
-    """What the user says, and what is known of the rest."""
+    """Merge what the user says with what is known; the user takes precedence."""
     given = {name: one for name, one in vars(own).items() if one is not None and one != ()}
     return replace(known, **given)
 
@@ -205,7 +205,7 @@ def _load_case(loaded: Loaded, said: OwnModel, channels: tuple[str, ...]) -> Loa
 
 
 def _again(loaded: Loaded, path: Path | None, checkpoint: Path | None) -> nn.Module:
-    """The network that was tried; with other weights, if those of another file are asked for."""
+    """Return the network that was tried, with the weights of another file if one is given."""
     if path in (None, checkpoint):
         return loaded.network
     return load_weights(loaded.network, Path(path), loaded.name)
@@ -217,7 +217,7 @@ def _load(own: OwnModel, checkpoint: Path | None) -> Loaded:
     if is_program(own.model):
         if checkpoint is not None:
             raise SegxaiError(
-                f"{own.model} is a program that has its weights in itself: give no --checkpoint"
+                f"{own.model} is a program that contains its weights: leave out --checkpoint"
             )
         return _from_program(own, Path(own.model))
     if own.trust:
@@ -241,8 +241,8 @@ def _from_program(own: OwnModel, path: Path) -> Loaded:
     program = load_program(path, trust=own.trust)
     if own.channels and program.channels not in (None, len(own.channels)):
         raise SegxaiError(
-            f"{path.name} takes {program.channels} channels, --channels names "
-            f"{len(own.channels)}: give a name for each, in its order"
+            f"{path.name} takes {program.channels} channels, but --channels names "
+            f"{len(own.channels)}: give a name for each, in the program's order"
         )
     if program.window is not None and own.window not in (None, program.window):
         size = ",".join(map(str, program.window))
@@ -271,7 +271,7 @@ def _from_bundle(own: OwnModel, folder: Path, checkpoint: Path | None) -> Loaded
 
 
 def _own_way(bundle: Bundle) -> Callable[[tuple[str, ...]], LoadCase] | None:
-    """How a bundle reads a case, for channels of these names; None if it does not say."""
+    """Return how the bundle reads a case, given the channels' names; None if it does not say."""
     steps = bundle.preprocessing
     if steps is None:
         return None

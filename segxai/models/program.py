@@ -1,4 +1,4 @@
-"""Programs: networks that people have as files, TorchScript and torch.export. ONNX is refused."""
+"""Programs: networks in files of TorchScript or torch.export. ONNX is refused."""
 
 import warnings
 import zipfile
@@ -18,31 +18,31 @@ CODE = "--model package.module:factory"
 
 
 class Program(nn.Module):
-    """A loaded program as a network: one image in, its outputs out, its layers out of sight.
+    """A loaded program as a network, which takes one image and hides its layers.
 
-    Always in evaluation mode: programs keep the one that they were saved in, and those of
-    torch.export refuse to be asked.
+    Always in evaluation mode: programs keep the mode that they were saved in, and those of
+    torch.export refuse to change it.
 
     Parameters
     ----------
     run : nn.Module
-        What `torch.jit.load` or an exported program gives.
+        The module that `torch.jit.load` or an exported program returns.
     shape : tuple of int or None, optional
-        Of the only input that it takes, None for an axis of any size; None where nothing is known.
+        Shape of the only input that it takes, with None for an axis of any size; None if unknown.
     """
 
     def __init__(self, run: nn.Module, shape: tuple[int | None, ...] | None = None) -> None:
         super().__init__()
-        self._program = [run]  # in a list: no submodule, whose mode somebody would change
+        self._program = [run]  # in a list, so that nobody changes its mode as a submodule's
         self.shape = shape
 
     def forward(self, image: Tensor) -> Any:
-        """What the program returns.
+        """Run the program on an image.
 
         Raises
         ------
         RuntimeError
-            Whatever the program raises, in the one line that matters.
+            If the program fails; the message is the one line that matters.
         """
         self._check(image)
         try:
@@ -55,11 +55,11 @@ class Program(nn.Module):
             raise RuntimeError(_last_line(error)) from error
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
-        """The program's own."""
+        """Iterate over the program's own parameters."""
         yield from self._program[0].parameters()
 
     def buffers(self, recurse: bool = True) -> Iterator[Tensor]:
-        """The program's own."""
+        """Iterate over the program's own buffers."""
         yield from self._program[0].buffers()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Program":
@@ -78,7 +78,7 @@ class Program(nn.Module):
 
 @dataclass(frozen=True)
 class LoadedProgram:
-    """A program and what its file says of its input.
+    """A program and what its file says about its input.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class LoadedProgram:
     channels : int, optional
         Number of input channels, where the file says it.
     window : tuple of int, optional
-        The only spatial size that it takes; None where it takes any, or nothing is known.
+        The only spatial size that it takes; None if it takes any size, or if that is unknown.
     """
 
     network: nn.Module
@@ -99,12 +99,12 @@ class LoadedProgram:
 
 
 def is_program(model: str) -> bool:
-    """Whether what is given as a model is a file and not the name of a factory."""
+    """Return whether what is given as a model is a file and not the name of a factory."""
     return Path(model).is_file() or Path(model).suffix.lower() in SUFFIXES
 
 
 def load_program(path: Path, *, trust: bool) -> LoadedProgram:
-    """The program in a file.
+    """Load the program in a file.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def load_program(path: Path, *, trust: bool) -> LoadedProgram:
     Raises
     ------
     SegxaiError
-        If it is missing, not trusted, no program, or one that has no gradients.
+        If the file is missing, not trusted, not a program, or a program without gradients.
     """
     kind = _kind(path)
     if kind not in LOADERS:
@@ -125,7 +125,7 @@ def load_program(path: Path, *, trust: bool) -> LoadedProgram:
             "know where it comes from, add --trust"
         )
     try:
-        with warnings.catch_warnings():  # torch's of its own deprecated loaders
+        with warnings.catch_warnings():  # torch warns about its own deprecated loaders
             warnings.simplefilter("ignore")
             return LOADERS[kind](path)
     except SegxaiError:
@@ -133,13 +133,13 @@ def load_program(path: Path, *, trust: bool) -> LoadedProgram:
     except Exception as error:  # loaders raise what their format's parser raises
         raise SegxaiError(
             f"{path.name} cannot be loaded as a program: {type(error).__name__}: "
-            f"{_last_line(error)}; it may be of another version of PyTorch, this is "
+            f"{_last_line(error)}; it may come from another version of PyTorch, this is "
             f"{torch.__version__}"
         ) from error
 
 
 def _kind(path: Path) -> Kind:
-    """How a program was saved, from its suffix and the names in it; nothing of it is run."""
+    """Tell from the suffix and the names in a file how a program was saved, without running it."""
     if not path.is_file():
         raise SegxaiError(f"no model file {path}; give a program, or package.module:factory")
     if path.suffix.lower() == ".onnx":
@@ -165,14 +165,14 @@ def _no_program(path: Path, kind: Kind) -> SegxaiError:
     if path.suffix == ".safetensors":
         return _only_tensors(path)
     return SegxaiError(
-        f"{path.name} is no TorchScript or torch.export program; give one, or the network's code "
-        f"with {CODE} and its weights with --checkpoint FILE"
+        f"{path.name} is not a TorchScript or torch.export program; give one, or the network's "
+        f"code with {CODE} and its weights with --checkpoint FILE"
     )
 
 
 def _only_tensors(path: Path) -> SegxaiError:
     return SegxaiError(
-        f"{path.name} holds weights and no network; give the network's code with {CODE}, and the "
+        f"{path.name} holds weights but no network; give the network's code with {CODE}, and the "
         f"file with --checkpoint {path.name}"
     )
 
@@ -190,7 +190,8 @@ def _load_export(path: Path) -> LoadedProgram:
     if len(shapes) != 1 or len(shapes[0]) < 3:
         raise SegxaiError(
             f"{path.name} takes {len(shapes)} inputs of {[len(one) for one in shapes]} axes; "
-            "segxai gives a network one image (1, channel, *spatial): export a wrapper that does"
+            "segxai gives a network one image (1, channel, *spatial): export a wrapper that takes "
+            "one"
         )
     batch, channels, *spatial = shapes[0]
     if batch not in (1, None):
@@ -204,7 +205,7 @@ def _load_export(path: Path) -> LoadedProgram:
 
 
 def _input_shapes(program: Any) -> list[tuple[int | None, ...]]:
-    """Of each input that a caller gives; None along an axis of any size."""
+    """List the shape of each input that a caller gives; None along an axis of any size."""
     given = set(program.graph_signature.user_inputs)
     values = [
         node.meta.get("val")
@@ -218,7 +219,7 @@ def _input_shapes(program: Any) -> list[tuple[int | None, ...]]:
 
 
 def _load_module(path: Path) -> LoadedProgram:
-    """A network that was pickled whole, whose classes are imported by the unpickler."""
+    """Load a network that was pickled whole; the unpickler imports its classes."""
     found = torch.load(path, map_location="cpu", weights_only=False)
     if isinstance(found, nn.Module):
         return LoadedProgram(found.eval(), "module")
@@ -226,7 +227,7 @@ def _load_module(path: Path) -> LoadedProgram:
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong: TorchScript's messages end with it, all others begin with it."""
+    """Find the line that says what went wrong: the last of TorchScript's, the first of others."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and "TorchScript" in lines[0]:
         return lines[-1]

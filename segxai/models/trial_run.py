@@ -1,4 +1,4 @@
-"""Probing: a trial run, which says how many classes a network has and which sizes it takes."""
+"""Trial runs, which show how many classes a network has and which sizes it takes."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -15,21 +15,21 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 
 DIVISORS = (1, 2, 4, 8, 16, 32, 64)  # total strides of networks
-LARGE = 128  # along an axis: more says nothing new
+LARGE = 128  # along an axis: a larger image tells nothing new
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a trial run found.
+    """The result of a trial run.
 
     Parameters
     ----------
     classes : int
         Number of logits for each voxel.
     divisor : int
-        Of which sizes must be multiples, where the whole image is the window.
+        Sizes must be multiples of it, where the whole image is the window.
     """
 
     classes: int
@@ -37,12 +37,12 @@ class Probe:
 
 
 def probe_window(network: nn.Module, channels: Sequence[str], window: Sequence[int]) -> Probe:
-    """What a trial run on one window finds.
+    """Count the classes in a trial run on one window.
 
     Raises
     ------
     SegxaiError
-        If the network fails on it; says which window would do, where there is one near.
+        If the network fails on it; the message names a window that works, if one is near.
     """
     try:
         return Probe(_classes(network, channels, window))
@@ -57,10 +57,10 @@ def probe_window(network: nn.Module, channels: Sequence[str], window: Sequence[i
 
 
 def probe_whole(network: nn.Module, channels: Sequence[str], shape: Sequence[int]) -> Probe:
-    """What trial runs find about a network that takes whole images.
+    """Find the classes and the divisor of a network that takes whole images, in trial runs.
 
-    The image's sizes are tried, then the next multiples of 2, 4 ... 64. A large image is tried by
-    a smaller one, whose sizes leave the same remainders.
+    The image's sizes are tried, then the next multiples of 2, 4 ... 64. A large image is replaced
+    by a smaller one whose sizes leave the same remainders.
 
     Raises
     ------
@@ -80,11 +80,11 @@ def probe_whole(network: nn.Module, channels: Sequence[str], shape: Sequence[int
 
 
 class _SizeError(SegxaiError):
-    """The network fails on this size, and perhaps not on another one."""
+    """A failure on one size that another size may not cause."""
 
 
 def _classes(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -> int:
-    """The number of logits for each voxel."""
+    """Count the logits for each voxel."""
     numbers = torch.linspace(-1, 1, len(channels) * int(torch.tensor(size).prod()))
     image, layout = numbers.reshape(1, len(channels), *size), whole_image(size)
     with frozen(network):
@@ -98,7 +98,7 @@ def _classes(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -
 def _explained(
     error: SegxaiError, network: nn.Module, channels: Sequence[str], size: Sequence[int]
 ) -> SegxaiError:
-    """The same in our words, where a number of channels or of axes is what is wrong."""
+    """Reword an error that comes from a wrong number of channels or of axes."""
     axes = {len(one.kernel_size) for _, one in network.named_modules() if isinstance(one, LAYERS)}
     if len(axes) == 1 and len(size) not in axes:
         return SegxaiError(
@@ -124,7 +124,7 @@ def _runs(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -> b
 
 
 def _rounded(window: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The nearest larger windows of multiples of 2, 4 ... 64, each once."""
+    """Yield the nearest larger windows of multiples of 2, 4 ... 64, each once."""
     seen = {tuple(window)}
     for divisor in DIVISORS[1:]:
         size = tuple(divisor * ceil(n / divisor) for n in window)

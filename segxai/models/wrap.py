@@ -1,4 +1,4 @@
-"""Wrapping: an adapter for anybody's network, made at run time."""
+"""Wrapping: an adapter for any network, made at run time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,13 +32,13 @@ def wrap(
     layer: str | None = None,
     name: str | None = None,
 ) -> Adapter:
-    """An adapter for a network, which the rest of segxai uses as that of a plugin.
+    """Wrap a network in an adapter, which segxai uses like the adapter of a plugin.
 
     Parameters
     ----------
     network : nn.Module
         Maps (1, channel, *window) to logits (1, class, *window), alone or among other outputs, at
-        full resolution or at a half to a 32nd of it. Brought to float32 where it is not.
+        full resolution or at a half to a 32nd of it. Converted to float32 if necessary.
     channels : sequence of str
         Names of its input channels, in their order. Three named red, green and blue, in any order,
         are filled by one picture.
@@ -46,27 +46,27 @@ def wrap(
         Names of its logits, in their order. If not given they are counted by a trial run, and
         called "class 0", "class 1" ...
     window, overlap
-        Of the sliding window; without, the whole image goes through the network at once.
+        Of the sliding window; without one, the whole image goes through the network at once.
     target : str, optional
-        The class that is explained unless another one is asked for: the last that is not named as
-        background, if not given.
+        The class that is explained unless another one is asked for; by default the last one whose
+        name does not stand for background.
     activation : {"softmax", "sigmoid"}
-        Makes probabilities of logits; a single logit is a sigmoid's.
+        Turns logits into probabilities; a single logit always takes the sigmoid.
     normalise : str
         See `find_normalisation`: by default the network gets the numbers in the files.
     spacing_mm : float, optional
-        Volumes are brought to RAS and this voxel size.
+        Volumes are reoriented to RAS and resampled to this voxel size.
     shape : sequence of int, optional
-        Of the images, on which classes are counted and sizes tried where there is no window.
+        Shape of the images, for counting classes and trying sizes where there is no window.
     layer : str, optional
         Default layer of CAM methods.
     name : str, optional
-        For tables and file names; that of the network's class, if not given.
+        Name for tables and file names; by default the name of the network's class.
 
     Raises
     ------
     SegxaiError
-        If names, sizes and network do not go together.
+        If names, sizes and network do not fit together.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def wrap(
 
 @dataclass(frozen=True)
 class Said:
-    """What an author says of a network; see `wrap`."""
+    """What an author says about a network; see `wrap`."""
 
     classes: Sequence[str] | None = None
     window: Sequence[int] | None = None
@@ -104,7 +104,7 @@ def make_adapter(
     *,
     shape: Sequence[int] | None = None,
 ) -> Adapter:
-    """The adapter of `wrap`, for images that are read in any way."""
+    """Build the adapter of `wrap`, for images that are read in any way."""
     notes = in_float32(network)
     found = None if said.divisor else _probe(network, channels, said, shape)
     classes, about_classes = _named(said.classes, found)
@@ -131,7 +131,7 @@ def make_adapter(
 
 
 def no_images() -> Case:
-    """Nothing: a model of one's own brings no case."""
+    """Raise SegxaiError: your own model has no embedded case."""
     raise SegxaiError("a model of your own has no embedded case; give it images")
 
 
@@ -141,14 +141,14 @@ def _probe(
     said: Said,
     shape: Sequence[int] | None,
 ) -> Probe | None:
-    """What a trial run finds; None where there is no size to try, and no need."""
+    """Do a trial run; None where there is no size to try, and no need to."""
     if said.window is not None:
         return probe_window(network, channels, said.window)
     if shape is not None:
         return probe_whole(network, channels, shape)
     if said.classes is None:
         raise SegxaiError(
-            "classes can be counted on a window or an image's shape only; give one of classes, "
+            "classes can only be counted with a window or an image's shape; give one of classes, "
             "window and shape"
         )
     return None
@@ -157,7 +157,7 @@ def _probe(
 def _named(
     classes: Sequence[str] | None, found: Probe | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of the classes, and what to say of them."""
+    """Return the names of the classes, and notes on them for the user."""
     if classes is None:
         count = found.classes if found else 0
         names = tuple(f"class {number}" for number in range(count))
@@ -176,7 +176,7 @@ def _named(
 
 
 def distinct(names: Sequence[str], kind: str) -> tuple[str, ...]:
-    """The names; raises SegxaiError if there are none, or one twice."""
+    """Return the names; raise SegxaiError if there are none, or if one is given twice."""
     kinds = {"channel": "channels", "class": "classes"}[kind]
     found = tuple(names)
     if isinstance(names, str) or not found or not all(found):
@@ -188,7 +188,7 @@ def distinct(names: Sequence[str], kind: str) -> tuple[str, ...]:
 
 
 def _target(target: str | None, classes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """The class that is explained by default, and what to say if that is a guess."""
+    """Choose the class that is explained by default, with a note if that is a guess."""
     if target is not None:
         return target, ()
     candidates = [name for name in classes if name.lower() not in BACKGROUND] or list(classes)
@@ -201,13 +201,13 @@ def _about_sizes(found: Probe | None) -> tuple[str, ...]:
     if found is None or found.divisor == 1:
         return ()
     return (
-        f"the model takes sizes that are multiples of {found.divisor}: an image of others is "
-        "padded with 0 at its end",
+        f"the model takes sizes that are multiples of {found.divisor}: an image of other sizes "
+        "is padded with 0 at its end",
     )
 
 
 def _origin(network: nn.Module) -> dict[str, Any]:
-    """Of a network that only exists in somebody's program."""
+    """Describe the origin of a network that only exists in somebody's program."""
     kind = type(network)
     return {
         "name": f"{kind.__module__}.{kind.__qualname__}",

@@ -1,4 +1,4 @@
-"""The adapter: what segxai must know of a model. A record of functions, composed by its author."""
+"""The adapter: a record of functions, by which an author tells segxai how to use a model."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,17 +31,17 @@ def _no_warnings(case: Case, objects: Bool[np.ndarray, "*grid"]) -> Sequence[str
 
 @dataclass(frozen=True)
 class Adapter:
-    """How one kind of model is loaded, fed and read.
+    """A record of how one kind of model is loaded, fed and read.
 
     Parameters
     ----------
     name : str
-        What the command line takes.
+        Name on the command line.
     channels, classes : tuple of str
         Names of the network's input channels and of its logits, in their order.
     load_network : callable
         Maps a checkpoint's path, or None for the plugin's own weights, to an `nn.Module` that
-        maps (1, channel, *window) to logits (1, class, *window), see `Predictor` for what else it
+        maps (1, channel, *window) to logits (1, class, *window); see `Predictor` for what else it
         may return.
     load_case : callable
         Maps {input: path} and a reference's path or None to a Case: oriented, resampled,
@@ -56,28 +56,28 @@ class Adapter:
     target_class : str
         The class that is explained unless another one is asked for.
     inputs : tuple of str
-        Names of a case's files, where these are not its channels: a picture is one file with three.
+        Names of a case's files, if they differ from its channels: a picture is one file with three.
     for_checkpoint : callable, optional
-        Maps a checkpoint's path to the adapter of that model, where a checkpoint decides more than
+        Maps a checkpoint's path to the adapter of its model, where a checkpoint decides more than
         weights.
     threshold, min_volume_mm3, connectivity
         What counts as an instance, see `segxai.instances.InstanceCriteria`.
     activation : {"softmax", "sigmoid"}
-        Makes probabilities of logits; "sigmoid" where each logit stands for itself.
+        Turns logits into probabilities; "sigmoid" for independent (multi-label) classes.
     window : tuple of int, optional
         Size of the sliding window; None feeds the whole image.
     overlap : float
-        Of neighbouring windows, as a share of their size.
+        Overlap of neighbouring windows, as a share of their size.
     divisor : int
         A whole image is padded at its end to a multiple of it.
     mirror_axes : tuple of int
         Spatial axes along which test-time augmentation (--tta) mirrors the input.
     predictor : callable, optional
-        Maps the network and a case to a Predictor, where windows are not laid as usual, or logits
-        need a readout.
+        Maps the network and a case to a Predictor, where windows are not laid out as usual, or
+        logits need a readout.
     detect : callable, optional
-        Maps the network, a case and a criteria to Detections, where a model finds instances itself;
-        the rule's threshold is the smallest score.
+        Maps the network, a case and criteria to Detections, where a model finds instances itself;
+        the criteria's threshold is the smallest score.
     layer : str, optional
         Default layer of CAM methods.
     check_objects : callable
@@ -85,9 +85,9 @@ class Adapter:
     notes : tuple of str
         What a user should know before a run.
     origin : mapping
-        Where the model came from, in place of the plugin's package, where it is no plugin's.
+        Where the model came from, in place of the plugin's package, if it has no plugin.
     embedded_request : mapping
-        Values of a `Request` for the embedded case, where it would take long otherwise.
+        Values of a `Request` for the embedded case, if it would take long otherwise.
     summary : str
         What it explains, on one line, for `segxai check`.
     """
@@ -126,20 +126,20 @@ class Adapter:
         return self.inputs or self.channels
 
     def of(self, checkpoint: Path | None) -> "Adapter":
-        """The adapter of a checkpoint's model: itself, unless checkpoints decide more."""
+        """Return the adapter for a checkpoint: this one, unless checkpoints decide more."""
         if checkpoint is None or self.for_checkpoint is None:
             return self
         return self.for_checkpoint(checkpoint)
 
     def predict_with(self, network: nn.Module, case: Case) -> Predictor:
-        """The network with its windows on the case's grid."""
+        """Build the predictor: the network with its windows on the case's grid."""
         if self.predictor is not None:
             return self.predictor(network, case)
         layout = self.layout(case.grid.shape)
         return Predictor(network, layout, activation=self.activation)
 
     def layout(self, shape: Sequence[int]) -> Layout:
-        """The windows for an image of this shape."""
+        """Lay out the windows for an image of this shape."""
         if self.window is None:
             return whole_image(shape, self.divisor)
         return sliding_window(shape, self.window, self.overlap)
@@ -151,7 +151,7 @@ class Adapter:
         min_volume_mm3: float | None = None,
         class_index: int | None = None,
     ) -> InstanceCriteria:
-        """What counts as an instance: the adapter's own choice, unless told otherwise.
+        """Return what counts as an instance: the adapter's own values, unless others are given.
 
         Raises
         ------
@@ -168,7 +168,7 @@ class Adapter:
         return InstanceCriteria(index, level, volume, self.connectivity)
 
     def _class_index(self, name: str | None, index: int | None) -> int:
-        """The class that is explained, from its name or its number."""
+        """Find the class that is explained, from its name or its number."""
         if index is None:
             name = name or self.target_class
             if name not in self.classes:

@@ -19,7 +19,7 @@ hookimpl = pluggy.HookimplMarker("segxai")
 
 @hookspec(firstresult=True)
 def segxai_adapter(name: str) -> "Adapter | None":
-    """The adapter of this name: how to load a model and a case, and how it predicts.
+    """Return the adapter of this name: how to load a model and a case, and how it predicts.
 
     Entry-point group `segxai.adapters`. Stops at the first result that is not None. Must be cheap:
     weights and images are loaded by the adapter's own functions, later.
@@ -28,7 +28,7 @@ def segxai_adapter(name: str) -> "Adapter | None":
 
 @hookspec(firstresult=True)
 def segxai_method(name: str) -> "Method | None":
-    """The attribution method of this name.
+    """Return the attribution method of this name.
 
     Entry-point group `segxai.methods`. Stops at the first result that is not None.
     """
@@ -36,7 +36,7 @@ def segxai_method(name: str) -> "Method | None":
 
 @hookspec(firstresult=True)
 def segxai_aggregator(name: str) -> "Aggregator | None":
-    """The aggregator of this name: a fold over the rows of an instance.
+    """Return the aggregator of this name: a fold over the rows of an instance.
 
     Entry-point group `segxai.aggregators`. Stops at the first result that is not None.
     """

@@ -1,4 +1,4 @@
-"""Plugins: found by their metadata, imported only when they are named."""
+"""Plugins, found by their metadata and imported only when they are named."""
 
 import subprocess
 import sys
@@ -35,7 +35,7 @@ except errors.SegxaiError as error:
 
 @dataclass(frozen=True)
 class PluginInfo:
-    """What the metadata say of a plugin, without importing it."""
+    """What the metadata say about a plugin, without importing it."""
 
     kind: str
     name: str
@@ -45,7 +45,7 @@ class PluginInfo:
 
 
 def installed() -> list[PluginInfo]:
-    """All installed plugins, by kind and name. Imports none of them."""
+    """List all installed plugins, by kind and name, without importing them."""
     return [
         _info(kind, entry_point)
         for kind, group in GROUPS.items()
@@ -54,30 +54,30 @@ def installed() -> list[PluginInfo]:
 
 
 def describe(kind: str, name: str) -> PluginInfo:
-    """The metadata of one plugin."""
+    """Read the metadata of one plugin."""
     return _info(kind, _entry_point(kind, name))
 
 
 def load_adapter(name: str) -> "Adapter":
-    """The adapter of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    """Load the adapter of this name; raise SegxaiError if there is none, or if it fails to load."""
     adapter: Adapter = _load("adapter", name)
     return adapter
 
 
 def load_method(name: str) -> "Method":
-    """The method of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    """Load the method of this name; raise SegxaiError if there is none, or if it fails to load."""
     method: Method = _load("method", name)
     return method
 
 
 def load_aggregator(name: str) -> "Aggregator":
-    """The aggregator of this name. Raises SegxaiError if there is none, or if it fails to load."""
+    """Load the aggregator of this name; raise SegxaiError if there is none or it fails to load."""
     aggregator: Aggregator = _load("aggregator", name)
     return aggregator
 
 
 def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
-    """Why a plugin cannot be loaded, tried in a process of its own; "" if it can."""
+    """Explain why a plugin cannot be loaded, by trying in a separate process; "" if it can."""
     try:
         process = subprocess.run(
             [sys.executable, "-c", TRIAL, kind, name],
@@ -95,7 +95,7 @@ def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
 
 
 def _load(kind: str, name: str) -> Any:
-    """What the hook of this kind returns from the one plugin of this name.
+    """Load the one plugin of this name, and return what its hook of this kind returns.
 
     A plugin is somebody else's code: whatever it raises is reported with its package and version.
     """
@@ -116,7 +116,7 @@ def _load(kind: str, name: str) -> Any:
 
 
 def _require(found: Any, info: PluginInfo) -> None:
-    """What a hook returned is there, and goes by the name of the entry point."""
+    """Check that a hook returned something, under the same name as the entry point."""
     registered = (
         f"{info.module} of {info.package} {info.version} is registered as {info.kind} {info.name!r}"
     )

@@ -1,1 +1,1 @@
-"""Report: tables, pictures and exported files of a result. No torch here."""
+"""Report: tables, pictures and exported files of a result. Imports no torch."""

@@ -22,31 +22,31 @@ ENDINGS = {2: ".tif", 3: ".nii.gz"}
 
 
 def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
-    """Write maps, a label map and a table to a folder, which is made; yields the files.
+    """Write maps, a label map and a table to a folder, and yield the files.
 
     Parameters
     ----------
     tree : DataTree
-        A 3D result, whose files are NIfTI, or a 2D one, whose files are TIFF.
+        A 3D result, exported as NIfTI, or a 2D one, exported as TIFF.
     run : str
-        One of its runs.
+        Name of one of its runs.
     folder : Path
-        Where to: `RUN-LABEL-CHANNEL.nii.gz`, `labels.nii.gz`, `RUN.csv`.
+        Created if missing; gets `RUN-LABEL-CHANNEL.nii.gz`, `labels.nii.gz` and `RUN.csv`.
 
     Raises
     ------
     SegxaiError
-        If the result has one axis, or the folder cannot be made or written.
+        If the result has one axis, or the folder cannot be created or written to.
 
     Notes
     -----
-    Maps are float32. Where the network's grid has other voxels than the input's, they are
-    interpolated linearly: values stay derivatives with respect to the network's own voxels.
+    Maps are float32. If the network's grid has other voxels than the input's, maps are interpolated
+    linearly: values remain derivatives with respect to the network's own voxels.
     """
     grid, source = grid_of(tree), source_grid_of(tree)
     rank = len(grid.shape)
     if rank not in ENDINGS:
-        raise SegxaiError(f"a result of {rank} axes cannot be a picture or a volume")
+        raise SegxaiError(f"a {rank}D result cannot be exported as a picture or a volume")
     make_folder(folder)
     found = group(tree, "segmentation")["labels"].values
     labels = resample(found, domain_grid_of(tree), source, order=0)

@@ -1,4 +1,4 @@
-"""Draw: an instance's map over its image, and a whole case in one picture. Plain arrays in.
+"""Figures of plain arrays: an instance's map over its image, and a whole case in one picture.
 
 Volumes are drawn as radiologists look at them: the patient's right on the left, front and top up.
 Their arrays must therefore run right, anterior, superior (RAS+); letters on every panel say so.
@@ -58,16 +58,17 @@ def draw_instance(
     center: Sequence[int] | None = None,
     picture: UInt8[np.ndarray, "y x 3"] | None = None,
 ) -> Figure:
-    """One instance: a row for each channel, a column for each plane, the map over the image.
+    """Draw one instance: a row for each channel, a column for each plane, the map over the image.
 
     Positive is red and negative blue, on one scale that is symmetric and shared by all channels; a
-    heat map runs from purple to yellow. The domain is outlined. The first column gives the whole
-    slice (in 2D, picture) without the map.
+    heat map runs from purple to yellow. The domain is outlined. The first column shows the whole
+    slice (in 2D, the whole picture) without the map.
 
     Parameters
     ----------
     image : ndarray of shape (channel, *grid)
-        2D (y, x), or 3D running right, anterior, superior. Background is what is 0 in all channels.
+        2D (y, x), or 3D running right, anterior, superior. Voxels that are 0 in all channels are
+        background.
     values : ndarray of shape (channel, *grid), or (*grid) for a heat map
         The map.
     domain : ndarray of shape (*grid)
@@ -75,12 +76,11 @@ def draw_instance(
     channels : sequence of str
         Names of the channels.
     title, unit : str
-        Above the picture, and beside its colour bar.
+        Texts above the picture and beside its colour bar.
     spacing : sequence of float
         Distance between neighbouring voxels along each axis, in mm (1 for pixels).
     center : sequence of int, optional
-        The voxel that the planes go through; if not given, the one of the domain that is nearest to
-        its centroid.
+        The voxel that the planes go through; by default the domain's voxel nearest to its centroid.
     picture : ndarray of shape (y, x, 3), optional
         Colours of a 2D image, shown where there is no map.
     """
@@ -108,19 +108,20 @@ def draw_overview(
     rows: int = 4,
     picture: UInt8[np.ndarray, "y x 3"] | None = None,
 ) -> Figure:
-    """The largest instances of a case, a row each, all on one scale; 1200 pixels wide when saved.
+    """Draw the largest instances of a case, a row each, on one scale; saved 1200 pixels wide.
 
-    The first column gives the whole slice with every instance outlined, the others the map of each
-    channel around the row's own.
+    The first column shows the whole slice with every instance outlined, the others show the map of
+    each channel around the instance of the row.
 
     Parameters
     ----------
     image, channels, spacing, title, unit, picture
         As for `draw_instance`.
     items : iterable of (str, ndarray, ndarray)
-        Label, map and domain of each instance. From an iterator no more than `rows` are held.
+        Label, map and domain of each instance. An iterator keeps memory low: at most `rows` maps
+        are held.
     rows : int
-        How many of them to draw.
+        How many instances to draw.
 
     Raises
     ------
@@ -147,12 +148,12 @@ def draw_overview(
 
 
 def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure as PNG, 150 pixels an inch; equal figures give equal bytes."""
+    """Write a figure as PNG, at 150 pixels per inch; equal figures give equal bytes."""
     figure.savefig(Path(path), dpi=DPI, format="png", metadata={"Software": None})
 
 
 def _largest(items: Iterable[Item], rows: int) -> tuple[list[Item], Mask | None]:
-    """The items with the largest domains, and where any item's domain is."""
+    """Find the items with the largest domains, and the union of all domains."""
     kept: list[Item] = []
     every: Mask | None = None
     for item in items:
@@ -162,10 +163,10 @@ def _largest(items: Iterable[Item], rows: int) -> tuple[list[Item], Mask | None]
 
 
 def _colour_scale(maps: Sequence[Float[np.ndarray, "*shape"]], *, is_heat: bool) -> Colours:
-    """Colours up to all but a few of the magnitudes, lest a lone voxel fade all others.
+    """Scale the colours to all but a few magnitudes, so that no lone voxel fades the others.
 
-    One in 10 000 is beyond, and eight at most: maps of networks with instance normalisation are not
-    0 anywhere, so that their number of voxels says nothing.
+    One in 10 000 lies beyond the scale, and eight at most: maps of networks with instance
+    normalisation are 0 nowhere, so the number of their voxels means nothing.
     """
     magnitudes = np.concatenate(
         [abs(values[(values != 0) & np.isfinite(values)]) for values in maps]
@@ -176,7 +177,7 @@ def _colour_scale(maps: Sequence[Float[np.ndarray, "*shape"]], *, is_heat: bool)
 
 
 def _sheet(rows: int, columns: int, side: float) -> tuple[Figure, list[list[Axes]]]:
-    """A dark figure with rows of square panels, `side` inches each."""
+    """Make a dark figure with rows of square panels, `side` inches each."""
     width = LEFT + columns * (side + GAP) + RIGHT
     height = TOP + rows * (side + GAP) + BOTTOM
     figure = Figure(figsize=(width, height), dpi=DPI, facecolor=PAPER)
@@ -220,7 +221,7 @@ def _finish(
 def _fill_bar(axes: Axes, scale: Colours, label: dict[str, Any]) -> None:
     is_signed = scale.low < 0
     mappable = ScalarMappable(scale.norm, scale.colours)
-    # Beyond the ends the colours stay as they are: arrows say so.
+    # Beyond the ends the colours stay the same: arrows show that.
     bar = Colorbar(axes, mappable, extend="both" if is_signed else "max")
     ticks = np.linspace(scale.low, scale.high, 5 if is_signed else 3)
     sign = "+" if is_signed else ""
@@ -232,6 +233,6 @@ def _fill_bar(axes: Axes, scale: Colours, label: dict[str, Any]) -> None:
 
 
 def _style(text: str, inches: float, size: int) -> dict[str, Any]:
-    """How to write a text of the user's: as small as it takes to fit, a $ being a $."""
+    """Choose the style of a user's text: small enough to fit, with a $ printed as it is."""
     fitting = min(size, 72 * inches / (0.6 * max(len(text), 1)))
     return {"color": INK, "fontsize": fitting, "family": FONT, "parse_math": False}

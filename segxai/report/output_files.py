@@ -1,4 +1,4 @@
-"""Files that a report writes: the folder they go to, and what keeps them from being written."""
+"""Output files of a report: the folder for them, and errors if they cannot be written."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from segxai.errors import SegxaiError, one_line
 
 
 def make_folder(folder: Path) -> None:
-    """A folder to write to, with its parents. Raises SegxaiError if it cannot be made."""
+    """Create a folder to write to, with its parents. Raises SegxaiError if that fails."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -17,7 +17,7 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def failures_of(path: Path) -> Iterator[None]:
-    """What keeps a file from being written, as a line for the user: raises SegxaiError."""
+    """Turn a failure to write a file into a SegxaiError: one line for the user."""
     try:
         yield
     except OSError as error:

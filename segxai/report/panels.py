@@ -14,7 +14,7 @@ Mask = Bool[np.ndarray, "*grid"]
 
 PAPER, INK, OUTLINE, OTHERS, FRAME = ("#08080b", "#e8e8ec", "#ffe119", "#b9b9c6", "#44444c")
 FONT = "DejaVu Sans"  # comes with matplotlib: a picture must not depend on the machine
-ZOOM, MARGIN, RULER = 40.0, 14.0, 10.0  # mm: the zoomed box, its margin around the domain
+ZOOM, MARGIN, RULER = 40.0, 14.0, 10.0  # mm: zoomed box, its margin around the domain, ruler
 
 # Opacity grows with the magnitude, so that the anatomy shows where a map says little.
 SIGNED = LinearSegmentedColormap.from_list(
@@ -50,18 +50,18 @@ class Colours:
 
     @property
     def norm(self) -> Normalize:
-        """Values to the range 0 to 1."""
+        """The mapping of values to the range 0 to 1."""
         return Normalize(self.low, self.high)
 
 
 GREY = Colours(LinearSegmentedColormap.from_list("segxai_grey", ["#000000", "#f4f4f4"]), 0.0, 1.0)
-# Under a map white is not white, so that pale overlays show on it.
+# Under a map, white is dimmed, so that pale overlays show on it.
 DIM = Colours(LinearSegmentedColormap.from_list("segxai_dim", ["#000000", "#c8c8c8"]), 0.0, 1.0)
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A way to look at an array: the axis that is cut, those that run across and up, the ends."""
+    """A plane through an array: the axis it cuts, the axes across and up, letters of the ends."""
 
     name: str
     cut: int | None
@@ -78,7 +78,7 @@ PICTURE = Plane("", None, 1, 0)
 
 @dataclass(frozen=True)
 class View:
-    """What a column shows: a plane, around the domain or whole, with the map or without."""
+    """The view in a column: a plane, around the domain or whole, with the map or without."""
 
     head: str
     plane: Plane
@@ -99,7 +99,7 @@ PICTURE_VIEWS = (WHOLE_PICTURE, MAPPED_PICTURE, AROUND_PICTURE)
 
 @dataclass(frozen=True)
 class Scene:
-    """What the panels of one instance share; boxes are in mm from the first voxel."""
+    """The data that the panels of one instance share; boxes are in mm from the first voxel."""
 
     grey: Float[np.ndarray, "channel *grid"]  # 0 is black, 1 is white
     values: Float[np.ndarray, "*shape"]
@@ -110,20 +110,20 @@ class Scene:
     picture: UInt8[np.ndarray, "y x 3"] | None = None
 
     def values_of(self, channel: int) -> Float[np.ndarray, "*grid"]:
-        """The map that belongs to a channel; a heat map belongs to all."""
+        """Return the map of a channel; a heat map belongs to all channels."""
         is_heat = self.values.ndim == self.domain.ndim
         return self.values if is_heat else np.asarray(self.values[channel])
 
     def section(
         self, array: Shaped[np.ndarray, "*grid"], plane: Plane
     ) -> Shaped[np.ndarray, "up across"]:
-        """The array in a plane through the centre."""
+        """Cut the array in a plane through the centre."""
         if plane.cut is None:
             return array
         return np.asarray(np.take(array, self.center[plane.cut], axis=plane.cut).T)
 
     def box(self, view: View) -> Float[np.ndarray, "end axis"]:
-        """The cube that a view shows: first and last corner in mm from the first voxel."""
+        """Compute the cube that a view shows: first and last corner in mm from the first voxel."""
         shown = self.domain if view.is_zoomed else np.asarray(self.grey.any(axis=0))
         ends = _ends(shown) * self.spacing
         center = np.array(self.center) * self.spacing if view.is_zoomed else ends.mean(axis=0)
@@ -133,7 +133,7 @@ class Scene:
 
 
 def grey_image(image: Float[np.ndarray, "channel *grid"]) -> Float[np.ndarray, "channel *grid"]:
-    """Each channel from black to white between its extremes in the foreground."""
+    """Scale each channel from black to white between its extremes in the foreground."""
     foreground = (image != 0).any(axis=0)
     grey = np.zeros(image.shape, dtype=np.float32)
     for channel, shades in zip(image, grey, strict=True):
@@ -143,7 +143,7 @@ def grey_image(image: Float[np.ndarray, "channel *grid"]) -> Float[np.ndarray, "
 
 
 def middle_voxel(domain: Bool[np.ndarray, "*grid"]) -> tuple[int, ...]:
-    """The domain's voxel nearest to its centroid; the middle of the grid if it has none."""
+    """Find the domain's voxel nearest to its centroid; the middle of the grid if it is empty."""
     voxels = np.argwhere(domain)
     if not len(voxels):
         return tuple(size // 2 for size in domain.shape)
@@ -152,7 +152,7 @@ def middle_voxel(domain: Bool[np.ndarray, "*grid"]) -> tuple[int, ...]:
 
 
 def _ends(mask: Bool[np.ndarray, "*grid"]) -> Float[np.ndarray, "end axis"]:
-    """First and last voxel of a mask along each axis; of the grid if it has none."""
+    """Find the first and last voxel of a mask along each axis; of the grid if it is empty."""
     if not mask.any():
         return np.array([np.zeros(mask.ndim), np.array(mask.shape) - 1.0])
     voxels = np.argwhere(mask)

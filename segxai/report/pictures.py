@@ -1,4 +1,4 @@
-"""Pictures of a result: one of each instance, and one of a whole run."""
+"""Pictures of a result: one for each instance, and one of a whole run."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
-    """One picture of a whole run: the largest instances, each with its map in each channel."""
+    """Save one picture of a whole run: the largest instances, each with its map per channel."""
     canvas = _canvas(tree)
     items = [(title, *canvas.place(stored)) for title, stored in _titled(tree, run)]
     figure = figures.draw_overview(
@@ -36,12 +36,12 @@ def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
 
 
 def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
-    """One picture for each map of a run, in a folder that is made; yields their paths.
+    """Save one picture for each map of a run to a folder, and yield their paths.
 
     Raises
     ------
     SegxaiError
-        If the folder cannot be made or written.
+        If the folder cannot be created or written to.
     """
     make_folder(folder)
     canvas = _canvas(tree)
@@ -65,11 +65,10 @@ def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What instances are drawn on: a grid, and the image there.
+    """The grid that instances are drawn on, and the image there.
 
-    Volumes are turned so that their axes run right, anterior, superior: voxels are reordered and
-    nothing is computed. Where instances live on the user's own picture, images and maps are
-    interpolated to it linearly.
+    Volumes are turned so that their axes run right, anterior, superior: voxels are only reordered.
+    If instances live on the user's own picture, images and maps are interpolated to it linearly.
     """
 
     grid: Grid
@@ -79,7 +78,7 @@ class Canvas:
     picture: np.ndarray | None
 
     def place(self, stored: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-        """A map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
+        """Place a map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
         values = attribution_of(stored).on_grid(self.maps_grid.shape)
         domain = domain_of(stored, self.domain_grid.shape)
         return (
@@ -98,7 +97,7 @@ def _canvas(tree: xr.DataTree) -> Canvas:
 
 
 def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Values on another grid, interpolated linearly; as they are on their own."""
+    """Resample values linearly to another grid; unchanged if the grids are the same."""
     same = grid.shape == target.shape and np.array_equal(grid.affine, target.affine)
     return values if same else resample(values, grid, target, order=1).astype(np.float32)
 

@@ -17,13 +17,13 @@ SAMPLING_ERRORS = ("peak_error", "map_error", "map_error_l2")
 
 
 def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
-    """One row for each explained instance.
+    """Tabulate the explained instances, one row each.
 
     Each has "label", "class", "outcome", "volume_mm3" ("area_px" in pictures), "mean_probability",
     the "peak" and "trough" of each channel as "flair peak" and so on, "estimate" (whether its map
     comes from a sample of its rows) and its errors "peak_error", "map_error" and "map_error_l2",
-    "energy_left_out" where maps were cut, and a "note" on what to mind. The whole class has its
-    label 0, and no outcome or size.
+    "energy_left_out" if maps were cropped, and a "note" on what to keep in mind. The whole class
+    has the label 0, and no outcome or size.
     """
     if "summaries" not in tree.children or run not in tree["summaries"].children:
         return []
@@ -52,7 +52,7 @@ def _instance_columns(instance: xr.Dataset) -> Row:
 
 
 def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
-    """What is to be minded in reading a map, as columns and in words."""
+    """List what to keep in mind when reading a map, as columns and in words."""
     columns: Row = {"estimate": facts["estimate"]}
     words = ["missed by the model"] if outcome == "FN" else []
     if facts["estimate"]:
@@ -71,7 +71,7 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
 
 
 def _estimate(facts: Mapping[str, Any]) -> str:
-    """How good a map from a sample of its rows is, in words."""
+    """Describe how accurate a map from a sample of its rows is."""
     rows = f" from {facts['rows']} of {facts['domain_voxels']} rows" if "rows" in facts else ""
     peak, anywhere, _ = (facts.get(name) for name in SAMPLING_ERRORS)
     if peak is None or anywhere is None:

@@ -1,4 +1,4 @@
-"""A batch of rows: what engines compute and aggregators add."""
+"""Batches of rows, which engines compute and aggregators take."""
 
 from dataclasses import dataclass
 
@@ -25,5 +25,5 @@ class RowBatch:
 
     @property
     def box(self) -> Box:
-        """Where the rows lie on the grid."""
+        """The box of the rows on the grid."""
         return Box(self.start, tuple(self.values.shape[2:]))

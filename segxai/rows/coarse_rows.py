@@ -1,4 +1,4 @@
-"""Combine: rows of coarse logits to rows of the output voxels that are weighted sums of them."""
+"""Rows of output voxels, as weighted sums of the rows of coarse logits."""
 
 from collections.abc import Callable, Iterable, Iterator
 
@@ -20,23 +20,23 @@ def combined(
     batch: int,
     done: int = 0,
 ) -> Iterator[RowBatch]:
-    """Rows of output voxels, from rows of coarse cells that are computed once each.
+    """Yield rows of output voxels, from rows of coarse cells that are computed once each.
 
-    The cells are swept along their longest axis, so that only about a cross-section of rows is
-    held. The order of the output voxels does not depend on the sizes of batches.
+    The cells are swept along their longest axis, so that only the rows of about one cross-section
+    are held at a time. The order of the output voxels does not depend on the sizes of batches.
 
     Parameters
     ----------
     compute : callable
-        The rows of some cells, by number, in batches with their members.
+        Yields the rows of some cells, given by number, in batches with their members.
     cells : ndarray of shape (cell, axis)
-        Where they are.
+        The position of each cell.
     weights : sparse array of shape (voxel, cell)
-        How much of each cell's row an output voxel's row has.
+        How much each cell's row contributes to an output voxel's row.
     batch : int
-        How many rows to make at once, at most.
+        The largest number of rows to make at once.
     done : int
-        Leave out so many output voxels: those that would come first.
+        The number of output voxels to skip at the start.
     """
     order, ready = _sweep(cells, weights)
     voxels = np.argsort(ready, kind="stable")[done:]
@@ -61,7 +61,7 @@ def combined(
 def _sweep(
     cells: Int[np.ndarray, "cell axis"], weights: csr_array
 ) -> tuple[Int[np.ndarray, " cell"], Int[np.ndarray, " voxel"]]:
-    """The cells in the order in which they are computed; and when each voxel has all of its own."""
+    """Return the order in which cells are computed, and when each voxel has all of its cells."""
     axes = np.argsort(-np.ptp(cells, axis=0), kind="stable")
     order = np.lexsort(cells[:, axes[::-1]].T)
     place = np.empty(len(cells), dtype=np.int64)
@@ -73,7 +73,7 @@ def _sweep(
 
 
 def _last_use(weights: csr_array, ready: Int[np.ndarray, " voxel"]) -> Int[np.ndarray, " cell"]:
-    """When the last voxel that needs a cell has all of its own."""
+    """Return when each cell is last needed: when the last of its voxels has all of its cells."""
     last = np.full(weights.shape[1], -1)
     voxel = np.repeat(np.arange(weights.shape[0]), np.diff(weights.indptr))
     np.maximum.at(last, weights.indices, ready[voxel])
@@ -81,7 +81,7 @@ def _last_use(weights: csr_array, ready: Int[np.ndarray, " voxel"]) -> Int[np.nd
 
 
 def _sum(held: dict[int, RowBatch], weights: csr_array) -> RowBatch:
-    """Weighted sums of held rows, on the box that these span."""
+    """Compute weighted sums of held rows, on the box that these rows span."""
     used = np.unique(weights.indices)
     example = next(iter(held.values())).values
     if not len(used):  # a voxel that no logit reaches: its row is 0 everywhere

@@ -1,11 +1,12 @@
 """Windowed rows: cotangents that carry only the box in which they can differ from 0.
 
 In a network of convolutions an output voxel sees a small part of the image, so most of a dense
-backward pass multiplies zeros. A `Cotangent` looks to autograd like the dense cotangent of one
-tensor of shape (1, channel, *grid); inside, it holds those of many rows at once, cropped to their
-box. Each backward operation meets it in `__torch_dispatch__`: where `RULES` has a rule, the
-operation is done on the box, and moves the box; anything else makes the rows dense and goes on
-with them one by one. Both are exact: a rule says where zeros are, never what is small.
+backward pass multiplies zeros. To autograd, a `Cotangent` looks like the dense cotangent of one
+tensor of shape (1, channel, *grid). Inside, it holds the cotangents of many rows at once, cropped
+to their box. Each backward operation meets it in `__torch_dispatch__`. If `RULES` has a rule for
+the operation, it is done on the box, and moves the box. Otherwise the rows become dense, and the
+pass continues with them one by one. Both ways are exact: a rule says where values are zero, never
+which are small.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,26 +23,26 @@ from segxai.geometry import Box
 
 BackwardRule = Callable[..., Any]
 RULES: dict[Any, BackwardRule] = {}
-# By number of axes: the order of memory in which convolutions on a CPU are fastest.
+# By number of axes: the memory format in which convolutions on a CPU are fastest.
 CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 class CannotCarryError(SegxaiError):
-    """An operation that writes in place met a cotangent: only the dense way is safe."""
+    """An error for an operation that writes in place, for which only the dense way is safe."""
 
 
 class Tape:
-    """What is written down while rows are carried; all cotangents of a backward pass share one.
+    """A record of how rows are carried; all cotangents of a backward pass share one.
 
     Attributes
     ----------
     largest : int
         Bytes of the largest tensor of rows.
     densified : list of str
-        Operations without a rule for what they met, in the order of the backward pass.
+        Operations that had no rule for their arguments, in the order of the backward pass.
     left_out : list of Tensor of shape (row, coefficient), optional
-        None where rows are exact. Otherwise rules may leave out a part of an operation that is
-        the sum of fields that do not depend on the row, and append the fields' coefficients.
+        None if rows are exact. Otherwise, rules may leave out a part of an operation that is a
+        sum of fields that do not depend on the row, and append the fields' coefficients.
     """
 
     def __init__(self, *, exact: bool = True) -> None:
@@ -50,7 +51,7 @@ class Tape:
         self.left_out: list[Float[Tensor, "row coefficient"]] | None = None if exact else []
 
     def follow(self, cotangent: "Cotangent") -> None:
-        """Go on with a cotangent that an operation returned."""
+        """Keep track of a cotangent that an operation returned."""
         cotangent.tape = self
         self.largest = max(self.largest, cotangent.bytes_of_rows)
 
@@ -60,25 +61,25 @@ class Cotangent(torch.Tensor):
 
     Parameters
     ----------
-    rows : Tensor of shape (row, channel, *box); if `start` is None (row, *shape)
+    rows : Tensor of shape (row, channel, *box), or (row, *shape) if `start` is None
         The values.
     start : tuple of int or None
-        First voxel of the box on the grid; None for values that are dense.
+        First voxel of the box on the grid; None if the values are dense.
     shape : sequence of int
-        Of the dense tensor: (1, channel, *grid), or any shape.
+        Shape of the dense tensor: (1, channel, *grid), or any other shape.
     """
 
     start: tuple[int, ...] | None
     tape: "Tape"
     _rows: Tensor
-    _factor: Tensor | None  # what `_rows` still has to be multiplied by
-    _parts: tuple["Cotangent", ...]  # what then has to be added, on boxes inside of this one's
+    _factor: Tensor | None  # by which `_rows` still has to be multiplied
+    _parts: tuple["Cotangent", ...]  # then still to be added, on boxes inside this one
 
     @staticmethod
     def __new__(
         cls: type["Cotangent"], rows: Tensor, start: tuple[int, ...] | None, shape: Sequence[int]
     ) -> "Cotangent":
-        """A tensor of the dense shape, without storage of its own."""
+        """Create a tensor of the dense shape, without storage of its own."""
         made = torch.Tensor._make_wrapper_subclass(
             cls, tuple(shape), dtype=rows.dtype, device=rows.device
         )
@@ -97,14 +98,14 @@ class Cotangent(torch.Tensor):
         return self._rows
 
     def _in_order(self) -> Tensor:
-        """The factor in the order of memory of the rows."""
+        """Return the factor in the memory format of the rows."""
         factor = cast(Tensor, self._factor).to(self._rows.dtype)
         if self._rows.stride(1) == 1 and factor.ndim in CHANNELS_LAST:
             return factor.contiguous(memory_format=CHANNELS_LAST[factor.ndim])
         return factor
 
     def scaled(self, factor: Float[Tensor, "1 #channel *#box"]) -> "Cotangent":
-        """Times a factor that is the same for all rows; several in turn cost one product."""
+        """Return the product with a factor shared by all rows; several are merged into one."""
         made = self.same()
         made._factor = factor if self._factor is None else self._factor * factor
         made._parts = tuple(
@@ -113,34 +114,34 @@ class Cotangent(torch.Tensor):
         return made
 
     def plus(self, part: "Cotangent") -> "Cotangent":
-        """The sum with a cotangent of the same tensor, whose box lies inside of this one's."""
+        """Return the sum with a cotangent of the same tensor, whose box lies inside this one's."""
         made = self.same()
         made._parts = (*self._parts, part)
         return made
 
     @property
     def box(self) -> Box:
-        """Where the rows lie on the grid."""
+        """The box of the rows on the grid."""
         start = (0,) * (self.ndim - 2) if self.start is None else self.start
         return Box(start, tuple(self._rows.shape[-len(start) :]))
 
     @property
     def bytes_of_rows(self) -> int:
-        """Memory that the values take."""
+        """The memory that the values take, in bytes."""
         return self._rows.nbytes
 
     def same(self) -> "Cotangent":
-        """Another cotangent of the same values."""
+        """Return another cotangent with the same values."""
         made = Cotangent(self._rows, self.start, self.shape)
         made._factor, made._parts = self._factor, self._parts
         return made
 
     def like(self, rows: Tensor) -> "Cotangent":
-        """Other values, perhaps of another number of channels, on the same box."""
+        """Return a cotangent with other values on the same box, in any number of channels."""
         return Cotangent(rows, self.start, (1, rows.shape[1], *self.shape[2:]))
 
     def dense(self) -> Float[Tensor, "row *shape"]:
-        """All values."""
+        """Return the values of all rows on the whole dense shape."""
         if self.start is None:
             return self.rows
         full = self.rows.new_zeros(len(self.rows), *self.shape)
@@ -148,14 +149,14 @@ class Cotangent(torch.Tensor):
         return full
 
     @classmethod
-    def __torch_dispatch__(  # type: ignore[override]  # torch's stub is of an instance method
+    def __torch_dispatch__(  # type: ignore[override]  # torch's stub declares an instance method
         cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        """The operation on the box where there is a rule for it, and densely elsewhere."""
+        """Run an operation on the box if there is a rule for it, and densely otherwise."""
         if func._schema.is_mutable:
             raise CannotCarryError(
                 f"the network's backward pass has an operation that writes in place, {func}: "
-                "the windowed engine cannot carry rows through it; take --engine dense"
+                "the windowed engine cannot carry rows through it; use --engine dense"
             )
         rule: BackwardRule = RULES.get(func, _no_rule)
         found = rule(func, *args, **(kwargs or {}))
@@ -171,12 +172,12 @@ class Cotangent(torch.Tensor):
 
 
 def _crop(factor: Tensor, box: Box) -> Tensor:
-    """The part of a factor that belongs to a box; it may be the same along some axes."""
+    """Crop a factor to a box, except along axes where it has a single value."""
     sides = zip(factor.shape[2:], box.index[1:], strict=True)
     return factor[(..., *(slice(None) if n == 1 else side for n, side in sides))]
 
 
-# A dense cotangent of ours may lie in memory otherwise than autograd's own: no view of it then.
+# Our dense cotangents may differ from autograd's in memory layout, and then have no such view.
 RESHAPES = {
     torch.ops.aten.view.default: torch.ops.aten.reshape.default,
     torch.ops.aten._unsafe_view.default: torch.ops.aten.reshape.default,
@@ -188,7 +189,7 @@ def _no_rule(func: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _densely(func: Any, args: Sequence[Any], kwargs: Any) -> Any:
-    """The operation on the dense cotangent of each row, one after the other."""
+    """Run an operation on the dense cotangent of each row, one after the other."""
     flat, structure = trees.tree_flatten((args, kwargs))
     dense = [one.dense() if isinstance(one, Cotangent) else None for one in flat]
     count = next(len(rows) for rows in dense if rows is not None)
@@ -208,7 +209,7 @@ def _densely(func: Any, args: Sequence[Any], kwargs: Any) -> Any:
 
 
 def rule_for(*operations: Any) -> Callable[[BackwardRule], BackwardRule]:
-    """Register a rule; it may return NotImplemented to leave the work to the dense way."""
+    """Register a rule for operations; a call where it returns NotImplemented is done densely."""
 
     def register(rule: BackwardRule) -> BackwardRule:
         RULES.update(dict.fromkeys(operations, rule))
@@ -218,7 +219,7 @@ def rule_for(*operations: Any) -> Callable[[BackwardRule], BackwardRule]:
 
 
 def on_a_box(rule: BackwardRule) -> BackwardRule:
-    """The rule where its first argument, and no other, is a cotangent on a box."""
+    """Apply a rule only if its first argument, and no other, is a cotangent on a box."""
 
     def checked(func: Any, grad: Any, *rest: Any, **more: Any) -> Any:
         if not isinstance(grad, Cotangent) or grad.start is None or grad.shape[0] != 1:
@@ -231,7 +232,7 @@ def on_a_box(rule: BackwardRule) -> BackwardRule:
 
 
 def clipped(rows: Tensor, start: Sequence[int], shape: Sequence[int]) -> Cotangent:
-    """Rows whose box may reach outside of the grid, without what lies there."""
+    """Clip rows to the grid, if their box reaches outside it."""
     box = Box(tuple(start), tuple(rows.shape[2:]))
     inside = box.inside(shape[2:])
     if min(inside.size) < 1:
@@ -240,13 +241,13 @@ def clipped(rows: Tensor, start: Sequence[int], shape: Sequence[int]) -> Cotange
 
 
 def nothing(rows: Tensor, shape: Sequence[int]) -> Cotangent:
-    """Rows that are 0 everywhere: one voxel of zeros stands for them."""
+    """Make rows that are 0 everywhere; one voxel of zeros stands for them."""
     axes = len(shape) - 2
     return Cotangent(rows.new_zeros(len(rows), shape[1], *(1,) * axes), (0,) * axes, shape)
 
 
 def placed(rows: Tensor, start: Sequence[int], shape: Sequence[int]) -> Cotangent:
-    """Rows on a box of channels and voxels, which `start` counts both: all channels are kept."""
+    """Place rows at a channel and voxel, `start`; fill the other channels with 0."""
     first, *inner = start
     behind = shape[1] - first - rows.shape[1]
     if first or behind:
@@ -255,7 +256,7 @@ def placed(rows: Tensor, start: Sequence[int], shape: Sequence[int]) -> Cotangen
 
 
 def on_box_of(grad: Cotangent, other: Tensor) -> Tensor:
-    """What a tensor that broadcasts with the dense cotangent holds on its box."""
+    """Crop a tensor that broadcasts with the dense cotangent to the cotangent's box."""
     index = [slice(None)] * other.ndim
     for axis, (first, stop) in enumerate(zip(grad.box.start, grad.box.stop, strict=True), start=2):
         back = axis - grad.ndim  # tensors broadcast from the last axis

@@ -1,4 +1,4 @@
-"""Engines: the ways to compute the rows of an instance, and which of them suits a network."""
+"""Engines: the ways to compute the rows of an instance, and the choice of one for a network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ from segxai.segment.predictor import Predictor
 
 Rows = Callable[[Members], RowBatch]
 ENGINES = ("windowed", "dense", "lowrank")
-# Of a batch: rows at most, and bytes of its widest tensor. On a CPU more is hardly faster, large
-# tensors are mapped anew each time, and peak memory would grow with the instance.
+# Limits of a batch: its rows, and the bytes of its widest tensor. On a CPU, larger batches are
+# hardly faster, large tensors are mapped anew each time, and peak memory would grow with the
+# instance.
 MOST_ROWS, BATCH_BYTES = 8, 2**26
 MOST_ROWS_ON_GPU, BATCH_BYTES_ON_GPU = 64, 2**30
 
@@ -30,55 +31,55 @@ class Engine(Protocol):
 
     @property
     def batch(self) -> int:
-        """Rows at once, at most."""
+        """The largest number of rows computed at once."""
         ...
 
     def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
-        """Gets all voxels of the instance in the window; returns the rows of any of them."""
+        """Take all of an instance's voxels in a window; return a function that computes rows."""
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What is worth keeping about the rows computed so far."""
+        """Return what is worth keeping about the rows computed so far."""
         ...
 
 
 @dataclass(frozen=True)
 class Dense:
-    """Every row on all of its window."""
+    """The engine that computes every row on the whole of its window."""
 
     batch: int = 1
 
     def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
-        """Nothing is shared between rows but the forward pass."""
+        """Return a function that computes rows; they share only the forward pass."""
         return lambda members: dense_rows(one, voxels[members], weights[members])
 
     def facts(self) -> dict[str, Any]:
-        """Nothing: rows are exact."""
+        """Return no facts, since rows are exact."""
         return {}
 
 
 @dataclass(frozen=True)
 class Windowed:
-    """Every row on the box where it can differ from 0."""
+    """The engine that computes every row on the box where it can differ from 0."""
 
     batch: int = 16
 
     def rows_of(self, one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> Rows:
-        """Nothing is shared between rows but the forward pass."""
+        """Return a function that computes rows; they share only the forward pass."""
         return lambda members: windowed_rows(one, voxels[members], weights[members])
 
     def facts(self) -> dict[str, Any]:
-        """Nothing: rows are exact."""
+        """Return no facts, since rows are exact."""
         return {}
 
 
 def make_engine(name: str, batch: int | None = None, tolerance: float | None = None) -> Engine:
-    """The engine of this name; the tolerance is that of "lowrank".
+    """Make the engine with this name; only "lowrank" has a tolerance.
 
     Raises
     ------
     SegxaiError
-        If there is none.
+        If there is no such engine.
     """
     given: dict[str, Any] = {} if batch is None else {"batch": batch}
     if name == "lowrank":
@@ -94,16 +95,16 @@ def make_engine(name: str, batch: int | None = None, tolerance: float | None = N
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The engine for a network, and why.
+    """The engine chosen for a network, and the reason.
 
     Parameters
     ----------
     name : {"windowed", "dense", "lowrank"}
         As in `ENGINES`.
     batch : int
-        Rows at once.
+        The largest number of rows computed at once.
     reason : str
-        For a person.
+        An explanation for the user.
     """
 
     name: str
@@ -111,7 +112,7 @@ class EngineChoice:
     reason: str
 
     def make(self, tolerance: float | None = None) -> Engine:
-        """The engine, ready to compute."""
+        """Make the engine, ready to compute."""
         return make_engine(self.name, self.batch, tolerance)
 
 
@@ -123,19 +124,20 @@ def find_engine(
     engine: str = "auto",
     batch: int | None = None,
 ) -> EngineChoice:
-    """The engine that suits a network, from one row of the first voxel in its first window.
+    """Choose the engine that suits a network, from a row of the first voxel in its first window.
 
-    "auto" takes "windowed" if a row keeps to a box all the way down, else "dense": never an
-    approximation. The batch, if not given, is what keeps its widest tensor within a budget.
+    "auto" takes "windowed" if a row keeps to a box through the whole network, otherwise "dense",
+    and never an approximation. If no batch is given, it is as large as keeps its widest tensor
+    within a budget.
 
     Raises
     ------
     SegxaiError
-        If there is no such engine, or the network does not let it work.
+        If there is no such engine, or it cannot work with the network.
     """
     if engine not in ("auto", *ENGINES):
         raise unknown_name("engine", engine, ("auto", *ENGINES))
-    dense = batch or (16 if image.is_cuda else 1)  # on a CPU one row after the other is fastest
+    dense = batch or (16 if image.is_cuda else 1)  # on a CPU one row at a time is fastest
     if engine == "dense":
         return EngineChoice("dense", dense, "as asked")
     if engine != "auto" and batch:
@@ -163,11 +165,11 @@ def find_engine(
 def _first_row(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels, tape: Tape
 ) -> tuple[str, str]:
-    """The sizes of a row, and of its window, whose way through the network a tape records."""
+    """Compute a row, recorded on a tape; return the row's size and its window's size as text."""
     covering = (w for w in predictor.layout.windows if w.contains(voxels).any())
     window = next(covering, predictor.layout.windows[0])
     one = forward_pass(predictor, image, window)
-    # Any logit will do: with a readout, voxels are not the network's own.
+    # With a readout, voxels are not on the network's grid, and any logit will do.
     first = voxels[window.contains(voxels)][:1]
     if predictor.readout is not None:
         first = np.array([[size // 2 for size in one.logits.shape[2:]]])
@@ -177,5 +179,5 @@ def _first_row(
 
 
 def _power_of_two(number: int) -> int:
-    """The largest that is not larger, at least 1: the sizes in which near voxels are in order."""
+    """Return the largest power of two up to a number, at least 1; such batches are compact."""
     return 1 << max(number, 1).bit_length() - 1

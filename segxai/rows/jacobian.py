@@ -1,8 +1,8 @@
 """Rows: the exact gradients D_v' of an instance's scores with respect to the image.
 
 A row is the sum, over the windows that cover v', of the window's own gradient weighted by its
-share in the blend. Everything here works on a crop of the grid (`Layout.crop_to`), computes
-nothing for windows that do not cover the instance, and nothing for the network's parameters.
+share in the blend. Everything here works on a crop of the grid (`Layout.crop_to`), and computes
+nothing for windows that do not cover the instance, or for the network's parameters.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -38,39 +38,39 @@ def rows(
     engine: Engine | None = None,
     done: int = 0,
 ) -> Iterator[RowBatch]:
-    """All rows of an instance in batches of near voxels that lie in the same windows.
+    """Yield all rows of an instance, in batches of nearby voxels that lie in the same windows.
 
     Parameters
     ----------
     predictor : Predictor
-        Its layout should be cut down to the instance (`Layout.crop_to`); all its windows run.
+        Its layout should be cut down to the instance (`Layout.crop_to`), as all its windows run.
     image : Tensor
-        On the layout's grid.
+        The image on the layout's grid.
     voxels : ndarray of shape (voxel, axis)
         The output voxels v', on the same grid.
     class_index, score
-        Which number of each voxel is differentiated.
+        The class and the score of each voxel that is differentiated.
     engine : Engine, optional
         How a window's rows are computed; windowed if not given. Exact engines give the same values
-        but for float noise.
+        up to rounding.
     done : int
-        Leave out so many rows: those that would come first.
+        The number of rows to skip at the start.
 
     Yields
     ------
     RowBatch
-        Rows on the box of the grid where they can differ from 0. On the image's device.
+        Rows on the box of the grid where they can differ from 0, on the image's device.
 
     Raises
     ------
     SegxaiError
-        If the memory does not hold the batch of a single row.
+        If a batch of a single row does not fit into memory.
 
     Notes
     -----
-    Costs one forward pass for each window, then one backward pass for each pair of a voxel and a
-    window that covers it. A window's graph is held from the first group of voxels that needs it to
-    the last; a batch that does not fit into memory is halved.
+    The cost is one forward pass for each window and one backward pass for each pair of a voxel and
+    a window that covers it. A window's graph is held from the first group of voxels that needs it
+    to the last. A batch that does not fit into memory is halved.
     """
     engine = engine or Windowed()
     if predictor.readout is not None:
@@ -81,7 +81,7 @@ def rows(
     last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
     at_once = engine.batch
     for group, (covering, members) in enumerate(groups):
-        # Counted in rows: batches may have been halved when the others were computed.
+        # `done` counts rows: batches may have been halved when the others were computed.
         members, done = members[done:], max(done - len(members), 0)
         batches = _Batches(partial(windows.rows, covering), at_once)
         for _, found in batches.of(members):
@@ -99,9 +99,9 @@ def _read_out(
     engine: Engine,
     done: int,
 ) -> Iterator[RowBatch]:
-    """Rows through a readout: those of coarse logits, each computed once, and their sums.
+    """Yield rows through a readout: weighted sums of coarse rows that are computed once each.
 
-    Of a score that is not linear in the logits each row takes a backward pass of its own.
+    If the score is not linear in the logits, each row takes a backward pass of its own.
     """
     if predictor.readout is None:
         raise ValueError("the predictor has no readout")
@@ -125,13 +125,13 @@ def _origin(image: Float[Tensor, "1 channel *grid"]) -> tuple[int, ...]:
 
 
 class _Batches:
-    """Computes rows in batches; one that does not fit into memory is halved, and all after it."""
+    """Rows in batches; one that does not fit into memory is halved, and so are all later ones."""
 
     def __init__(self, compute: Callable[[Members], RowBatch], at_once: int) -> None:
         self.compute, self.at_once = compute, at_once
 
     def of(self, members: Members) -> Iterator[tuple[Members, RowBatch]]:
-        """The rows of these members, in their order, with the members of each batch."""
+        """Yield the rows of these members, in order, with the members of each batch."""
         while len(members):
             chunk = members[: self.at_once]
             try:
@@ -144,7 +144,7 @@ class _Batches:
 
 
 class _Windows:
-    """The windows of an instance, by number; each runs when its rows are first asked for."""
+    """The windows of an instance, by number; each runs when its rows are first needed."""
 
     def __init__(
         self,
@@ -161,7 +161,7 @@ class _Windows:
         self._ready: dict[int, Rows] = {}
 
     def rows(self, numbers: Iterable[int], members: Members) -> RowBatch:
-        """Rows of some voxels, by number, that all of these windows cover: their sum."""
+        """Compute the rows of voxels that all of these windows cover, summed over the windows."""
         parts = []
         for number in numbers:
             if number not in self._ready:
@@ -170,7 +170,7 @@ class _Windows:
         return _summed(parts, self.image)
 
     def forget(self, numbers: Iterable[int]) -> None:
-        """Drop the graphs of windows that are not needed any more."""
+        """Drop the graphs of windows that are no longer needed."""
         for number in numbers:
             self._ready.pop(number, None)
 
@@ -179,7 +179,7 @@ class _Windows:
         covered = window.contains(self.voxels)
         inner = self.voxels[covered]
         one = forward_pass(self.predictor, self.image, window)
-        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
+        # The cotangent of a plain logit does not depend on the logits: this window's will do.
         seen = one.outputs(inner) if self.logits is None else self.logits[torch.from_numpy(covered)]
         activation = self.predictor.activation
         weights = cotangents(self.score, seen, self.class_index, activation).cpu()
@@ -189,7 +189,7 @@ class _Windows:
 
 
 def _halved(rows: int, error: Exception) -> int:
-    """Half of a batch that did not fit into memory; raises what is another error."""
+    """Return half of a batch size that did not fit into memory; raise any other error."""
     words = ("can't allocate memory", "not enough memory", "out of memory")
     if not isinstance(error, MemoryError) and not any(one in str(error).lower() for one in words):
         raise error
@@ -202,12 +202,11 @@ def _halved(rows: int, error: Exception) -> int:
 
 
 def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Members]]:
-    """Groups of near voxels (as indices) that the same windows cover, with these windows.
+    """Yield groups of nearby voxels (as indices) that the same windows cover, and the windows.
 
-    Rows of near voxels have nearly the same box: what a batch computes is the box that they span.
-    The order does not depend on the size of a batch.
-    The groups follow the longest axis of the instance, so that a window's groups come close to
-    each other.
+    Rows of nearby voxels have nearly the same box, and a batch is computed on the box that its rows
+    span. The order does not depend on the size of a batch. The groups follow the longest axis of
+    the instance, so that the groups of a window are close to each other.
     """
     cover = np.stack([window.contains(voxels) for window in layout.windows], axis=1)
     along = np.argsort(-np.ptp(voxels, axis=0), kind="stable")
@@ -219,7 +218,7 @@ def _together(layout: Layout, voxels: Voxels) -> Iterator[tuple[list[int], Membe
 
 
 def _summed(parts: list[RowBatch], image: Float[Tensor, "1 channel *grid"]) -> RowBatch:
-    """Rows of the same voxels in several windows, added where they overlap."""
+    """Add up the rows of the same voxels in several windows, on the box that they span."""
     if len(parts) == 1:
         return RowBatch(parts[0].values.to(image), parts[0].start)
     box = Box.spanning(part.box for part in parts)

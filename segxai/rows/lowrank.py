@@ -1,18 +1,19 @@
-"""Low-rank rows: windowed rows plus what they leave out, which all rows of an instance share.
+"""Low-rank rows: windowed rows plus the fields they leave out, which an instance's rows share.
 
 An instance normalisation subtracts statistics of the whole window, so an exact row differs from 0
-everywhere. Its adjoint is a factor for each channel, which keeps to a box, less two fields for
-each channel that do not depend on the row, only their coefficients do (`rules.normalisation`).
-Carried to the image, a row v' of an instance is therefore
+everywhere. Its adjoint is a factor for each channel, which keeps to a box, minus two fields for
+each channel. The fields do not depend on the row, only their coefficients do
+(`rules.normalisation`). Carried to the image, a row v' of an instance is therefore
 
     D_v' = W_v' + sum_k c_v'k F_k
 
-with W_v' the row that leaves those fields out, and c_v'k known from computing it: the identity is
-exact, and holds through any number of such layers. The fields F_k are too many to compute, but
-rows of near voxels need almost the same few combinations of them. So the singular vectors of the
-coefficients say which sums of rows to compute densely; what such a sum has beyond its windowed
-self is a field, and every row is its windowed self plus some of each field. Rows that the
-coefficients explain worst are computed densely, too, and measure the error.
+where W_v' is the row that leaves those fields out, and c_v'k is known from computing it. The
+identity is exact, and holds through any number of such layers. The fields F_k are too many to
+compute, but rows of nearby voxels need almost the same few combinations of them. The singular
+vectors of the coefficients therefore say which sums of rows to compute densely. The difference
+between such a sum and the same sum of windowed rows is a field, and every row is its windowed row
+plus some of each field. The rows that the fields explain worst are also computed densely, to
+measure the error.
 """
 
 from collections.abc import Callable
@@ -29,8 +30,8 @@ from segxai.rows.batch import RowBatch
 from segxai.rows.cotangent import Tape
 from segxai.rows.window_pass import Members, Pass, Voxels, dense_rows, in_blocks, windowed_rows
 
-STEP = 4  # fields that are computed between two looks at the error
-CHECKED = 2  # rows that are computed densely at each look
+STEP = 4  # fields that are computed between two checks of the error
+CHECKED = 2  # rows that are computed densely at each check
 KEPT_BYTES = 2**30  # bytes of windowed rows that are kept, rather than computed twice
 
 Weights = Float[Tensor, "voxel class"]
@@ -38,7 +39,7 @@ Weights = Float[Tensor, "voxel class"]
 
 @dataclass
 class ApproximationError:
-    """What an approximation turned out to be, over all windows and noisy copies so far.
+    """The rank and the measured error of an approximation, over all windows and copies so far.
 
     Parameters
     ----------
@@ -54,19 +55,19 @@ class ApproximationError:
 
 @dataclass(frozen=True)
 class LowRank:
-    """Rows whose error, relative to their own peak, is at most the tolerance where it is measured.
+    """The engine for rows whose error, where it is measured, is at most the tolerance.
 
     Parameters
     ----------
     tolerance : float
-        Largest error left, relative to the row's peak.
+        The largest error to accept, relative to the row's peak.
     batch : int
-        Windowed rows computed at once, at most.
+        The largest number of windowed rows computed at once.
 
     Attributes
     ----------
     measured : ApproximationError
-        Filled while rows are computed.
+        Filled in while rows are computed.
     """
 
     tolerance: float = 3e-3
@@ -74,11 +75,11 @@ class LowRank:
     measured: ApproximationError = field(default_factory=ApproximationError)
 
     def facts(self) -> dict[str, Any]:
-        """The largest rank and the largest measured error, relative to a row's peak, so far."""
+        """Return the largest rank and the largest error so far, relative to a row's peak."""
         return {"rank": self.measured.rank, "row_error": self.measured.error}
 
     def rows_of(self, one: Pass, voxels: Voxels, weights: Weights) -> Callable[[Members], RowBatch]:
-        """The rows of any of these voxels in a window; the work that they share is done at once."""
+        """Do the work that these voxels share, and return a function that computes rows."""
         if len(voxels) <= STEP + CHECKED:
             return lambda members: dense_rows(one, voxels[members], weights[members])
         windowed = WindowedRows(one, voxels, weights, self.batch)
@@ -123,7 +124,7 @@ class WindowedRows:
         self.left_out = torch.stack([left_out[member] for member in order]) / self.peaks[:, None]
 
     def rows(self, members: Members) -> RowBatch:
-        """Some of the rows, on the box that they span."""
+        """Return some of the rows, on the box that they span."""
         if not all(int(member) in self._kept for member in members):
             voxels, weights = self.voxels[members], self.weights[members]
             return windowed_rows(self.one, voxels, weights, Tape(exact=False))
@@ -136,14 +137,14 @@ class WindowedRows:
 
 
 class SharedFields:
-    """The few fields of which every row of a window's voxels has some, beyond its windowed self.
+    """The few fields that, with an amount for each row, complete the windowed rows of a window.
 
     Attributes
     ----------
     fields : list of Tensor of shape (channel, *inside)
-        In the order of their weight.
+        In decreasing order of weight.
     amounts : Tensor of shape (voxel, field)
-        Orthonormal columns: how much of each field a row has, in units of the row's peak.
+        How much of each field a row has, in units of the row's peak. Columns are orthonormal.
     error : float
         The largest error in the rows that were computed densely, relative to the row's peak.
     """
@@ -165,7 +166,7 @@ class SharedFields:
                 return
 
     def rows(self, members: Members) -> RowBatch:
-        """Some of the rows; those that were computed densely as they are."""
+        """Return some of the rows; those that were computed densely are returned as they are."""
         values = self._explained(members)
         for number, member in enumerate(members.tolist()):
             if member in self._dense:
@@ -173,7 +174,7 @@ class SharedFields:
         return RowBatch(values, self.one.inside.start)
 
     def _explained(self, members: Members) -> Float[Tensor, "row channel *inside"]:
-        """Rows as their windowed selves and their amounts of the fields."""
+        """Approximate rows by their windowed rows plus their amounts of the fields."""
         windowed = self.windowed.rows(members)
         amounts = self.amounts[members, : len(self.fields)] * self.windowed.peaks[members, None]
         values = torch.tensordot(amounts.to(windowed.values), torch.stack(self.fields), dims=1)
@@ -181,7 +182,7 @@ class SharedFields:
         return values
 
     def _field(self, number: int) -> Float[Tensor, "channel *inside"]:
-        """What a weighted sum of rows has beyond the same sum of windowed rows."""
+        """Compute a field: a weighted sum of dense rows minus the same sum of windowed rows."""
         one, windowed = self.one, self.windowed
         weights = windowed.weights * (self.amounts[:, number] / windowed.peaks)[:, None]
         weighted = weights * one.shares(windowed.voxels)
@@ -193,7 +194,7 @@ class SharedFields:
         return whole
 
     def _check_worst(self) -> None:
-        """Compute the rows densely of which the fields explain least, and measure the error."""
+        """Compute densely the rows that the fields explain worst, and measure the error."""
         known = self.amounts[:, : len(self.fields)]
         missing = (self.windowed.left_out - known @ (known.T @ self.windowed.left_out)).norm(dim=1)
         missing[list(self._dense)] = -1

@@ -1,4 +1,4 @@
-"""Mean row: what an instance's rows are on average, and its logits, with no row for itself."""
+"""The mean of an instance's rows, and its logits, without computing single rows."""
 
 import torch
 from jaxtyping import Float
@@ -18,9 +18,10 @@ def mean_row(
     class_index: int,
     score: str = "logit",
 ) -> Float[Tensor, "channel *grid"]:
-    """The mean of an instance's rows, by one backward pass a window (Eq. 2 for one copy).
+    """Compute the mean of an instance's rows, by one backward pass per window (Eq. 2).
 
-    Parameters as for `rows`. Only one window's graph is held at a time.
+    Equation 2 is taken for a single copy. The parameters are those of `rows`. Only one window's
+    graph is held at a time.
     """
     if predictor.readout is not None:
         return _mean_through(predictor.readout, predictor, image, voxels, class_index, score)
@@ -30,7 +31,7 @@ def mean_row(
         covered = window.contains(voxels)
         one = forward_pass(predictor, image, window)
         inner = voxels[covered]
-        # The cotangent of a plain logit is the same whatever the logits: this window's will do.
+        # The cotangent of a plain logit does not depend on the logits: this window's will do.
         logits = one.outputs(inner) if blended is None else blended[torch.from_numpy(covered)]
         weights = cotangents(score, logits, class_index, predictor.activation).cpu()
         weights = weights * one.shares(inner) / len(voxels)
@@ -48,7 +49,7 @@ def _mean_through(
     class_index: int,
     score: str,
 ) -> Float[Tensor, "channel *grid"]:
-    """One backward pass through the network and its readout."""
+    """Compute the mean row by one backward pass through the network and its readout."""
     leaf = image.detach().clone().requires_grad_()
     with torch.enable_grad():
         coarse = predictor.coarse(leaf)
@@ -63,7 +64,7 @@ def _mean_through(
 def logits_at(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
 ) -> Float[Tensor, "voxel class"]:
-    """Blended logits of some voxels, without a graph; one window is held at a time."""
+    """Compute blended logits of some voxels without a graph, holding one window at a time."""
     with torch.no_grad():
         if predictor.readout is not None:
             coarse = predictor.coarse(image)

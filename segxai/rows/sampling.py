@@ -1,4 +1,4 @@
-"""Sample: which rows of a large instance are computed, where not all of them are."""
+"""Sampling: the choice of the rows that are computed for a large instance, if not all are."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from segxai.rows.voxel_order import along_curve
 from segxai.types import Instance
 
 STRATA = ("surface", "mid", "core")
-SHELL = 1.5  # in units of the smallest spacing: a face or an edge away from the outside
+SHELL = 1.5  # in units of the smallest spacing: voxels with a face or an edge on the outside
 
 Voxels = Int[np.ndarray, "voxel axis"]
 
@@ -20,26 +20,26 @@ Voxels = Int[np.ndarray, "voxel axis"]
 def sample_rows(
     instance: Instance, count: int, seed: int, spacing: Sequence[float] | None = None
 ) -> Instance:
-    """The instance with `count` of its voxels chosen for rows.
+    """Choose `count` voxels of an instance whose rows are computed.
 
-    The domain is cut into strata by depth below its surface, and each stratum gets its share of
-    the rows. Within a stratum the voxels are put in the order of a space-filling curve and cut
-    into equal stretches; one voxel is drawn from each, so that no part is left out. Over all seeds
-    every voxel is as likely as any other: a mean over the sample is not biased. The draw depends
-    on the seed and the domain alone.
+    The domain is divided into strata by depth below its surface, and each stratum gets its share of
+    the rows. Within a stratum, the voxels are put in the order of a space-filling curve and divided
+    into equal stretches. One voxel is drawn from each, so that no part is left out. Over all seeds
+    every voxel is equally likely, so that a mean over the sample is unbiased. The draw depends only
+    on the seed and the domain.
 
     Parameters
     ----------
     spacing : sequence of float, optional
-        Distance between neighbouring voxels along each axis, in mm; the same along all axes if
-        not given.
+        Distance between neighbouring voxels along each axis, in mm. If not given, it is the same
+        along all axes.
 
     Returns
     -------
     Instance
-        Its sampled voxels follow the curve, stratum by stratum, so that every second or every
-        fourth of them is spread over the domain, too. The instance as it is, and exact, if it has
-        no more voxels than `count`.
+        The instance with its sampled voxels. They follow the curve, stratum by stratum, so that
+        every second or every fourth of them is also spread over the domain. An instance with no
+        more than `count` voxels is returned as it is, and is exact.
     """
     if count >= len(instance.voxels):
         return instance
@@ -51,7 +51,7 @@ def sample_rows(
     picks: list[int] = []
     sizes = np.bincount(stratum, minlength=len(STRATA))
     for number, share in enumerate(_shares(sizes, count, generator.random())):
-        # Rolled round, because some stretches are one voxel longer than others.
+        # Rotated at random, because some stretches are one voxel longer than others.
         ring = np.roll(order[stratum == number], generator.integers(max(sizes[number], 1)))
         stretches = np.array_split(ring, share) if share else []
         picks += [generator.choice(stretch) for stretch in stretches]
@@ -59,10 +59,10 @@ def sample_rows(
 
 
 def strata(voxels: Voxels, spacing: Sequence[float] | None = None) -> Int[np.ndarray, " voxel"]:
-    """The stratum of each voxel of a domain: 0 for the surface, 1 for the middle, 2 for the core.
+    """Return the stratum of each voxel of a domain: 0 for surface, 1 for middle, 2 for core.
 
-    The surface is the first layer of voxels. What lies below is cut at half of its depth; one or
-    both of its parts can be empty.
+    The surface is the first layer of voxels. The rest is divided at half its depth; one or both of
+    its parts can be empty.
     """
     below = depth(voxels, spacing)
     shell = SHELL * min(spacing or (1.0,))
@@ -71,9 +71,9 @@ def strata(voxels: Voxels, spacing: Sequence[float] | None = None) -> Int[np.nda
 
 
 def depth(voxels: Voxels, spacing: Sequence[float] | None = None) -> Float[np.ndarray, " voxel"]:
-    """Distance from each voxel of a domain to the nearest voxel outside of it.
+    """Compute the distance from each voxel of a domain to the nearest voxel outside it.
 
-    In mm; in voxels without a spacing. What lies beyond the grid is outside.
+    In mm, or in voxels if no spacing is given. Everything beyond the grid is outside.
     """
     local = voxels - voxels.min(axis=0) + 1
     mask = np.zeros(local.max(axis=0) + 2, dtype=bool)
@@ -84,7 +84,7 @@ def depth(voxels: Voxels, spacing: Sequence[float] | None = None) -> Float[np.nd
 def rows_by_stratum(
     instance: Instance, spacing: Sequence[float] | None = None
 ) -> dict[str, dict[str, int]]:
-    """How many rows of a sampled instance are computed in each stratum, and of how many voxels."""
+    """Count the rows that are computed for a sampled instance, and its voxels, in each stratum."""
     stratum = strata(instance.voxels, spacing)
     sizes = {
         "rows": np.bincount(stratum[instance.sampled], minlength=len(STRATA)),
@@ -99,9 +99,9 @@ def rows_by_stratum(
 def _shares(
     sizes: Int[np.ndarray, " stratum"], count: int, offset: float
 ) -> Int[np.ndarray, " stratum"]:
-    """`count` rows in proportion to the sizes: rounded up or down, and right on average.
+    """Divide `count` rows in proportion to the sizes, rounded up or down.
 
-    The average is over offsets from 0 to 1.
+    The average over offsets from 0 to 1 is exactly proportional.
     """
     edges = np.floor(count * np.cumsum(sizes) / sizes.sum() + offset)
     return np.diff(edges, prepend=0.0).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Score: one number for each output voxel, from its logits; the quantity whose rows we take."""
+"""Scores: one number for each output voxel, computed from its logits; rows are its gradients."""
 
 from collections.abc import Callable
 
@@ -14,14 +14,14 @@ Score = Callable[[Float[Tensor, "voxel class"], int], Float[Tensor, " voxel"]]
 
 
 def logit(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
-    """The logit of the class: the paper's y."""
+    """Return the logit of the class: the paper's y."""
     return logits[:, class_index]
 
 
 def margin(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
-    """The logit of the class minus the largest other logit: positive where the class wins.
+    """Return the class's logit minus the largest other logit: positive where the class wins.
 
-    A network with a single logit has no other: its margin is the logit.
+    If the network has a single logit, the margin is that logit.
     """
     if logits.shape[1] == 1:
         return logits[:, 0]
@@ -30,7 +30,7 @@ def margin(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tens
 
 
 def probability(logits: Float[Tensor, "voxel class"], class_index: int) -> Float[Tensor, " voxel"]:
-    """Softmax of the blended logits; the sigmoid where the network has a single logit."""
+    """Compute the softmax of the blended logits, or the sigmoid if there is a single logit."""
     if logits.shape[1] == 1:
         return torch.sigmoid(logits[:, 0])
     return torch.softmax(logits, dim=1)[:, class_index]
@@ -39,22 +39,22 @@ def probability(logits: Float[Tensor, "voxel class"], class_index: int) -> Float
 def own_probability(
     logits: Float[Tensor, "voxel class"], class_index: int
 ) -> Float[Tensor, " voxel"]:
-    """Sigmoid of the class's own logit, where logits stand for themselves."""
+    """Compute the sigmoid of the class's own logit, for logits that are independent."""
     return torch.sigmoid(logits[:, class_index])
 
 
 SCORES: dict[str, Score] = {"logit": logit, "margin": margin, "probability": probability}
-# A logit that stands for itself has no others to be compared with.
+# Independent logits are not compared with each other.
 OWN_SCORES: dict[str, Score] = {"logit": logit, "margin": logit, "probability": own_probability}
 
 
 def find_score(name: str, activation: Activation = "softmax") -> Score:
-    """The score of this name, for logits of this activation.
+    """Find the score with this name, for logits with this activation.
 
     Raises
     ------
     SegxaiError
-        If there is none; the known ones are named.
+        If there is no such score; the message lists the known ones.
     """
     if name not in SCORES:
         raise unknown_name("score", name, SCORES)
@@ -67,7 +67,7 @@ def cotangents(
     class_index: int,
     activation: Activation = "softmax",
 ) -> Float[Tensor, "voxel class"]:
-    """Derivative of each voxel's score with respect to its own logits.
+    """Compute the derivative of each voxel's score with respect to its own logits.
 
     Raises
     ------
@@ -88,7 +88,7 @@ def cotangents(
 class InstanceScore(nn.Module):
     """One number for each image: the mean score over an instance's domain.
 
-    Points any Captum attribution at an instance: `IntegratedGradients(InstanceScore(model,
+    Lets any Captum attribution explain one instance: `IntegratedGradients(InstanceScore(model,
     instance)).attribute(image)` explains this instance alone.
 
     Parameters
@@ -96,9 +96,9 @@ class InstanceScore(nn.Module):
     model : nn.Module
         Maps (batch, channel, *grid) to logits (batch, class, *grid).
     instance : Instance, or a boolean array or tensor of shape (*grid)
-        Its class and its domain; a bare mask stands for class 1.
+        The class and the domain; a mask alone stands for class 1.
     score : {"logit", "margin", "probability"}
-        Which number of each voxel is averaged.
+        Which score of each voxel is averaged.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class InstanceScore(nn.Module):
         self.score = find_score(score, getattr(model, "activation", "softmax"))
 
     def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:
-        """Mean score over the domain, for each image of the batch."""
+        """Compute the mean score over the domain, for each image of the batch."""
         logits = self.model(image)
         index = tuple(torch.from_numpy(self.instance.row_voxels.T))
         chosen = logits[(slice(None), slice(None), *index)].transpose(1, 2)  # batch voxel class

@@ -1,14 +1,14 @@
-"""Order: which voxels stay together, so that those that are near share what they can share."""
+"""The order of voxels: nearby voxels stay together, so that they can share work."""
 
 import numpy as np
 from jaxtyping import Int
 
 
 def along_curve(voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxel"]:
-    """Indices that put voxels into the order of a Morton curve.
+    """Return the indices that put voxels in the order of a Morton curve.
 
-    The place on the curve is the number that the bits of the coordinates make, interleaved; it
-    fills blocks of 2, 4, 8 and so on voxels along each axis before it leaves them.
+    A voxel's place on the curve is the number made by interleaving the bits of its coordinates. The
+    curve fills blocks of 2, 4, 8 and so on voxels along each axis before it leaves them.
     """
     local = voxels - voxels.min(axis=0)
     place = np.zeros(len(voxels), dtype=np.int64)
@@ -22,10 +22,10 @@ def along_curve(voxels: Int[np.ndarray, "voxel axis"]) -> Int[np.ndarray, " voxe
 def compactly(
     voxels: Int[np.ndarray, "voxel axis"], members: Int[np.ndarray, " _"]
 ) -> Int[np.ndarray, " _"]:
-    """Members (indices of voxels) in an order in which any 2, 4, 8 and so on lie in a small box.
+    """Order members (indices of voxels) so that groups of 2, 4, 8 and so on lie in small boxes.
 
-    Cut in two across the longest axis, again and again. The first part is as large a power of two
-    as possible, so every stretch of 8 from the first, second, third 8 is a part of its own.
+    They are divided in two across the longest axis, again and again. The size of the first part is
+    the largest possible power of two, so the first 8, the second 8 and so on are parts themselves.
     """
     if len(members) < 3:
         return members

@@ -1,4 +1,4 @@
-"""Passes: one window's forward pass with its graph, and the backward passes of single rows."""
+"""Passes: the forward pass of a window with its graph, and the backward passes of its rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -36,26 +36,26 @@ class Pass:
 
     @property
     def outside(self) -> Box:
-        """What the logits cover: the same, or all of a coarse predictor's coarse logits."""
+        """The box that the logits cover: `inside`, or all of a coarse predictor's logits."""
         size = tuple(self.logits.shape[2:])
         return self.inside if size == self.inside.size else Box.whole(size)
 
     def index(self, voxels: Voxels) -> Int[Tensor, " voxel"]:
-        """Where output voxels are in the logits, if these are flattened."""
+        """Return the positions of output voxels in the flattened logits."""
         return torch.from_numpy(self.outside.flat(voxels))
 
     def outputs(self, voxels: Voxels) -> Float[Tensor, "voxel class"]:
-        """The window's own logits at grid voxels."""
+        """Return the window's own logits at grid voxels."""
         return self.logits[0].flatten(1)[:, self.index(voxels)].T
 
     def shares(self, voxels: Voxels) -> Float[Tensor, "voxel 1"]:
-        """The window's part in the blended logits of grid voxels, on the CPU."""
+        """Return the window's share in the blended logits of grid voxels, on the CPU."""
         return self.share.flatten()[self.index(voxels), None]
 
     def cotangent(
         self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
     ) -> Float[Tensor, "1 class *own"]:
-        """What is handed to the backward pass: the weights at grid voxels, 0 elsewhere."""
+        """Build the input of the backward pass: the weights at grid voxels, 0 elsewhere."""
         cotangent = self.logits.new_zeros(self.logits.shape)  # contiguous: flatten is a view
         cotangent[0].flatten(1)[:, self.index(voxels)] = weights.T.to(cotangent)
         return cotangent
@@ -63,12 +63,12 @@ class Pass:
     def gradient(
         self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
     ) -> Float[Tensor, "channel *inside"]:
-        """Gradient of the sum of the weighted logits of grid voxels."""
+        """Compute the gradient of the sum of the weighted logits of grid voxels."""
         cotangent = self.cotangent(voxels, weights)
         return torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0][0]
 
     def carry(self, values: Float[Tensor, "row class *box"], box: Box, tape: Tape) -> RowBatch:
-        """Cotangents on a box of the pass's arrays, carried back to the image.
+        """Carry cotangents on a box of the logits back to the image.
 
         Raises
         ------
@@ -86,10 +86,10 @@ class Pass:
 
 
 class _OwnMemory(TorchFunctionMode):
-    """Gives the output of an instance normalisation memory of its own.
+    """A mode in which the output of an instance normalisation has its own memory.
 
-    torch returns a view, which makes every later operation in place on it (`out += residual`,
-    `LeakyReLU(inplace=True)`) write into cotangents, too. Values stay the same.
+    torch returns a view, which makes every later in-place operation on it (`out += residual`,
+    `LeakyReLU(inplace=True)`) also write into cotangents. Values stay the same.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -100,7 +100,7 @@ class _OwnMemory(TorchFunctionMode):
 def forward_pass(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], window: Box
 ) -> Pass:
-    """One window's logits as a function of its own crop of the image."""
+    """Compute one window's logits as a function of its own crop of the image."""
     inside = window.inside(predictor.layout.shape)
     leaf = image[inside.index].detach().clone().requires_grad_()
     with torch.enable_grad(), _OwnMemory():
@@ -108,7 +108,7 @@ def forward_pass(
     if not logits.requires_grad:
         raise SegxaiError(
             "the network's output has no gradient with respect to the image: something in its "
-            "forward cuts it (torch.no_grad, inference_mode, detach); give it without"
+            "forward pass cuts it off (torch.no_grad, inference_mode, detach); remove that"
         )
     share = predictor.layout.share(window)
     if predictor.is_coarse or predictor.readout is not None:
@@ -117,7 +117,7 @@ def forward_pass(
 
 
 def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:
-    """Gradients of the weighted logits of some voxels in one window, on all of the window."""
+    """Compute gradients of the weighted logits of some voxels in a window, on all of the window."""
     weighted = weights * one.shares(voxels)
     if len(voxels) == 1:
         return RowBatch(one.gradient(voxels, weighted)[None], one.inside.start)
@@ -131,7 +131,7 @@ def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"])
 def windowed_rows(
     one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"], tape: Tape | None = None
 ) -> RowBatch:
-    """The same gradients, on the box where the operations let them differ from 0.
+    """Compute the same gradients, on the box where the operations let them differ from 0.
 
     Raises
     ------
@@ -147,12 +147,12 @@ def windowed_rows(
 
 
 def blocks_of(voxels: Voxels, window: Box) -> Voxels:
-    """The block of a window in which each voxel lies: rows of one block have nearly one box."""
+    """Return the block of a window in which each voxel lies; rows of a block have similar boxes."""
     return window.local(voxels) // BLOCK
 
 
 def in_blocks(voxels: Voxels, window: Box, batch: int) -> Iterator[Members]:
-    """Batches of near voxels of each block, as indices."""
+    """Yield batches of nearby voxels of each block, as indices."""
     _, block = np.unique(blocks_of(voxels, window), axis=0, return_inverse=True)
     for number in range(int(block.max()) + 1):
         members = compactly(voxels, np.flatnonzero(block.ravel() == number))

@@ -1,1 +1,1 @@
-"""Run: what is asked, found out before it costs hours, and recorded."""
+"""Runs: the request, its checks and its cost before the work starts, and what is recorded."""

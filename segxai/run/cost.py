@@ -1,4 +1,4 @@
-"""Plan: what a run will cost, from one forward and one backward pass measured on this machine."""
+"""The cost of a run, estimated from one forward and one backward pass on this machine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,12 +22,12 @@ from segxai.segment.windows import Layout
 from segxai.text import duration, size
 from segxai.types import Instance
 
-DENSE = 12  # rows that "lowrank" computes densely for each window, about
+DENSE = 12  # about as many rows as "lowrank" computes densely for each window
 
 
 @dataclass(frozen=True)
 class WindowCost:
-    """One window on this machine: seconds and bytes of its graph and of a batch; a row's size."""
+    """The measured seconds and bytes of one window and one batch of rows, and a row's extent."""
 
     suited: EngineChoice
     window_seconds: float
@@ -39,7 +39,7 @@ class WindowCost:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will cost.
+    """The cost of a run.
 
     Parameters
     ----------
@@ -50,13 +50,13 @@ class Plan:
     rows : int
         Rows of the Jacobian, over all instances and noisy copies.
     backward_passes : int
-        A row takes one for each window that covers its voxel; a mean of rows one a window.
+        A row takes one for each window that covers its voxel; a mean of rows takes one per window.
     memory_bytes : int
-        Of the largest instance, beyond the image and the network.
+        Memory for the largest instance, beyond the image and the network.
     disk_bytes : int
-        Of the maps, before compression.
+        Size of the maps, before compression.
     assumes_copies : bool
-        Whether the number of noisy copies is not known yet, so that EXPECTED_COPIES are counted.
+        Whether the number of noisy copies is not known yet, so that EXPECTED_COPIES is assumed.
     """
 
     engine: str
@@ -70,7 +70,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """Of all instances."""
+        """Seconds for all instances together."""
         return sum(self.work.values())
 
 
@@ -81,17 +81,17 @@ def plan(
     method: Method,
     settings: Settings,
 ) -> Plan:
-    """The cost of explaining these instances: counted, then timed on one window."""
+    """Estimate the cost of explaining these instances: count the passes, then time one window."""
     engine = settings.engine
     if not instances:
         return Plan(engine, settings.batch, {}, 0, 0, 0, 0)
     coarse = [
         predictor.without_readout(one) for one in instances
-    ]  # through a readout, rows are of its cells
+    ]  # with a readout, rows belong to its cells
     predictor, instances = coarse[0][0], [instance for _, instance in coarse]
     one_by_one = settings.aggregator is not None and not settings.aggregator.linear
     if not one_by_one:
-        engine = "dense"  # one backward pass a window: there is nothing to crop
+        engine = "dense"  # one backward pass per window: there is nothing to crop
     measured = measure(predictor, image, instances[0], replace(settings, engine=engine))
     copies, assumed = _copies(method, settings)
     work, backward, memory, disk = {}, 0, 0, 0
@@ -112,14 +112,14 @@ def plan(
 
 
 def _copies(method: Method, settings: Settings) -> tuple[int, bool]:
-    """How many noisy copies of each instance there will be, and whether that is assumed."""
+    """Return the number of noisy copies of each instance, and whether it is assumed."""
     if not method.smooths:
         return 1, False
     return (EXPECTED_COPIES, True) if settings.samples == "auto" else (settings.samples, False)
 
 
 def _passes(layout: Layout, voxels: Voxels, one_by_one: bool) -> tuple[int, int]:
-    """Forward and backward passes for one noisy copy of an instance."""
+    """Count the forward and backward passes for one noisy copy of an instance."""
     windows = len(layout.windows)
     covers = sum(int(window.contains(voxels).sum()) for window in layout.windows)
     return windows, covers if one_by_one else windows
@@ -131,7 +131,7 @@ def measure(
     instance: Instance,
     settings: Settings,
 ) -> WindowCost:
-    """One window and one batch of an instance's rows, each the second time, so warmed up."""
+    """Measure one window and one batch of an instance's rows, each after a warm-up."""
     local, box = predictor.crop_to(instance.row_voxels[:1])
     crop, window = image[box.index], local.layout.windows[0]
     voxels = box.local(instance.row_voxels)
@@ -156,7 +156,7 @@ def measure(
 
 
 def _timed(compute: Callable[[], RowBatch]) -> tuple[float, RowBatch]:
-    """Seconds of a batch of rows, warmed up, and the rows."""
+    """Time a batch of rows after a warm-up; return the seconds and the rows."""
     compute()
     started = perf_counter()
     found = compute()
@@ -167,7 +167,7 @@ def _timed(compute: Callable[[], RowBatch]) -> tuple[float, RowBatch]:
 def _timed_forward(
     predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], window: Box
 ) -> tuple[Pass, float, int]:
-    """A forward pass, its seconds, and the bytes that its graph keeps."""
+    """Time a forward pass; return it, its seconds, and the bytes that its graph keeps."""
     sizes: list[int] = []
 
     def count(tensor: Tensor) -> Tensor:
@@ -182,7 +182,7 @@ def _timed_forward(
 
 
 def _extent(found: RowBatch) -> tuple[int, ...]:
-    """Size of the box of one row's non-zero values."""
+    """Measure the box of one row's non-zero values."""
     used = found.values[0].abs().sum(dim=0).nonzero()
     if not len(used):
         return (1,) * used.shape[1]
@@ -190,7 +190,7 @@ def _extent(found: RowBatch) -> tuple[int, ...]:
 
 
 def _box_voxels(instance: Instance, measured: WindowCost, shape: tuple[int, ...]) -> int:
-    """Voxels of the map's box: the domain's extent widened by a row's, within its windows."""
+    """Count the voxels of the map's box: the domain widened by a row's extent, in its windows."""
     extent = np.ptp(instance.row_voxels, axis=0) + np.asarray(measured.row_extent)
     return int(np.prod(np.minimum(extent, shape)))
 
@@ -201,10 +201,10 @@ def _wait(values: Tensor) -> None:
 
 
 def in_words(cost: Plan) -> str:
-    """One line for a person."""
-    assumed = f", if {EXPECTED_COPIES} noisy copies do; {MOST_COPIES} at most"
+    """Describe the cost on one line."""
+    assumed = f", if {EXPECTED_COPIES} noisy copies are enough; {MOST_COPIES} at most"
     return (
-        f"{cost.rows:,} rows by {cost.backward_passes:,} {cost.engine} backward passes: about "
+        f"{cost.rows:,} rows in {cost.backward_passes:,} {cost.engine} backward passes: about "
         f"{duration(cost.seconds)}, {size(cost.memory_bytes)} of memory, at most "
         f"{size(cost.disk_bytes)} on disk{assumed if cost.assumes_copies else ''}"
     )

@@ -1,4 +1,4 @@
-"""Find: what the network sees in a case, which of it is explained, and what that will cost."""
+"""Findings: what the network sees in a case, which of it is explained, and at what cost."""
 
 from dataclasses import dataclass, replace
 
@@ -29,19 +29,19 @@ MOST_NAMED = 8  # classes in a message
 
 @dataclass(frozen=True)
 class Findings:
-    """What the network sees in a case, which of it is explained, and at which cost.
+    """What the network sees in a case, which of it is explained, and at what cost.
 
     Parameters
     ----------
     segmentation : Segmentation
         The prediction.
     instances : list of Instance
-        All that were found.
+        All instances that were found.
     explained : list of Instance
-        Those that are explained: chosen, perhaps with their rows sampled; the whole class as
-        label 0 for a class-level method.
+        The chosen instances, perhaps with their rows sampled; for a class-level method, the whole
+        class as label 0.
     cost : Plan
-        Of explaining them.
+        Cost of explaining them.
     warnings : tuple of str
         What looks wrong with the objects of the class.
     """
@@ -53,13 +53,13 @@ class Findings:
     warnings: tuple[str, ...]
 
     def in_words(self) -> str:
-        """How much there is to explain, and what it will cost, on one line."""
+        """Describe how much there is to explain and what it will cost, on one line."""
         count = f"{len(self.explained)} of {len(self.instances)} instances"
         return f"{count}; {in_words(self.cost)}"
 
 
 def find(task: Task) -> Findings:
-    """The prediction, its instances, and what it will cost to explain them."""
+    """Predict a case, find its instances, and estimate the cost of explaining them."""
     for text in (*task.case.notes, *(f"warning: {text}" for text in task.case.warnings)):
         task.progress.say(text)
     for text in (*task.adapter.notes, *task.predictor.layout.notes()):
@@ -69,7 +69,7 @@ def find(task: Task) -> Findings:
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
     if task.request.rows is not None and not takes_rows(task.settings.aggregator):
-        task.progress.say("--rows changes nothing: this takes one backward pass, and is exact")
+        task.progress.say("--rows changes nothing: the map takes one backward pass and is exact")
     warnings = tuple(task.adapter.check_objects(task.case, _objects(task, instances)))
     for text in warnings:
         task.progress.say(f"warning: {text}")
@@ -79,7 +79,7 @@ def find(task: Task) -> Findings:
 
 
 def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
-    """All instances of the case: from the user's mask, or from the prediction."""
+    """Find all instances of the case: in what the user gives, or else in the prediction."""
     grid = task.case.domain_grid
     index = task.criteria.class_index
     if task.request.spheres:
@@ -98,7 +98,7 @@ def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
 
 
 def _named_by_index(task: Task) -> str | None:
-    """The class that --class-index asks for, by name."""
+    """Return the name of the class that --class-index asks for."""
     return (
         None
         if task.request.class_index is None
@@ -107,7 +107,7 @@ def _named_by_index(task: Task) -> str | None:
 
 
 def _nothing_found(task: Task, segmentation: Segmentation) -> str:
-    """Why there is no instance, and what to do."""
+    """Explain why there is no instance, and what to do."""
     if task.detections is not None:
         return _nothing_detected(task, task.detections)
     mask = segmentation.mask(task.criteria.class_index, task.criteria.threshold)
@@ -139,7 +139,7 @@ def _nowhere(task: Task, segmentation: Segmentation) -> str:
     index, threshold = task.criteria.class_index, task.criteria.threshold
     name, probability = task.adapter.classes[index], segmentation.probability(index)
     largest = f"the largest probability of {name} is {probability.max():.3g}"
-    at = "it is nowhere the largest" if threshold is None else f"threshold {threshold:g}"
+    at = "lower than others everywhere" if threshold is None else f"threshold {threshold:g}"
     shares = np.bincount(segmentation.largest.ravel(), minlength=len(task.classes))
     order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
     parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
@@ -148,12 +148,12 @@ def _nowhere(task: Task, segmentation: Segmentation) -> str:
 
 
 def _size(task: Task, volume_mm3: float) -> str:
-    """A volume; of pictures an area."""
+    """Format a volume, which in a picture is an area."""
     return f"{volume_mm3:.6g} {'mm3' if len(task.case.domain_grid.shape) == 3 else 'px'}"
 
 
 def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:
-    """The instances that are explained, each with the rows to compute."""
+    """Select the instances to explain, each with the rows to compute."""
     if task.method.scope == "class":
         mask = segmentation.mask(task.criteria.class_index, task.criteria.threshold)
         selected = [whole_class(mask, task.criteria)]
@@ -169,7 +169,7 @@ def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]
 
 
 def _objects(task: Task, instances: list[Instance]) -> np.ndarray:
-    """Where objects of the class are: as the expert drew them, or as the network did."""
+    """Mark where objects of the class are: in the expert's reference, or else in the prediction."""
     if task.case.reference is not None:
         return task.case.reference
     objects = np.zeros(task.case.domain_grid.shape, dtype=bool)

@@ -8,16 +8,16 @@ from segxai.errors import SegxaiError
 
 @dataclass(frozen=True)
 class Request:
-    """All that is asked of a run, apart from the images and the model.
+    """Everything that a user asks of a run, apart from the images and the model.
 
     Parameters
     ----------
     method : str
-        As `segxai methods` lists them.
+        One of the methods that `segxai methods` lists.
     aggregator : str, optional
         The method's own default if not given.
     samples : int or "auto"
-        Noisy copies; "auto": until the standard error is within the tolerance.
+        Number of noisy copies; "auto" adds copies until the standard error is within the tolerance.
     tolerance : float, optional
         With samples "auto": the largest standard error, relative to the map's peak. The method's
         own if not given.
@@ -26,7 +26,7 @@ class Request:
     noise, noise_unit, seed
         The noise of the copies, and what 1 means in it (see `noise_levels`).
     layer : str, optional
-        Of CAM methods; the adapter's default if not given.
+        Layer of CAM methods; the adapter's default if not given.
     score : str
         "logit", "margin" or "probability".
     class_name, class_index, threshold, min_volume_mm3
@@ -34,17 +34,18 @@ class Request:
     instances : tuple of int, optional
         Labels to explain; all if not given.
     spheres : tuple of tuple of float
-        Balls that are the instances, instead of the predicted ones: centre and radius, in mm.
+        Balls to explain instead of the predicted instances: centre and radius, in mm.
     split : bool
         Whether a mask of instances is cut into its connected components.
     rows : int, optional
-        Explain a domain from at most so many of its rows: an estimate.
+        Largest number of rows from which a domain is explained; the map is then an estimate.
     crop_mm : float, optional
         Cut maps at this distance from the domain.
     tta : bool
         Whether logits are the mean over mirror images of the input.
-    device, engine, batch
-        How it is computed; changes no value beyond float noise.
+    device, engine, batch, precision
+        How the run is computed. Values change by no more than float noise, except that engine
+        "lowrank" and a precision other than "float32" are approximations.
 
     Raises
     ------
@@ -78,6 +79,7 @@ class Request:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
+        """Check that the numbers make sense."""
         self._check_samples()
         if self.batch is not None:
             _at_least("batch", self.batch, 1)
@@ -98,15 +100,15 @@ class Request:
                 )
         if self.samples == "auto" and self.engine == "lowrank":
             raise SegxaiError(
-                "--samples auto and --engine lowrank both stop at a --tolerance of their own: give "
-                "a number of samples, or another engine"
+                "--samples auto and --engine lowrank each use --tolerance in their own way: give a "
+                "number of samples, or another engine"
             )
         if self.tolerance is None:
             return
         if self.samples != "auto" and self.engine != "lowrank":
             raise SegxaiError(
-                f"--tolerance {self.tolerance:g} is that of --samples auto or --engine lowrank: "
-                "give one of them, too"
+                f"--tolerance {self.tolerance:g} needs --samples auto or --engine lowrank: give "
+                "one of them, too"
             )
         if not 0 < self.tolerance < float("inf"):
             raise SegxaiError(f"--tolerance {self.tolerance}: give a number above 0, such as 0.03")

@@ -30,12 +30,12 @@ from segxai.types import Case, Progress, Quiet
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What the pipeline runs.
+    """The work that the pipeline does: one request on one case.
 
     Parameters
     ----------
     adapter, case, request
-        The model's adapter, the image, and what is asked.
+        The model's adapter, the image, and what the user asks for.
     predictor : Predictor
         The network with its windows on the case's grid.
     method, settings
@@ -45,7 +45,7 @@ class Task:
     classes : tuple of str
         Names of the predictor's logits: the adapter's, or one for each detection.
     detections : Detections, optional
-        Of a model that finds instances itself.
+        Detections of a model that finds instances itself.
     labels : ndarray of shape (*grid), optional
         A user's mask of instances, instead of the predicted ones.
     case_provenance, run_provenance : mapping
@@ -70,7 +70,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Choice:
-    """The parts of a request that have names, looked up."""
+    """The named parts of a request, looked up."""
 
     method: Method
     aggregator: Aggregator | None
@@ -78,22 +78,25 @@ class Choice:
 
 
 def choose(request: Request) -> Choice:
-    """Look up the names of a request: cheap, and before any image is read.
+    """Look up the names in a request; cheap, and done before any image is read.
 
     Raises
     ------
     SegxaiError
-        If a name is not known, or does not go with the method.
+        If a name is not known, or does not fit the method.
     """
     method = load_method(request.method)
     find_score(request.score)
     if request.aggregator and not method.aggregator:
-        raise SegxaiError(f"method {method.name!r} has no rows to aggregate: give no aggregator")
+        raise SegxaiError(
+            f"method {method.name!r} has no rows to aggregate: leave out the aggregator"
+        )
     if request.layer and not method.needs_layer:
-        raise SegxaiError(f"method {method.name!r} looks at no layer: give no layer")
+        raise SegxaiError(f"method {method.name!r} uses no layer: leave out the layer")
     if not method.smooths and (request.antithetic or request.samples == "auto"):
         raise SegxaiError(
-            f"method {method.name!r} makes no noisy copies: give no --antithetic, no --samples auto"
+            f"method {method.name!r} makes no noisy copies: leave out --antithetic and --samples "
+            "auto"
         )
     if request.engine not in ("auto", *ENGINES):
         raise unknown_name("engine", request.engine, ("auto", *ENGINES))
@@ -110,7 +113,7 @@ def settings_for(
     foreground: Bool[np.ndarray, "*grid"],
     layer: str | None,
 ) -> Settings:
-    """What the chosen method is told about this image."""
+    """Build the settings of the chosen method for this image."""
     return Settings(
         aggregator=choice.aggregator,
         samples=request.samples,
@@ -135,7 +138,7 @@ def prepare(
     mask: Path | None = None,
     progress: Progress | None = None,
 ) -> Task:
-    """The task of explaining a case.
+    """Prepare the task of explaining a case.
 
     Parameters
     ----------
@@ -177,28 +180,28 @@ def prepare(
 
 
 def _network(adapter: Adapter, request: Request, checkpoint: Path | None) -> nn.Module:
-    """The adapter's network, with its mirror images if they are asked for."""
+    """Load the adapter's network, averaged over mirror images if the request asks for that."""
     if request.tta and not adapter.mirror_axes:
-        raise SegxaiError(f"{adapter.name!r} names no axes to mirror: give no --tta")
+        raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out --tta")
     network = adapter.load_network(checkpoint)
     return Mirrored(network, adapter.mirror_axes) if request.tta else network
 
 
 def _check_domains(adapter: Adapter, method: Method, request: Request, mask: Path | None) -> None:
-    """A model that finds instances itself can explain no others."""
+    """Check that a model that finds instances itself is not asked to explain any others."""
     domains = mask.name if mask else "sphere:..." if request.spheres else None
     if adapter.detect and (method.scope == "class" or domains):
         asked = f"--instances {domains}" if domains else f"method {method.name!r}"
         raise SegxaiError(
             f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
-            "detection for itself; explain a semantic model so"
+            "detection by itself; use a semantic segmentation model instead"
         )
 
 
 def _detect(
     adapter: Adapter, network: nn.Module, case: Case, criteria: InstanceCriteria
 ) -> Detections | None:
-    """What a model finds itself; None if it gives logits of classes."""
+    """Run a model that finds instances itself; None for one that gives logits of classes."""
     if adapter.detect is None:
         return None
     with torch.no_grad(), frozen(network), exact_arithmetic():
@@ -209,24 +212,24 @@ def _detect(
 
 
 def find_device(name: str) -> torch.device:
-    """The device of this name; "auto" is the first GPU, or the CPU.
+    """Find the device of this name; "auto" is the first GPU, or the CPU.
 
     Raises
     ------
     SegxaiError
-        If there is no such device here.
+        If no such device is available.
     """
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     known = ["cpu", *(f"cuda:{number}" for number in range(count))]
     if name == "auto":
         return torch.device(known[1] if count else "cpu")
     if (f"{name}:0" if name == "cuda" else name) not in known:
-        raise SegxaiError(f"device {name!r} is not here; known: auto, {', '.join(known)}")
+        raise SegxaiError(f"device {name!r} is not available; known: auto, {', '.join(known)}")
     return torch.device(name)
 
 
 def _layer(adapter: Adapter, request: Request, method: Method, network: nn.Module) -> str | None:
-    """The name of the layer that a method needs, checked; None leaves the choice to the method."""
+    """Find the name of the layer that a method needs; None leaves the choice to the method."""
     if not method.needs_layer:
         return None
     name = request.layer or adapter.layer

@@ -26,7 +26,7 @@ def case_provenance(
     checkpoint: Path | None,
     mask: Path | None,
 ) -> dict[str, Any]:
-    """What all maps of a case depend on. File names only: folders can name a patient."""
+    """Describe what all maps of a case depend on, without folders, which can name a patient."""
     weights = adapter.weights(checkpoint)
     return {
         "versions": versions(),
@@ -54,7 +54,7 @@ def case_provenance(
 
 
 def _domains(request: Request, mask: Path | None) -> dict[str, Any]:
-    """Where the instances come from."""
+    """Describe where the instances come from."""
     if mask is not None:
         return {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
     if request.spheres:
@@ -63,7 +63,7 @@ def _domains(request: Request, mask: Path | None) -> dict[str, Any]:
 
 
 def _class_asked(adapter: Adapter, request: Request, criteria: InstanceCriteria) -> str | None:
-    """The class that is explained; None for all that a model detects."""
+    """Return the name of the class that is explained; None for all that a model detects."""
     is_asked = request.class_name is not None or request.class_index is not None
     return adapter.classes[criteria.class_index] if is_asked or adapter.detect is None else None
 
@@ -76,7 +76,7 @@ def _package_of(adapter: Adapter) -> dict[str, str]:
 def run_provenance(
     request: Request, method: Method, settings: Settings, device: torch.device
 ) -> dict[str, Any]:
-    """What the maps of one run depend on, and with what they were computed."""
+    """Describe what the maps of one run depend on, and what they were computed with."""
     aggregator = settings.aggregator.name if settings.aggregator else None
     named = {"method": method.name, "aggregator": aggregator}
     found = {kind: describe(kind, name) for kind, name in named.items() if name}
@@ -98,7 +98,7 @@ def run_provenance(
 
 
 def _copies(request: Request, settings: Settings) -> dict[str, Any]:
-    """Of the noisy copies. What matters seldom is named where it does: older results go on."""
+    """Describe the noisy copies; rare options only if used, so that older results can resume."""
     return {
         "samples": request.samples,
         **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
@@ -110,7 +110,7 @@ def _copies(request: Request, settings: Settings) -> dict[str, Any]:
 
 
 def _approximation(request: Request) -> dict[str, Any]:
-    """What makes rows other than exact; nothing where they are."""
+    """Describe what makes rows inexact; empty where they are exact."""
     found: dict[str, Any] = {}
     if request.engine == "lowrank":
         found["row_tolerance"] = request.tolerance or LowRank().tolerance

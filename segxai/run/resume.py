@@ -1,4 +1,4 @@
-"""Bookmarks: an instance in work, kept in a file now and then, so that a run goes on inside it.
+"""Bookmarks: files that keep the progress within an instance, so that a run can resume there.
 
 What is kept belongs to one instance of one task (see `segxai.run.resume.owner_of`), and is used for
 no other. The file holds tensors and a few words: nothing in it is executed.
@@ -25,47 +25,47 @@ from segxai.store.schema import as_json
 from segxai.types import Instance
 
 SECONDS_BETWEEN = 30.0  # what a kill may cost; instances that take less are never kept
-SHARE_FOR_KEEPING = 0.05  # of the time, at most: large states are kept less often
+SHARE_FOR_KEEPING = 0.05  # of the time at most: large states are kept less often
 
 
 @dataclass
 class Meter:
-    """Counts the work of an instance from 0 to 1, and never what was done before a break.
+    """A counter of an instance's work from 0 to 1, without what was done before a break.
 
-    Methods report all that is done, whether now or before. `done` is what was counted already.
+    Methods report all work, whether done now or before. `done` is the share already counted.
     """
 
     done: float = 0.0
     _reported: float = 0.0
 
     def count(self, share: float) -> float:
-        """How much of a reported share is new."""
+        """Count a reported share, and return the part of it that is new."""
         self._reported += share
         new = max(min(self._reported, 1.0) - self.done, 0.0)
         self.done += new
         return new
 
     def complete(self) -> float:
-        """What is left when the instance is finished, however much was reported."""
+        """Count what is left when the instance is finished, however much was reported."""
         return self.count(1.0)
 
 
 class FileBookmark:
-    """The bookmark of one instance, in a file that changes as a whole or not at all.
+    """The bookmark of one instance, in a file that is replaced atomically.
 
     Parameters
     ----------
     path : Path
-        One file for all instances of a result: it holds the last one that was in work.
+        One file for all instances of a result: it holds the state of the latest one.
     owner : str
-        Stands for everything that the state depends on. A state of another owner is not loaded.
+        Identifies everything that the state depends on. A state of another owner is not loaded.
 
     Attributes
     ----------
     meter : Meter
-        Counts the instance's work; begins with what was done when the state was kept.
+        Counts the instance's work; starts from what was done when the state was kept.
     seconds : float
-        For how long the instance had been in work by then.
+        How many seconds had been spent on the instance by then.
     """
 
     def __init__(self, path: Path, owner: str) -> None:
@@ -78,16 +78,17 @@ class FileBookmark:
         self._next = self._started + SECONDS_BETWEEN
 
     def load(self) -> State:
-        """The state that was kept last, on the CPU; empty if there is none of this owner."""
+        """Load the state that was kept last, on the CPU; empty if there is none of this owner."""
         if not self._words():
             return {}
         with safe_open(self.path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
     def keep(self, gather: Callable[[], State]) -> None:
-        """Write the state, if the last time is long enough ago.
+        """Write the state, if the last write is long enough ago.
 
-        A state that cannot be written costs a warning, not the run: maps need less room.
+        A state that cannot be written causes a warning and does not end the run: maps need less
+        room.
         """
         started = monotonic()
         if started < self._next:
@@ -99,8 +100,8 @@ class FileBookmark:
             self._write(state)
         except (SegxaiError, SafetensorError) as error:
             warnings.warn(
-                f"the instance in work cannot be kept ({one_line(error)}): it goes on, but if it "
-                "is interrupted it starts again",
+                f"the progress of this instance cannot be kept ({one_line(error)}): the run goes "
+                "on, but if it is interrupted, the instance starts again",
                 stacklevel=2,
             )
             self._next = float("inf")
@@ -109,7 +110,7 @@ class FileBookmark:
         self._next = monotonic() + max(SECONDS_BETWEEN, took / SHARE_FOR_KEEPING)
 
     def remove(self) -> None:
-        """The instance is stored: its state is not needed any more."""
+        """Remove the state of an instance that is stored and does not need it any more."""
         if self._words():
             self.path.unlink(missing_ok=True)
 
@@ -125,7 +126,7 @@ class FileBookmark:
             draft.write_bytes(save(tensors, words))  # save_file leaves a file of its own if killed
 
     def _words(self) -> dict[str, str]:
-        """What is kept beside the tensors, for this owner; empty if nothing is."""
+        """Read what is kept beside the tensors, for this owner; empty if there is nothing."""
         try:
             with safe_open(self.path, framework="pt") as file:
                 words = file.metadata() or {}
@@ -137,17 +138,17 @@ class FileBookmark:
 def owner_of(
     path: Path, run: str, run_provenance: Mapping[str, Any], instance: Instance, engine: str
 ) -> str:
-    """Stands for all that the state of an instance in work depends on, to the last bit.
+    """Hash all that the state of an unfinished instance depends on, to the last bit.
 
     That is more than its map depends on: device, engine and batch decide how far it has come. A
-    result file that was made again is another one, whatever it holds.
+    result file that was created again counts as another one, whatever it holds.
 
     Parameters
     ----------
     path : Path
         The result file.
     engine : str
-        That computes the rows, where the provenance may say "auto".
+        The engine that computes the rows, where the provenance may say "auto".
     """
     facts = {
         "case": hdf5.read_provenance(path),

@@ -1,1 +1,1 @@
-"""Segment: what a network predicts on an image, through its windows."""
+"""Segmentation: the prediction of a network on an image, window by window."""

@@ -1,4 +1,4 @@
-"""Detections: the instances of a model that finds them itself."""
+"""Detections: the instances that a model finds by itself."""
 
 from dataclasses import dataclass
 
@@ -11,19 +11,19 @@ from segxai.types import Instance
 
 @dataclass(frozen=True)
 class Detections:
-    """What a model that finds instances itself found on the clean image.
+    """The instances that a model itself found on the clean image.
 
     Parameters
     ----------
     predictor : Predictor
-        Its logits are a channel for each detection, whose identity is frozen: of a query its index,
-        of a box its place.
+        Its logits have one channel for each detection. A detection's identity is frozen: the index
+        of a query, or the place of a box.
     names : tuple of str
         The class of each detection.
     scores : tuple of float
-        How sure the model is of each.
+        The model's confidence in each detection.
     domains : tuple of ndarray of shape (voxel, axis)
-        The voxels of each, on the output grid.
+        The voxels of each detection, on the output grid.
     """
 
     predictor: Predictor
@@ -37,7 +37,10 @@ class Detections:
         return tuple(f"{name} {label}" for label, name in enumerate(self.names, start=1))
 
     def instances(self, class_name: str | None = None, smallest: float = 1.0) -> list[Instance]:
-        """Those of a class, or all, of so many voxels; labels count from 1 in the model's order."""
+        """Return the detections of one class, or of all, that have at least `smallest` voxels.
+
+        Labels count from 1 in the model's order.
+        """
         return [
             Instance(label, voxels, class_index=label - 1)
             for label, (name, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)

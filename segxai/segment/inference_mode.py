@@ -1,4 +1,4 @@
-"""Evaluate: networks as they predict, in full precision, and left as they came."""
+"""Inference mode: networks prepared to predict in full precision, and restored afterwards."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ from torch import nn
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode, its parameters without gradients; afterwards as it was."""
-    # Not by `modules()`, whose name some networks give to an attribute of their own.
+    """Put a network in evaluation mode, without parameter gradients, and restore it afterwards."""
+    # Not by `modules()`: some networks have another attribute of that name.
     modes = {module: module.training for _, module in network.named_modules()}
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
     network.eval().requires_grad_(False)
@@ -25,7 +25,7 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
 
 @contextmanager
 def exact_arithmetic(*, tf32: bool = False) -> Iterator[None]:
-    """Full float32 on a GPU: no TF32 unless asked for, and deterministic kernels."""
+    """Use full float32 on a GPU: no TF32 unless requested, and deterministic kernels."""
     cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
     before = cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark
     cudnn.allow_tf32, matmul.allow_tf32, cudnn.deterministic, cudnn.benchmark = (

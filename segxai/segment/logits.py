@@ -1,4 +1,4 @@
-"""Outputs: find the logits in whatever a network returns."""
+"""Logits, extracted from whatever a network returns."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -8,15 +8,15 @@ from torch import Tensor
 
 from segxai.errors import SegxaiError
 
-NAMES = ("logits", "out")  # of transformers' outputs, of torchvision's
+NAMES = ("logits", "out")  # in the outputs of transformers and of torchvision
 
 
 def logits_of(output: Any) -> Tensor:
-    """The tensor of logits (1, class, *spatial) in the output of a network.
+    """Find the tensor of logits (1, class, *spatial) in the output of a network.
 
-    A tensor is taken as it is; of a mapping or a record the part named "logits" or "out"; else, of
-    a tuple, a list (deep supervision) or any mapping, the tensor with the most voxels, the first
-    of several.
+    A tensor is returned as it is. From a mapping or a record, the part named "logits" or "out" is
+    taken. Otherwise, the tensor with the most voxels is taken from a tuple, a list (deep
+    supervision) or a mapping; the first one if several are equally large.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def logits_of(output: Any) -> Tensor:
             f"the network returns {_described(output)}; segxai needs a tensor of logits (1, class, "
             "*spatial): wrap the network in a module that returns it"
         )
-    return max(found, key=lambda tensor: tensor[0, 0].numel())  # the first of equals
+    return max(found, key=lambda tensor: tensor[0, 0].numel())  # the first of the largest
 
 
 def _named(output: Any) -> Mapping[str, Any]:
@@ -47,7 +47,7 @@ def _named(output: Any) -> Mapping[str, Any]:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """All tensors in nested tuples, lists, mappings and records, in their order."""
+    """Yield all tensors in nested tuples, lists, mappings and records, in order."""
     if isinstance(output, Tensor):
         yield output
     elif named := _named(output):
@@ -59,7 +59,7 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _described(output: Any) -> str:
-    """What was returned instead, in words."""
+    """Describe in words what the network returned instead."""
     kind = type(output).__name__
     named = _named(output)
     return f"a {kind} with {', '.join(map(str, named)) or 'nothing'}" if named else f"a {kind}"

@@ -1,4 +1,4 @@
-"""Mirror: test-time augmentation as a network of its own, so that rows go through all of it."""
+"""Mirroring: test-time augmentation as part of the network, so that rows pass through it."""
 
 from collections.abc import Iterable
 from itertools import combinations
@@ -18,7 +18,7 @@ class Mirrored(nn.Module):
     network : nn.Module
         Maps (1, channel, *window) to logits of the same window.
     axes : iterable of int
-        Spatial axes, from 0, along which the input is mirrored: none, each, and all combinations.
+        Spatial axes, counted from 0. The input is mirrored along each combination, also along none.
     """
 
     def __init__(self, network: nn.Module, axes: Iterable[int]) -> None:
@@ -30,7 +30,7 @@ class Mirrored(nn.Module):
         ]
 
     def forward(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
-        """Mean logits, each turned back before."""
+        """Return the mean of the logits, each mirrored back first."""
         total = logits_of(self.network(image))
         for flip in self.flips[1:]:
             total = total + torch.flip(logits_of(self.network(torch.flip(image, flip))), flip)

@@ -1,4 +1,4 @@
-"""Segment: what a predictor makes of a case, looked at slab by slab."""
+"""Segmentation of a case by a predictor, slab by slab."""
 
 import math
 from collections.abc import Sequence
@@ -24,18 +24,18 @@ def segment(
     *,
     explained: int | None = None,
 ) -> Segmentation:
-    """What a predictor makes of a case.
+    """Segment a case with a predictor.
 
     Parameters
     ----------
     explained : int, optional
-        The class whose logits are kept where those of all classes are too many to keep; all are
-        kept if it is not given.
+        The class whose logits are kept if those of all classes are too many to keep. If not given,
+        all are kept.
 
     Raises
     ------
     SegxaiError
-        If the network has another number of classes than `classes`, or its logits are not finite.
+        If the network does not have as many classes as `classes`, or its logits are not finite.
     """
     is_large = len(classes) * math.prod(case.domain_grid.shape) > MOST_KEPT
     kept = None if explained is None or not is_large else (explained,)
@@ -51,8 +51,8 @@ def segment(
 def _check(logits: Float[np.ndarray, "class *slab"], classes: Sequence[str]) -> None:
     if len(logits) != len(classes):
         raise SegxaiError(
-            f"the network returns {len(logits)} logits for each voxel, its adapter names "
-            f"{len(classes)} classes: {', '.join(classes)}"
+            f"the network returns {len(logits)} logits for each voxel, but its adapter "
+            f"names {len(classes)} classes: {', '.join(classes)}"
         )
     if not np.isfinite(logits).all():
         raise SegxaiError("the network's logits are not finite; are its weights damaged?")

@@ -1,4 +1,4 @@
-"""Predictor: a network and a window layout make the prediction, and the same two explain it."""
+"""Predictor: a network and a window layout, which together make a prediction and explain it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ from segxai.segment.windows import Layout
 from segxai.types import Activation, Instance, Progress, Quiet
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
-SLAB = 2**24  # logits that are looked at at once: 64 MiB as float32
+SLAB = 2**24  # logits that are processed at once: 64 MiB as float32
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 class Predictor(nn.Module):
-    """A network and the layout of its windows: maps an image to the blended logits.
+    """A network and the layout of its windows, which map an image to blended logits.
 
     Parameters
     ----------
@@ -33,20 +33,20 @@ class Predictor(nn.Module):
         Maps (1, channel, *window) to logits (1, class, *window), alone or among other outputs.
         Logits at a half to a 32nd of the window's resolution are interpolated to it linearly.
     layout : Layout
-        Which windows, and how their logits are blended.
+        The windows, and how their logits are blended.
     precision : {"float32", "tf32", "bfloat16"}
-        In which the network computes. Logits and gradients are float32 in any case.
+        The precision of the network's computation. Logits and gradients are always float32.
     readout : Readout, optional
-        Takes the network's own logits to the grid of instances, where that is not the image's. For
-        layouts of a single window.
+        Maps the network's own logits to the grid of instances, if that is not the image's grid.
+        Only for layouts of a single window.
     activation : {"softmax", "sigmoid"}
-        Makes probabilities of the logits.
+        Turns logits into probabilities.
     is_coarse : bool
-        Whether logits are left at the network's own resolution: what `without_readout` returns.
+        Whether logits stay at the network's own resolution. `without_readout` sets it.
 
     Notes
     -----
-    The layout is part of the predictor: another window size or overlap makes other logits, and
+    The layout is part of the predictor: another window size or overlap gives other logits and
     other rows. Windows go through the network one at a time, so that memory does not grow with
     the image and no value depends on a batch.
     """
@@ -76,7 +76,7 @@ class Predictor(nn.Module):
     def forward(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Float[Tensor, "1 class *out"]:
-        """Blended logits on the whole grid, on the image's device; differentiable."""
+        """Compute the blended logits on the whole grid, on the image's device; differentiable."""
         progress = progress or Quiet()
         progress.begin("segment", len(self.layout.windows))
         if self.readout is not None:
@@ -96,9 +96,9 @@ class Predictor(nn.Module):
     def slabs(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Iterator[Float[Tensor, "class *slab"]]:
-        """The same logits in slabs along the first axis, on the CPU.
+        """Yield the same logits in slabs along the first axis, on the CPU.
 
-        With a readout, no more than a slab of them is ever there.
+        With a readout, at most one slab is in memory at a time.
         """
         if self.readout is None:
             logits = self(image, progress)[0]
@@ -114,27 +114,27 @@ class Predictor(nn.Module):
     def coarse(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Float[Tensor, "1 class *coarse"]:
-        """What a readout reads: the network's own logits of its only window; differentiable."""
+        """Compute the network's own logits of its only window, for a readout; differentiable."""
         (window,) = self.layout.windows
         logits = self.window_logits(image[window.inside(self.layout.shape).index], window)
         (progress or Quiet()).advance(1)
         return logits
 
     def crop_to(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
-        """The same predictor on the crop of the grid that decides these voxels, and the crop."""
+        """Crop the predictor to what determines these voxels; also return the crop's box."""
         if self.readout is not None or self.is_coarse:
             return self, Box.whole(self.layout.shape)
         layout, box = self.layout.crop_to(voxels)
         return self._with(layout=layout), box
 
     def at(self, precision: str) -> "Predictor":
-        """The same predictor in another precision."""
+        """Return the same predictor in another precision."""
         return self._with(precision=precision)
 
     def without_readout(self, instance: Instance) -> tuple["Predictor", Instance]:
-        """The same predictor without its readout, and the coarse logits that decide an instance.
+        """Return the predictor without its readout, and the coarse logits behind an instance.
 
-        Both as they are where there is no readout.
+        If there is no readout, both are returned as they are.
         """
         if self.readout is None:
             return self, instance
@@ -143,7 +143,7 @@ class Predictor(nn.Module):
         return self._with(readout=None, is_coarse=True), coarse
 
     def on_image(self, instance: Instance) -> Instance | None:
-        """The instance, if its voxels are those of the image; None if a readout leads elsewhere."""
+        """Return the instance if its voxels are the image's; None if it is on a readout's grid."""
         return instance if self.readout is None else None
 
     def _with(self, **changes: Any) -> "Predictor":
@@ -159,9 +159,10 @@ class Predictor(nn.Module):
     def window_logits(
         self, crop: Float[Tensor, "1 channel *inside"], window: Box
     ) -> Float[Tensor, "1 class *own"]:
-        """Logits of one window, not blended, where it lies on the grid.
+        """Compute the unblended logits of one window, on the part of it inside the grid.
 
-        With a readout, or where it is coarse: the network's own logits of the padded window.
+        With a readout, or if the predictor is coarse: on all of the padded window, at the network's
+        own resolution.
 
         Parameters
         ----------
@@ -171,12 +172,12 @@ class Predictor(nn.Module):
         Raises
         ------
         SegxaiError
-            If the network fails on this size, or returns anything but logits of this size.
+            If the network fails on this size, or returns anything other than logits of this size.
         """
         device = next(self.network.parameters(), crop).device
         inside = window.inside(self.layout.shape)
         if inside == window:
-            # A network whose first layer works in place must not write on the image.
+            # A network whose first layer works in place must not write into the image.
             return self._run(crop.to(device).clone())
         before = inside.seen_from(window).start
         after = (n - a - s for n, a, s in zip(window.size, before, inside.size, strict=True))
@@ -197,12 +198,12 @@ class Predictor(nn.Module):
                 raise
             raise SegxaiError(
                 f"the network fails on an input of shape {tuple(padded.shape)}: {one_line(error)}; "
-                "if a size must be a multiple of its stride, give a window that is"
+                "if each size must be a multiple of its stride, choose a window that fits"
             ) from error
         if not logits.is_floating_point():
             raise SegxaiError(
                 f"the network returns labels ({logits.dtype}); segxai needs the logits that they "
-                "were made of: give a network without its argmax"
+                "were computed from: give the network without its argmax"
             )
         if self.readout is None and not self.is_coarse:
             logits = _to_window(logits, padded.shape)
@@ -212,33 +213,34 @@ class Predictor(nn.Module):
 def _to_window(
     logits: Float[Tensor, "*any"], shape: Sequence[int]
 ) -> Float[Tensor, "1 class *window"]:
-    """Logits of the input's spatial size: as they are, or interpolated linearly from a coarser one.
+    """Return the logits at the input's spatial size, interpolated linearly if they are coarser.
 
     Raises
     ------
     SegxaiError
-        If they are neither.
+        If their size is neither the input's nor a coarser one that is supported.
     """
     if logits.shape[2:] == tuple(shape)[2:] and logits.shape[0] == 1:
         return logits
     if stride_of(logits.shape, shape) is None:
         raise SegxaiError(
             f"the network maps {tuple(shape)} to {tuple(logits.shape)}; segxai needs logits (1, "
-            "class, *spatial) of the same spatial size, or of a half to a 32nd of it: wrap the "
+            "class, *spatial) of the same spatial size, or a half to a 32nd of it: wrap the "
             "network"
         )
     return functional.interpolate(logits, size=tuple(shape)[2:], mode=LINEAR[logits.ndim - 2])
 
 
 def _thickness(shape: Sequence[int]) -> int:
-    """How many voxels along the first axis make a slab of (class, *grid)."""
+    """Return how many voxels along the first axis make a slab of (class, *grid)."""
     return max(SLAB // (shape[0] * math.prod(shape[2:])), 1)
 
 
 def stride_of(logits: Sequence[int], image: Sequence[int]) -> int | None:
-    """How many of the input's voxels a logit stands for along each axis; None if no one number.
+    """Find how many voxels of the input a logit spans, the same along each axis; None if none fits.
 
-    Sizes that do not divide are rounded up or down, as networks do.
+    Only powers of two are tried. Sizes that they do not divide may be rounded up or down, as
+    networks do.
     """
     if len(logits) != len(image) or logits[0] != 1:
         return None

@@ -1,4 +1,4 @@
-"""Readout: from a network's coarse logits to logits on the grid on which instances live."""
+"""Readout: the map from a network's coarse logits to logits on the grid of the instances."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,47 +17,47 @@ from torch.nn import functional
 class Readout:
     """A linear map from coarse logits to logits on the output grid, axis by axis.
 
-    Any separable interpolation, crop or padding, and what they compose to. A score at a voxel is a
-    weighted sum of a few coarse logits, and its row the same sum of their rows.
+    It can be any separable interpolation, crop or padding, or a composition of these. A logit at a
+    voxel is a weighted sum of a few coarse logits, and its row is the same sum of their rows.
 
     Parameters
     ----------
     matrices : tuple of Tensor of shape (class or 1, out, coarse)
-        One for each axis; with a leading size of 1 the same for all classes.
+        One for each axis. If its leading size is 1, it is the same for all classes.
     """
 
     matrices: tuple[Float[Tensor, "_ _ _"], ...]
 
     @classmethod
     def linear(cls, coarse: Sequence[int], shape: Sequence[int]) -> "Readout":
-        """Linear interpolation, as `torch.nn.functional.interpolate` without aligned corners."""
+        """Build a linear interpolation, like `functional.interpolate` without aligned corners."""
         return cls(tuple(_linear(n, size)[None] for n, size in zip(coarse, shape, strict=True)))
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of the output grid."""
+        """The shape of the output grid."""
         return tuple(one.shape[1] for one in self.matrices)
 
     @property
     def coarse_shape(self) -> tuple[int, ...]:
-        """Of the coarse logits."""
+        """The shape of the grid of coarse logits."""
         return tuple(one.shape[2] for one in self.matrices)
 
     def then(self, other: "Readout") -> "Readout":
-        """First this map, then the other."""
+        """Return the composition of two maps: first this one, then the other."""
         pairs = zip(self.matrices, other.matrices, strict=True)
         return Readout(tuple(second @ first for first, second in pairs))
 
     def slab(self, start: int, stop: int) -> "Readout":
-        """The same to a part of the output grid, along its first axis."""
+        """Return the same map to a slab of the output grid along its first axis."""
         first, *others = self.matrices
         return Readout((first[:, start:stop], *others))
 
     def __call__(self, coarse: Float[Tensor, "1 class *coarse"]) -> Float[Tensor, "1 class *out"]:
-        """Logits on the output grid; differentiable."""
+        """Compute the logits on the output grid; differentiable."""
         values = coarse
         for axis, matrix in enumerate(self.matrices, start=2):
-            # The axis to the end, classes apart: (class, rest, coarse) @ (class, coarse, out).
+            # Axis last, one product per class: (class, rest, coarse) @ (class, coarse, out).
             moved = values[0].movedim(axis - 1, -1)
             mapped = moved.reshape(len(moved), -1, moved.shape[-1]) @ matrix.to(values).transpose(
                 1, 2
@@ -71,30 +71,30 @@ class Readout:
         voxels: Int[np.ndarray, "voxel axis"],
         classes: Iterable[int],
     ) -> Float[Tensor, "voxel _"]:
-        """Logits of some classes at some output voxels; differentiable.
+        """Compute the logits of some classes at some output voxels; differentiable.
 
-        No more than one class is ever there on the whole output grid.
+        At most one class at a time is held on the whole output grid.
         """
         where = tuple(torch.from_numpy(voxels.T))
         found = [self._of(index)(coarse[:, index : index + 1])[0, 0][where] for index in classes]
         return torch.stack(found, dim=1)
 
     def _of(self, class_index: int) -> "Readout":
-        """The map of one class alone."""
+        """Return the map of one class."""
         own = slice(class_index, class_index + 1)
         return Readout(tuple(one[own] if len(one) > 1 else one for one in self.matrices))
 
     def weights(
         self, voxels: Int[np.ndarray, "voxel axis"], class_index: int
     ) -> tuple[Int[np.ndarray, "cell axis"], csr_array]:
-        """The coarse logits that decide some output voxels, and how much each of them counts.
+        """Find the coarse logits that determine some output voxels, and their weights.
 
         Returns
         -------
         cells : ndarray of shape (cell, axis)
             Positions in the coarse logits, in C order.
         weights : sparse array of shape (voxel, cell)
-            Each output voxel's logit is this sum of the cells' logits.
+            An output voxel's logit is the sum of the cells' logits with these weights.
         """
         parts = [
             _along(matrix[class_index if len(matrix) > 1 else 0].cpu().numpy(), index)
@@ -114,7 +114,7 @@ class Readout:
 
 
 def _linear(size: int, out: int) -> Float[Tensor, "out coarse"]:
-    """The matrix of linear interpolation along one axis."""
+    """Build the matrix of linear interpolation along one axis."""
     unit = torch.eye(size)[None]  # one channel for each cell
     return functional.interpolate(unit, size=out, mode="linear")[0].T
 
@@ -122,7 +122,7 @@ def _linear(size: int, out: int) -> Float[Tensor, "out coarse"]:
 def _along(
     matrix: Float[np.ndarray, "out coarse"], index: Int[np.ndarray, " voxel"]
 ) -> tuple[Int[np.ndarray, "voxel few"], Float[np.ndarray, "voxel few"]]:
-    """The cells along one axis that each voxel looks at, and their weights, padded with 0."""
+    """Find the cells along one axis that each voxel reads, and their weights, padded with 0."""
     few = max(int((matrix != 0).sum(axis=1).max()), 1)
     cells = np.argsort(matrix == 0, axis=1, kind="stable")[:, :few]
     return cells[index], np.take_along_axis(matrix, cells, axis=1)[index]

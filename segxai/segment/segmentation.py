@@ -1,4 +1,4 @@
-"""Segmentation: what a network predicts. Numpy only, so that results are read without torch."""
+"""Segmentation: a network's prediction, as NumPy arrays so that results are read without torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,18 +12,18 @@ from segxai.types import Activation
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What a network predicts on the whole grid of instances, from the clean image.
+    """A network's prediction on the whole grid of instances, from the clean image.
 
     Parameters
     ----------
     logits : ndarray of shape (kept, *grid)
-        Of the classes that are kept: all of them, or those that matter where all are too many.
+        Logits of the kept classes: all of them, or only those that matter if all are too many.
     classes : tuple of str
         Names of all classes.
     activation : {"softmax", "sigmoid"}
-        Makes probabilities of the logits.
+        Turns logits into probabilities.
     kept : tuple of int
-        Which classes `logits` has.
+        The classes that `logits` holds, in its order.
     largest : ndarray of shape (*grid)
         The class whose logit is the largest.
     peak, total : ndarray of shape (*grid)
@@ -46,7 +46,7 @@ class Segmentation:
         activation: Activation = "softmax",
         kept: tuple[int, ...] | None = None,
     ) -> "Segmentation":
-        """From the logits of all classes; of them all are kept, if not told otherwise."""
+        """Build a segmentation from the logits of all classes; keep those in `kept`, or all."""
         kept = tuple(range(len(logits))) if kept is None else kept
         peak = logits.max(axis=0)
         total = np.exp(logits - peak).sum(axis=0)
@@ -56,7 +56,7 @@ class Segmentation:
 
     @classmethod
     def joined(cls, parts: "Sequence[Segmentation]") -> "Segmentation":
-        """From parts of the grid that follow one another along its first axis."""
+        """Join the segmentations of parts of the grid, in order along its first axis."""
 
         def whole(name: str, axis: int = 0) -> Any:
             return np.concatenate([getattr(one, name) for one in parts], axis=axis)
@@ -68,10 +68,10 @@ class Segmentation:
         )
 
     def mask(self, class_index: int, threshold: float | None) -> Bool[np.ndarray, "*grid"]:
-        """Where the class is predicted: above a probability, or where its logit is the largest.
+        """Return where the class is predicted: above a probability, or with the largest logit.
 
-        Without a threshold, logits that stand for themselves (a single one, or under a sigmoid)
-        must be positive.
+        Without a threshold, a logit that is independent of others (a single one, or under a
+        sigmoid) must be positive instead.
         """
         if threshold is not None:
             return self.probability(class_index) > threshold
@@ -80,7 +80,7 @@ class Segmentation:
         return self.largest == class_index
 
     def probability(self, class_index: int) -> Float[np.ndarray, "*grid"]:
-        """Softmax over the classes; the sigmoid where logits stand for themselves."""
+        """Compute the softmax over the classes, or the sigmoid if logits are independent."""
         logits = self._logits_of(class_index)
         if self._are_apart:
             return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in a file, read without running code, and put into a network."""
+"""Checkpoints: tensors read from a file without running code, and loaded into a network."""
 
 import hashlib
 import warnings
@@ -17,26 +17,26 @@ from segxai.errors import SegxaiError, one_line
 
 Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
 
-DEPTH = 3  # of the wrappings of training scripts, such as {"model": {"state_dict": ...}}
-COUNTER = "num_batches_tracked"  # of batch norm; counts training, and is absent in old files
+DEPTH = 3  # of the nesting in training scripts' files, such as {"model": {"state_dict": ...}}
+COUNTER = "num_batches_tracked"  # of batch norm; counts training steps, and is absent in old files
 
 
 def load_weights(network: nn.Module, path: Path, name: str = "the network") -> nn.Module:
-    """The network with the tensors of a checkpoint in it.
+    """Load the tensors of a checkpoint into a network, and return the network.
 
     Parameters
     ----------
     path : Path
-        A `.safetensors` file, or a file of `torch.save` that holds tensors, and nothing that runs
-        code on loading. The wrappings of training scripts are taken off: dictionaries such as
-        "state_dict" and "model", prefixes such as "module.".
+        A `.safetensors` file, or a file made by `torch.save` that holds tensors, and nothing that
+        runs code on loading. What training scripts add is removed: enclosing dictionaries such as
+        "state_dict" and "model", and prefixes such as "module.".
     name : str
-        Of the network, for messages.
+        The network's name in messages.
 
     Raises
     ------
     SegxaiError
-        If the file cannot be read, or does not hold every tensor of the network and no other one.
+        If the file cannot be read, or does not hold exactly the tensors of the network.
     """
     wanted = network.state_dict()
     found = _best(read_tensors(path), wanted)
@@ -50,19 +50,19 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
 def read_tensors(
     path: Path,
     safe: Sequence[Safe] = (),
-    remedy: str = "save it by torch.save(network.state_dict(), FILE)",
+    remedy: str = "save it with torch.save(network.state_dict(), FILE)",
 ) -> Mapping[str, Any]:
-    """What a checkpoint holds, tensors on the CPU: by name, perhaps within other mappings.
+    """Read what a checkpoint holds: tensors by name, on the CPU, possibly in nested mappings.
 
     Parameters
     ----------
     path
-        A `.safetensors` file, or a file of `torch.save`.
+        A `.safetensors` file, or a file made by `torch.save`.
     safe : sequence of classes and functions
         What may be called on loading, besides what makes tensors and Python's own numbers and
-        containers; with its name in the file, where that is another one, in a tuple.
+        containers. If its name in the file differs, a tuple of the two.
     remedy : str
-        What to do about a file that needs anything else, for the message.
+        What to do about a file that needs anything else, for the error message.
 
     Raises
     ------
@@ -74,15 +74,15 @@ def read_tensors(
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        with warnings.catch_warnings():  # of pickles that are no checkpoint, refused below
+        with warnings.catch_warnings():  # about pickles that are not checkpoints, refused below
             warnings.simplefilter("ignore")
             content = _load(path, safe)
     except UnpicklingError as error:
         raise SegxaiError(
-            f"cannot read the checkpoint {path}: it is no file of tensors alone, and anything else "
-            f"could run code on loading; {remedy}"
+            f"cannot read the checkpoint {path}: it contains something other than tensors, "
+            f"which could run code on loading; {remedy}"
         ) from error
-    # Readers raise what their format's parser raises: zip, JSON, operating system.
+    # Readers raise whatever their format's parser raises: zip, JSON, operating system.
     except Exception as error:
         raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
     if not isinstance(content, Mapping):
@@ -91,13 +91,13 @@ def read_tensors(
 
 
 def _load(path: Path, safe: Sequence[Safe]) -> object:
-    """A mapped file is read where it is needed: an optimizer's state beside the weights is not."""
+    """Load a file, memory-mapped if possible, so that an optimizer's state in it is never read."""
     with torch.serialization.safe_globals(list(safe)):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
 def tensors_sha256(network: nn.Module) -> str:
-    """The SHA-256 of all weights and buffers of a network, with their names."""
+    """Compute the SHA-256 of all weights and buffers of a network, including their names."""
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         if isinstance(tensor, Tensor):
@@ -108,7 +108,7 @@ def tensors_sha256(network: nn.Module) -> str:
 
 
 def in_float32(network: nn.Module) -> tuple[str, ...]:
-    """Bring a network's numbers to float32, in place; returns notes on what that changed."""
+    """Convert a network's weights to float32 in place, and return notes on what changed."""
     tensors = (*network.parameters(), *network.buffers())
     kinds = {one.dtype for one in tensors if one.is_floating_point()} - {torch.float32}
     if not kinds:
@@ -120,12 +120,12 @@ def in_float32(network: nn.Module) -> tuple[str, ...]:
 
 @contextmanager
 def without_halves(network: nn.Module) -> Iterator[nn.Module]:
-    """The network with its half-precision numbers as float32, without loss; then as it was.
+    """Convert half-precision weights to float32, without loss, and restore them afterwards.
 
     Warns
     -----
     UserWarning
-        If there are any.
+        If the network has any.
     """
     halves = [
         (one, one.dtype)
@@ -145,7 +145,7 @@ def without_halves(network: nn.Module) -> Iterator[nn.Module]:
 
 
 def _best(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The mapping within a checkpoint, without a prefix, that names most of the wanted tensors."""
+    """Find the mapping in a checkpoint, without its prefix, that has the most wanted tensors."""
     candidates = [
         _without(prefix, part)
         for part in _parts(content, DEPTH)
@@ -155,7 +155,7 @@ def _best(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Te
 
 
 def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]]:
-    """Tensors by name, of each mapping in a checkpoint that has some."""
+    """Yield the tensors by name of each mapping in a checkpoint that has any."""
     tensors = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
     if tensors:
         yield tensors
@@ -166,7 +166,7 @@ def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]
 
 
 def _prefixes(part: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
-    """What may stand before the names of a checkpoint: nothing, or what is before a wanted name."""
+    """List the possible prefixes in a checkpoint: none, and what precedes a wanted name."""
     first = next((name for name in wanted if not name.endswith(COUNTER)), "")
     return ["", *sorted({name.removesuffix(first) for name in part if name.endswith(f".{first}")})]
 
@@ -177,13 +177,13 @@ def _without(prefix: str, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:
-    """What keeps a checkpoint from being that of the network, in words."""
+    """Describe each reason why a checkpoint does not belong to the network."""
     missing = [one for one in wanted if one not in found and not one.endswith(COUNTER)]
     unknown = [one for one in found if one not in wanted and not one.endswith(COUNTER)]
     if missing:
         yield f"{len(missing)} of {len(wanted)} tensors are missing, such as {missing[0]!r}"
     if unknown:
-        yield f"{len(unknown)} are unknown to it, such as {unknown[0]!r}"
+        yield f"unexpected tensors: {len(unknown)}, such as {unknown[0]!r}"
     for name in wanted.keys() & found.keys():
         shape, expected = tuple(found[name].shape), tuple(wanted[name].shape)
         if shape != expected:

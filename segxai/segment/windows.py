@@ -1,4 +1,4 @@
-"""Layouts: the windows that a network sees of an image, and how their logits are blended."""
+"""Layouts: the windows of an image that a network sees, and how their logits are blended."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,16 +16,16 @@ from segxai.geometry import Box
 
 @dataclass(frozen=True)
 class Layout:
-    """The windows of a prediction, and the share that each has in the blended logits.
+    """The windows of a prediction, and the share of each in the blended logits.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the grid.
+        Shape of the grid.
     windows : tuple of Box
-        All of one size; they reach outside of the grid where the image is padded.
+        All of the same size. They extend beyond the grid where the image is padded.
     importance : Tensor of shape (*window)
-        Weight of a window's logits before the weights of all windows are made to sum to 1.
+        Weight of a window's logits, before the weights of all windows are scaled to sum to 1.
     total : Tensor of shape (*grid)
         Sum of the importances of all windows of the full layout.
     """
@@ -36,12 +36,12 @@ class Layout:
     total: Float[Tensor, "*grid"] = field(repr=False)
 
     def share(self, window: Box) -> Float[Tensor, "*inside"]:
-        """The window's part in the blended logits, on the voxels that it has on the grid."""
+        """Return the window's share in the blended logits, on its voxels inside the grid."""
         inside = window.inside(self.shape)
         return self.importance[inside.seen_from(window).index] / self.total[inside.index]
 
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of it: that the image is smaller than a window, and padded."""
+        """Return notes for the user: whether the image is smaller than a window, and padded."""
         window = self.windows[0].size
         if all(n >= w for n, w in zip(self.shape, window, strict=True)):
             return ()
@@ -49,7 +49,7 @@ class Layout:
         return (f"an image of {image} voxels is padded with 0 to the window of {size}",)
 
     def crop_to(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Layout", Box]:
-        """The layout cut down to the windows that cover some of the voxels, and their box.
+        """Cut the layout down to the windows that cover any of the voxels; also return their box.
 
         The logits of these voxels depend on nothing else, and the shares are those of the full
         layout, so every row computed on the crop is a row of the full prediction.
@@ -61,25 +61,26 @@ class Layout:
 
 
 def whole_image(shape: Sequence[int], divisor: int = 1) -> Layout:
-    """The layout of a network that takes the whole image at once.
+    """Build the layout of a network that takes the whole image at once.
 
-    The image is padded with 0 at its end to a multiple of the divisor along each axis.
+    The image is padded with 0 at the end of each axis to a multiple of the divisor.
     """
     window = Box.whole(divisor * ceil(n / divisor) for n in shape)
     return Layout(tuple(shape), (window,), torch.ones(window.size), torch.ones(tuple(shape)))
 
 
 def sliding_window(shape: Sequence[int], window: Sequence[int], overlap: float = 0.25) -> Layout:
-    """Overlapping windows, blended with Gaussian weights: the layout of MONAI's inferer.
+    """Build overlapping windows blended with Gaussian weights, the layout of MONAI's inferer.
 
     Neighbouring windows are `window * (1 - overlap)` voxels apart, the last one is moved back to
-    end with the image, and an image smaller than a window is padded with 0 on both sides. The
-    Gaussian has a standard deviation of an eighth of the window.
+    end where the image ends, and an image smaller than a window is padded with 0 on both sides. The
+    Gaussian's standard deviation is an eighth of the window.
 
     Raises
     ------
     SegxaiError
-        If `window` has another number of axes than the image, or `overlap` is not in [0, 1).
+        If the window and the image differ in their number of axes, a size of the window is below 1,
+        or `overlap` is not in [0, 1).
     """
     if len(window) != len(shape):
         raise SegxaiError(
@@ -98,7 +99,7 @@ def sliding_window(shape: Sequence[int], window: Sequence[int], overlap: float =
 
 
 def _starts(size: int, window: int, overlap: float) -> list[int]:
-    """First voxels of the windows along one axis."""
+    """Return the first voxel of each window along one axis."""
     if size <= window:
         return [-((window - size) // 2)]
     step = max(int(window * (1 - overlap)), 1)
@@ -107,7 +108,7 @@ def _starts(size: int, window: int, overlap: float) -> list[int]:
 
 
 def _gaussian(window: Sequence[int], sigma_scale: float = 0.125) -> Float[Tensor, "*window"]:
-    """Product of one Gaussian for each axis, never below a thousandth (as MONAI's)."""
+    """Compute the product of a Gaussian for each axis, at least a thousandth (as MONAI does)."""
     weights = torch.ones(tuple(window))
     for axis, size in enumerate(window):
         x = torch.arange(size, dtype=torch.float32) - (size - 1) / 2

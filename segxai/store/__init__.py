@@ -1,1 +1,1 @@
-"""Store: results as HDF5, written instance by instance and read lazily. No torch here."""
+"""Store: results as HDF5, written instance by instance and read lazily. Imports no torch."""

@@ -1,7 +1,7 @@
-"""Drafts: a file changes as a whole or not at all, and by one process at a time.
+"""Atomic files: a file changes as a whole or not at all, and by one process at a time.
 
-Beside a result `r.h5` lie, while it is written, `.r.h5.draft` and `.r.h5.lock`; and, until its
-instance is stored, `.r.h5.unfinished` (see `segxai.run.resume`), which has a draft of its own.
+While a result `r.h5` is written, `.r.h5.draft` and `.r.h5.lock` lie beside it. The state of an
+unfinished instance is in `.r.h5.unfinished` (see `segxai.run.resume`), which has its own draft.
 """
 
 import os
@@ -17,17 +17,17 @@ from segxai.text import size
 
 @contextmanager
 def replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
-    """A draft beside the file, which takes its place when the block ends well.
+    """Yield a draft beside the file, which replaces the file if the block ends without an error.
 
     Parameters
     ----------
     copy : bool
-        Whether the draft starts as a copy of the file, or does not exist yet.
+        Whether the draft starts as a copy of the file; otherwise it does not exist yet.
 
     Raises
     ------
     SegxaiError
-        If the draft cannot be written; the file is as it was.
+        If the draft cannot be written; the file stays as it was.
     """
     draft = _draft(path)
     with _failures_of(path):
@@ -44,18 +44,18 @@ def replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def _failures_of(path: Path) -> Iterator[None]:
-    """What keeps a file from being written, as a line for the user."""
+    """Turn a failure to write a file into one line for the user."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # h5py reports a full disk as either
         raise SegxaiError(
             f"cannot write {path}: {_reason(error)} ({_room(path.parent)}); what was finished is "
-            "kept: mend that, and give the same command again"
+            "kept: fix this, and run the same command again"
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """The system's words: HDF5 wraps them into a page of its own."""
+    """Extract the system's own words, which HDF5 wraps in a page of text."""
     quoted = re.search(r"error message = '([^']+)'", str(error))
     if quoted:
         return quoted[1]
@@ -70,7 +70,7 @@ def _room(folder: Path) -> str:
 
 
 def state_file(path: Path) -> Path:
-    """Where the state of a result's instance in work is kept: it survives the process."""
+    """Return the path for the state of an unfinished instance, which survives the process."""
     return _beside(path, "unfinished")
 
 
@@ -89,10 +89,10 @@ def _flush(path: Path) -> None:
 
 @contextmanager
 def sole_writer(path: Path) -> Iterator[None]:
-    """Nobody else writes the file while the block runs; what a dead process left is removed.
+    """Lock the file against other writers during the block; remove what a dead process left.
 
-    The lock is the kernel's, on a file beside it: it ends with the process that holds it, whatever
-    that dies of. Where the file system has no locks there is none.
+    The kernel holds the lock, on a file beside it, and releases it when the process ends for any
+    reason. A file system without locks gives no protection.
 
     Raises
     ------

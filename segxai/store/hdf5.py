@@ -1,4 +1,4 @@
-"""Store: results to HDF5 and back, so that whatever is finished stays readable.
+"""HDF5: results are written and read so that whatever is finished stays readable.
 
 Every change is made on a draft (see `segxai.store.atomic_file`): a process that dies at any moment,
 or a full disk, leaves the file as it was after the last instance.
@@ -32,7 +32,7 @@ def create(
     instances: list[Instance],
     provenance: Mapping[str, Any],
 ) -> None:
-    """A new result file with everything but the maps. Takes the place of an existing one."""
+    """Create a result file with everything but the maps; it replaces an existing one."""
     groups = {
         "/": schema.root_dataset(provenance),
         "/input": schema.input_dataset(case),
@@ -45,7 +45,7 @@ def create(
 
 
 def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
-    """A group for the maps of one run; an existing one is continued."""
+    """Create the group for the maps of one run, or continue an existing one."""
     with replacing(path) as draft, h5py.File(draft, "a") as file:
         group = file.require_group(f"attributions/{run}")
         stored = group.attrs.get("provenance")
@@ -55,7 +55,7 @@ def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
 
 
 def add(path: Path, run: str, attribution: Attribution, instance: Instance, case: Case) -> None:
-    """One more finished map, and the run's summaries with it."""
+    """Add one finished map, and its row in the run's summaries."""
     dataset = schema.attribution_dataset(attribution, instance, case)
     maps = {attribution.label: attribution.values}
     row = summaries_dataset(maps, case.channels, len(case.grid.shape))
@@ -69,32 +69,32 @@ def add(path: Path, run: str, attribution: Attribution, instance: Instance, case
 
 
 def finished(path: Path, run: str) -> set[int]:
-    """The labels whose maps a run has."""
+    """Return the labels of the maps that a run has already."""
     with h5py.File(path, "r") as file:
         group = file.get(f"attributions/{run}")
         return set() if group is None else {int(label) for label in group}
 
 
 def instance_labels(path: Path) -> set[int]:
-    """The labels of all instances of a file, explained or not."""
+    """Return the labels of all instances in a file, explained or not."""
     with h5py.File(path, "r") as file:
         return set(file["instances/label"][()].tolist())
 
 
 def runs(path: Path) -> dict[str, dict[str, Any]]:
-    """The runs of a file, by name, with their provenance."""
+    """Return the runs of a file by name, with their provenance."""
     with h5py.File(path, "r") as file:
         group = file.get("attributions", {})
         return {name: json.loads(run.attrs["provenance"]) for name, run in group.items()}
 
 
 def read_provenance(path: Path) -> dict[str, Any]:
-    """The provenance of a result file.
+    """Read the provenance of a result file.
 
     Raises
     ------
     SegxaiError
-        If there is no such file, or it is no result of a version that can be read.
+        If there is no such file, or it is not a result in a readable version.
     """
     _check(path)
     with h5py.File(path, "r") as file:
@@ -103,12 +103,12 @@ def read_provenance(path: Path) -> dict[str, Any]:
 
 
 def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
-    """A result file as an xarray DataTree, read lazily; close it, or use it in a `with` block.
+    """Open a result file as a lazy xarray DataTree; close it, or use it in a `with` block.
 
     Raises
     ------
     SegxaiError
-        If there is no such file, or it is no result of a version that can be read.
+        If there is no such file, or it is not a result in a readable version.
     """
     _check(Path(path))
     tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE)
@@ -116,30 +116,30 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
 
 
 def check_writable(path: Path) -> None:
-    """Fail now rather than after hours: the folder must exist and take a file.
+    """Check that a result can be written here, to fail now rather than after hours.
 
     Raises
     ------
     SegxaiError
-        If it does not.
+        If the folder does not exist or cannot be written to, or the name is not one for a result.
     """
     if not path.parent.is_dir():
         raise SegxaiError(f"--out {path}: there is no folder {path.parent}; create it first")
     if path.is_dir():
         raise SegxaiError(f"--out {path} is a folder; name a file in it, such as {path / 'out.h5'}")
     if path.suffix.lower() == ".png":
-        raise SegxaiError(f"--out {path}: that is the name of the picture; end it in .h5")
+        raise SegxaiError(f"--out {path}: the picture gets this name; end it in .h5")
     if not os.access(path.parent, os.W_OK):
         raise SegxaiError(f"--out {path}: the folder {path.parent} cannot be written to")
 
 
 def check_replaceable(path: Path) -> None:
-    """Fail if the file exists and is no result of segxai: it may be somebody's image.
+    """Check that an existing file is a result of segxai: it may be somebody's image.
 
     Raises
     ------
     SegxaiError
-        If it is anything else; results of other versions are fine.
+        If it is not a result; results of other versions are fine.
     """
     if not path.exists():
         return
@@ -161,7 +161,7 @@ def _check(path: Path) -> None:
 
 
 def _schema_version(path: Path) -> int:
-    """The schema version of a result file, whatever it is."""
+    """Read the schema version of a result file, supported or not."""
     if not path.is_file():
         raise SegxaiError(f"no result file {path}" if not path.exists() else f"{path} is a folder")
     try:

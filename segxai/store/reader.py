@@ -1,4 +1,4 @@
-"""Read the runs of a result: their names, their provenance and their maps, lazily."""
+"""The runs of a result: their names, their provenance and their maps, read lazily."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from segxai.store.schema import group, provenance_of
 
 
 def run_names(tree: xr.DataTree) -> list[str]:
-    """The runs of a result, in the order of their start."""
+    """List the runs of a result in the order in which they were started."""
     if "attributions" not in tree.children:
         return []
     names = tree["attributions"].children
@@ -17,17 +17,17 @@ def run_names(tree: xr.DataTree) -> list[str]:
 
 
 def provenance_of_run(tree: xr.DataTree, run: str) -> dict[str, Any]:
-    """How the maps of a run were made."""
+    """Read the provenance of a run: how its maps were made."""
     return provenance_of(group(tree, f"attributions/{run}"))
 
 
 def find_run(tree: xr.DataTree, name: str | None) -> str:
-    """The run of this name, or the last one.
+    """Find the run with this name, or the last run if no name is given.
 
     Raises
     ------
     SegxaiError
-        If there is none.
+        If there is no such run.
     """
     names = run_names(tree)
     if not names:
@@ -38,13 +38,13 @@ def find_run(tree: xr.DataTree, name: str | None) -> str:
 
 
 def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
-    """The groups of a run's maps, by rising label."""
+    """Return the groups of a run's maps by increasing label."""
     labels = sorted(tree["attributions"][run].children, key=int)
     return {int(label): group(tree, f"attributions/{run}/{label}") for label in labels}
 
 
 def missing_labels(tree: xr.DataTree, run: str) -> list[int]:
-    """The labels that a run was asked for and has no map of; empty when it is complete."""
+    """List the labels that a run was asked for but has no map of; empty if it is complete."""
     asked, done = provenance_of_run(tree, run)["instances"], set(maps(tree, run))
     if 0 in done:  # the whole class: its only map
         return []

@@ -1,4 +1,4 @@
-"""Resume: which run of a result file a task goes on with, or why it may not touch the file."""
+"""Runs: which run of a result file a task resumes, or why it may not change the file."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -8,7 +8,7 @@ from segxai.errors import SegxaiError
 from segxai.store import hdf5
 from segxai.store.schema import difference
 
-# How a map was computed, and which of them were asked for: no map's values depend on these.
+# How maps were computed, and which were asked for: no map's values depend on these.
 HOW = ("device", "engine", "batch")
 CHANGES_NO_VALUE = (*HOW, "instances", "warnings", "started", "resumed")
 
@@ -20,12 +20,12 @@ def run_name(
     *,
     append: bool,
 ) -> str:
-    """The name of the run that a task belongs to: one of the file's own, or a new one.
+    """Choose the name of the run that a task belongs to: one in the file, or a new one.
 
     Parameters
     ----------
     path : Path
-        The result file; it need not exist. None for a file that is made anew.
+        The result file; it need not exist. None if it is created anew.
     append : bool
         Whether a new run, or more instances of an old one, may be added to an existing file.
 
@@ -60,12 +60,12 @@ def run_name(
 
 
 def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
-    """Whether a result file has all maps that a run is asked for.
+    """Return whether a result file has all maps that a run is asked for.
 
     Parameters
     ----------
     labels : collection of int, optional
-        Of the instances; all of the file if not given.
+        Labels of the instances; by default all in the file.
     """
     if not path.exists():
         return False
@@ -74,7 +74,7 @@ def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
 
 
 def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple[()]) -> str:
-    """A name for a run: method and aggregator, and a number where that is taken."""
+    """Make a name for a run: method and aggregator, plus a number if that name is taken."""
     parts = (run_provenance["method"], run_provenance["aggregator"])
     base = "-".join(part for part in parts if part).replace("/", "-")  # HDF5's path separator
     number = 1
@@ -88,11 +88,11 @@ def _check_selection(
 ) -> None:
     if stored["instances"] != asked["instances"] and not append:
         raise SegxaiError(
-            f"{path} holds this run for instances {stored['instances']}, now asked for "
-            f"{asked['instances']}; give --append to add to it, or --overwrite"
+            f"{path} holds this run for instances {stored['instances']}, but now "
+            f"{asked['instances']} are asked for; give --append to add to it, or --overwrite"
         )
 
 
 def comparable(run_provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of a run without what changes no value of its maps."""
+    """Return a run's provenance without the entries that cannot change a value of its maps."""
     return {name: value for name, value in run_provenance.items() if name not in CHANGES_NO_VALUE}

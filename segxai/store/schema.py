@@ -1,9 +1,9 @@
-"""The schema of a result: names, dimensions, units, provenance. Builds xarray, reads no torch.
+"""The schema of a result: names, dimensions, units, provenance. Imports no torch.
 
 A result is a tree of groups:
 
 /                       schema version, provenance
-/input                  image(channel, *grid), affine, the user's own grid, a picture of colours
+/input                  image(channel, *grid), affine, the user's own grid, a colour picture
 /segmentation           probability(class, *grid), labels(*grid)
 /instances              one row for each instance
 /attributions/RUN/LABEL map, standard_error(channel, *box), domain(*box); label 0 is a whole class
@@ -28,7 +28,7 @@ MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that values may depend on."""
+    """Return the versions of Python and of the packages that values may depend on."""
     found = {"python": platform.python_version()}
     for package in MEASURED_PACKAGES:
         try:
@@ -39,17 +39,17 @@ def versions() -> dict[str, str]:
 
 
 def as_json(facts: Mapping[str, Any]) -> str:
-    """Facts as text: one attribute of HDF5 holds what its own types cannot. Takes numpy's, too."""
+    """Write facts as JSON (NumPy values too): HDF5 attributes have no types for them."""
     return json.dumps(dict(facts), default=lambda value: value.tolist())
 
 
 def root_dataset(provenance: Mapping[str, Any]) -> xr.Dataset:
-    """The root group: no coordinates, so that children need not align with any."""
+    """Build the root group, without coordinates that child groups would have to align with."""
     return xr.Dataset(attrs={"schema": SCHEMA, "provenance": as_json(provenance)})
 
 
 def input_dataset(case: Case) -> xr.Dataset:
-    """The network's input and its place in space."""
+    """Build the group of the network's input and its place in space."""
     source = case.source_grid or case.grid
     picture = {"picture": (("source_y", "source_x", "rgb"), case.picture)}
     return xr.Dataset(
@@ -73,7 +73,7 @@ def input_dataset(case: Case) -> xr.Dataset:
 def segmentation_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
-    """Probabilities of the classes kept, and the labels of the instances (the smaller on top)."""
+    """Build the group of the kept classes' probabilities and the labels (smaller ones on top)."""
     grid = case.domain_grid
     labels = np.zeros(grid.shape, dtype=np.int32)
     for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
@@ -93,7 +93,7 @@ def segmentation_dataset(
 def instances_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
-    """One row for each instance, by label."""
+    """Build the group of the instances, one row each, by label."""
     grid = case.domain_grid
     probability = {n: segmentation.probability(n) for n in {one.class_index for one in instances}}
     voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
@@ -116,13 +116,13 @@ def instances_dataset(
 
 
 def _sizes(volumes: np.ndarray, grid: Grid) -> dict[str, Any]:
-    """How large the instances are; pictures have no scale, so theirs are areas in pixels."""
+    """Return the instances' sizes; pictures have no scale, so they get areas in pixels."""
     name, unit = ("volume_mm3", "mm3") if len(grid.shape) == 3 else ("area_px", "px")
     return {name: ("label", volumes, {"units": unit})}
 
 
 def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
-    """Where the instances lie: centroids in mm (px in pictures), boxes in voxels of the grid."""
+    """Locate the instances: centroids in mm (px in pictures), boxes in voxels of the grid."""
     unit = "mm" if len(grid.shape) == 3 else "px"
     count, rank = len(instances), len(grid.shape)
     centroids = [grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
@@ -136,12 +136,12 @@ def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
 
 
 def _words(words: Iterable[str]) -> np.ndarray:
-    """Text as HDF5 keeps it, whatever its length; also none at all."""
+    """Convert texts of any length, or none at all, to an array that HDF5 can store."""
     return np.array(list(words), dtype=object)
 
 
 def attribution_dataset(attribution: Attribution, instance: Instance, case: Case) -> xr.Dataset:
-    """A map on its box, with voxel indices of the grid as coordinates."""
+    """Build the group of a map on its box, with voxel indices of the grid as coordinates."""
     grid_axes = case.grid.axes
     has_channels = attribution.values.ndim > len(grid_axes)
     dims = ("channel", *grid_axes) if has_channels else grid_axes
@@ -168,13 +168,13 @@ def attribution_dataset(attribution: Attribution, instance: Instance, case: Case
 
 
 def _voxel_indices(box: Box, axes: Iterable[str]) -> dict[str, Any]:
-    """Coordinates of a box, by axis."""
+    """Return the coordinates of a box by axis."""
     pairs = zip(axes, box.start, box.stop, strict=True)
     return {axis: np.arange(start, stop) for axis, start, stop in pairs}
 
 
 def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:
-    """The domain on the map's box; or on its own, along axes of the source grid."""
+    """Cut the domain to the map's box, or to its own box along axes of the source grid."""
     axes, mask = case.grid.axes, instance.mask(case.domain_grid.shape)
     if case.domains_on_source:
         axes, box = tuple(f"source_{axis}" for axis in axes), Box.around(instance.voxels)
@@ -182,32 +182,32 @@ def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:
 
 
 def group(tree: xr.DataTree, path: str) -> xr.Dataset:
-    """One group of a result, lazily."""
+    """Return one group of a result, read lazily."""
     return tree[path].to_dataset()
 
 
 def grid_of(tree: xr.DataTree) -> Grid:
-    """The network's grid of a result."""
+    """Read the network's grid from a result."""
     stored = group(tree, "input")
     return Grid(tuple(stored["image"].shape[1:]), stored["affine"].values)
 
 
 def domain_grid_of(tree: xr.DataTree) -> Grid:
-    """The grid of instances and probabilities."""
+    """Read the grid of instances and probabilities."""
     stored = group(tree, "segmentation")
-    if "affine" not in stored:  # of a file from before domains had a grid of their own
+    if "affine" not in stored:  # written before domains had their own grid
         return grid_of(tree)
     return Grid(tuple(stored["labels"].shape), stored["affine"].values)
 
 
 def source_grid_of(tree: xr.DataTree) -> Grid:
-    """The grid of the user's own files."""
+    """Read the grid of the user's own files."""
     stored = group(tree, "input")
     return Grid(tuple(stored["source_shape"].values.tolist()), stored["source_affine"].values)
 
 
 def attribution_of(stored: xr.Dataset) -> Attribution:
-    """A stored map as it was computed."""
+    """Restore a stored map as it was computed."""
     rank = len(stored["affine"]) - 1
     axes = stored["map"].dims[-rank:]
     error = stored["standard_error"].values if "standard_error" in stored else None
@@ -217,7 +217,7 @@ def attribution_of(stored: xr.Dataset) -> Attribution:
 
 
 def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
-    """The domain of a stored map, as booleans on the whole of its grid."""
+    """Restore the domain of a stored map, as booleans on the whole of its grid."""
     domain, mask = stored["domain"], np.zeros(shape, dtype=bool)
     starts = [int(stored[axis].values[0]) for axis in domain.dims]
     mask[Box(tuple(starts), domain.shape).index] = domain.values != 0
@@ -225,21 +225,22 @@ def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def provenance_of(stored: xr.Dataset) -> dict[str, Any]:
-    """The provenance in the root group of a result, or in the group of one of its runs."""
+    """Read the provenance in the root group of a result, or in the group of one of its runs."""
     provenance: dict[str, Any] = json.loads(stored.attrs["provenance"])
     return provenance
 
 
 def facts_of(stored: xr.Dataset) -> dict[str, Any]:
-    """What is known of one map beyond its values."""
+    """Read what is known about one map beyond its values."""
     facts: dict[str, Any] = json.loads(stored.attrs["facts"])
     return facts
 
 
 def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The provenance of a run that goes on, or gets more instances, with a later command.
+    """Update the provenance of a run that a later command resumes or adds instances to.
 
-    All instances that were ever asked for are kept; when and how it went on is added to "resumed".
+    All instances that were ever asked for are kept; when and how it was resumed is added to
+    "resumed".
     """
     chosen = (stored["instances"], asked["instances"])
     united = "all" if "all" in chosen else sorted({*chosen[0], *chosen[1]})
@@ -248,7 +249,7 @@ def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
 
 
 def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:
-    """The first difference between two provenances, in words; "" where they agree."""
+    """Describe the first difference between two provenances; "" if they agree."""
     for name in [*stored, *(name for name in asked if name not in stored)]:
         here, there = stored.get(name), asked.get(name)
         if isinstance(here, Mapping) and isinstance(there, Mapping):

@@ -1,4 +1,4 @@
-"""Summarise: one map to a few numbers."""
+"""Summaries: a few numbers for each map."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,9 +12,9 @@ SUMMARIES = ("peak", "trough")
 def peak_and_trough(
     values: Float[np.ndarray, "channel *box"],
 ) -> Float[np.ndarray, "channel summary"]:
-    """The largest and the smallest value of each channel.
+    """Find the largest and the smallest value of each channel.
 
-    A map is 0 outside of its box: a peak is never below 0, a trough never above. NaN propagates.
+    A map is 0 outside its box, so a peak is never below 0, a trough never above. NaN propagates.
     """
     flat = values.reshape(len(values), -1)
     return np.stack([flat.max(axis=1, initial=0), flat.min(axis=1, initial=0)], axis=1)
@@ -23,12 +23,12 @@ def peak_and_trough(
 def summaries_dataset(
     attributions: Mapping[int, Float[np.ndarray, "..."]], channels: Sequence[str], axes: int
 ) -> xr.Dataset:
-    """Peak and trough of the maps of a run, by label and channel.
+    """Tabulate peak and trough of the maps of a run, by label and channel.
 
     Parameters
     ----------
     attributions : mapping
-        Label to map, of shape (channel, *box), or (*box) for a heat map (channel "heat").
+        Maps by label, of shape (channel, *box), or (*box) for a heat map (channel "heat").
     channels : sequence of str
         Names of the image's channels.
     axes : int

@@ -1,4 +1,4 @@
-"""The conformance kit: whether an adapter does what the rest of segxai relies on.
+"""The conformance kit: checks that an adapter does what the rest of segxai relies on.
 
 Plugin authors call `check_adapter` in their own tests; `segxai check NAME` prints the same list.
 """

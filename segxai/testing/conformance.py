@@ -1,4 +1,4 @@
-"""The conformance kit: whether an adapter does what the rest of segxai relies on.
+"""The conformance kit: checks that an adapter does what the rest of segxai relies on.
 
 Plugin authors call `check_adapter` in their own tests; `segxai check NAME` prints the same list.
 """
@@ -16,9 +16,9 @@ from segxai.types import Case
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One promise of an adapter: what was looked at, whether it holds, and why not.
+    """The result of one check of an adapter: what was checked, whether it holds, and why not.
 
-    The detail of a promise that holds is worth knowing: numbers, or what was left out.
+    The detail of a check that holds gives numbers, or says what was left out.
     """
 
     what: str
@@ -27,10 +27,10 @@ class CheckResult:
 
 
 def check_adapter(adapter: Adapter, checkpoint: Path | None = None) -> Iterator[CheckResult]:
-    """Look at every promise in turn; yields one finding for each.
+    """Run every check in turn, and yield one result for each.
 
     A case or a network that fails to load, or a network that takes no input, ends the list:
-    nothing else can be looked at.
+    nothing else can be checked.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def check_adapter(adapter: Adapter, checkpoint: Path | None = None) -> Iterator[
 
 
 def _embedded_case(adapter: Adapter) -> tuple[Case | None, CheckResult]:
-    """The case that comes with the adapter, None if it has none, and what is to be said of it."""
+    """Load and check the case that comes with the adapter; None if there is none to use."""
     what = "the embedded case fits the adapter"
     if adapter.embedded_case is Adapter.embedded_case:
         return None, CheckResult(what, True, "skipped, there is none")
@@ -72,7 +72,7 @@ def _embedded_case(adapter: Adapter) -> tuple[Case | None, CheckResult]:
 
 
 def _finding(what: str, check: Callable[[], str]) -> CheckResult:
-    """A check returns what is worth knowing; what it raises is wrong."""
+    """Run a check: what it returns is the detail, and what it raises is the failure."""
     try:
         return CheckResult(what, True, check())
     except Exception as error:  # somebody else's code: whatever it raises is the finding
@@ -80,7 +80,7 @@ def _finding(what: str, check: Callable[[], str]) -> CheckResult:
 
 
 def _checks(subject: Subject) -> dict[str, Callable[[Subject], str]]:
-    """The checks of an adapter of this kind, and how each is looked at."""
+    """List the checks for an adapter of this kind, each with its function."""
     detections = subject.detections
     checks: dict[str, Callable[[Subject], str]] = {
         "the same weights whenever it is loaded": network.check_weights,

@@ -1,4 +1,4 @@
-"""Promises about places: windows add up, and a file's millimetres are those of its case."""
+"""Checks of places: windows add up, and a case keeps the positions of its files in mm."""
 
 import warnings
 from pathlib import Path
@@ -19,14 +19,14 @@ from segxai.text import format_shape
 from segxai.types import Case
 
 IMAGE_SHAPES = {2: (48, 40), 3: (32, 28, 24)}  # where there is no embedded case
-LOWEST_CORRELATION = 0.95  # correlation: a shift by half a voxel leaves more, by a whole one less
+LOWEST_CORRELATION = 0.95  # a shift by half a voxel leaves more, a shift by a whole voxel less
 WAVES = ((1.0, 0.8, 0.9), (0.9, -1.0, 0.7), (-0.7, 0.8, 1.0))  # along each axis, in wavelengths
 WAVE_LENGTH, MOST_WAVES = 12, 24  # of a wave, in the file's voxels; waves across a picture
 RIM = 0.42  # of the field of view: the inner part of what the picture shows
 
 
 def check_windows(subject: Subject) -> str:
-    """How many windows there are."""
+    """Check that the windows add up; returns how many there are."""
     adapter, case = subject.adapter, subject.case
     layout = subject.predictor.layout
     if subject.is_plain:
@@ -52,23 +52,23 @@ def _check_shares(layout: Layout) -> None:
 
 
 def _check_single(subject: Subject) -> None:
-    """An image of the size of a window is predicted by that window alone."""
+    """Check that an image the size of a window is predicted by that window alone."""
     alone = subject.logits()
     layout = subject.adapter.layout(subject.image.shape[2:])
     with torch.no_grad(), frozen(subject.network), exact_arithmetic():
         blended = Predictor(subject.network, layout)(subject.image)
     if (blended - alone).abs().max() > 1e-4 * alone.abs().max():
-        raise CheckFailedError("an image of one window is not predicted as that window is")
+        raise CheckFailedError("an image the size of a window is not predicted like that window")
 
 
 def check_places(subject: Subject) -> str:
-    """How well a known picture in files comes back, at its places in mm.
+    """Check that a known picture in files comes back at its places in mm; returns how well.
 
-    The picture is made of waves, so that a flip, a swap of axes or a shift shows. Its files lie in
+    The picture is made of waves, so that a flip, a swap of axes or a shift shows. Its files have
     another orientation than the embedded case.
     """
     if subject.image.ndim - 2 not in IMAGE_SHAPES:
-        return "not looked at: neither a picture nor a volume"
+        return "skipped, it is neither a picture nor a volume"
     grid = _file_grid(subject)
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # whatever looks wrong with such a picture
@@ -76,7 +76,7 @@ def check_places(subject: Subject) -> str:
         try:
             case = subject.adapter.load_case(files, None)
         except Exception as error:  # somebody else's code, and files that it need not take
-            return f"not looked at, as load_case takes no made-up file: {in_words(error)}"
+            return f"skipped, load_case takes no made-up file: {in_words(error)}"
     moved = mismatch("the file", grid, "source_grid", case.source_grid or case.grid)
     if moved:
         raise CheckFailedError(f"source_grid is not the file's: {moved}")
@@ -86,14 +86,14 @@ def check_places(subject: Subject) -> str:
 
 
 def grid_in_words(grid: Grid) -> str:
-    """Its size."""
+    """Describe the size of a grid."""
     return f"{'picture' if len(grid.shape) == 2 else 'volume'} of {format_shape(grid.shape)}"
 
 
 def _likeness(
     image: Float[np.ndarray, "channel *grid"], grid: Grid, files: Grid, case: Case
 ) -> list[float]:
-    """Correlation of each channel with the picture, at the same places."""
+    """Correlate each channel with the picture at the same places; raise if one is too low."""
     voxels = np.moveaxis(np.indices(grid.shape, dtype=float), 0, -1)
     values, radius = _picture(grid.to_mm(voxels), files)
     inside = radius < RIM
@@ -114,7 +114,7 @@ def _likeness(
 def _picture(
     places: Float[np.ndarray, "*points axis"], files: Grid
 ) -> tuple[Float[np.ndarray, "*points"], Float[np.ndarray, "*points"]]:
-    """Waves at places in mm, and how far each is from the middle, in fields of view."""
+    """Compute waves at places in mm, and their distance from the middle, in fields of view."""
     to_voxels = np.linalg.inv(files.affine[:-1, :-1])
     voxels = (places - files.affine[:-1, -1]) @ to_voxels.T
     size = np.array(files.shape)
@@ -128,7 +128,7 @@ def _picture(
 
 
 def _file_grid(subject: Subject) -> Grid:
-    """The grid of the files: in 3D of the case's spacing, its axes swapped and turned round."""
+    """Build the grid of the files: in 3D with the case's spacing, its axes swapped and flipped."""
     rank = subject.image.ndim - 2
     source = None if subject.case is None else subject.case.source_grid or subject.case.grid
     shape = IMAGE_SHAPES[rank] if source is None else source.shape
@@ -145,7 +145,7 @@ def _file_grid(subject: Subject) -> Grid:
 
 
 def _write(folder: Path, subject: Subject, grid: Grid) -> dict[str, Path]:
-    """A file for each of the adapter's inputs."""
+    """Write a file for each of the adapter's inputs."""
     voxels = np.moveaxis(np.indices(grid.shape, dtype=float), 0, -1)
     values, radius = _picture(grid.to_mm(voxels), grid)
     files = {}

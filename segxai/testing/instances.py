@@ -1,4 +1,4 @@
-"""Promises about what is found: instances in the embedded case, detections, mirror images."""
+"""Checks of what is found: instances in the embedded case, detections, mirror images."""
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ NOISE = 1e-3  # of the image's spread: too little to change what a detection is
 
 
 def check_instances(subject: Subject) -> str:
-    """How many instances the embedded case has: a run on it needs one."""
+    """Count the instances of the embedded case: a run on it needs at least one."""
     adapter, case = subject.adapter, subject.case
     if case is None:
         return "skipped, there is no embedded case"
@@ -33,7 +33,7 @@ def check_instances(subject: Subject) -> str:
 
 
 def check_mirrors(subject: Subject) -> str:
-    """Along which axes images may be mirrored."""
+    """Check that images can be mirrored; returns along which axes."""
     axes = subject.adapter.mirror_axes
     rank = subject.image.ndim - 2
     if any(axis not in range(rank) for axis in axes) or len(set(axes)) < len(axes):
@@ -49,7 +49,7 @@ def check_mirrors(subject: Subject) -> str:
 
 
 def check_detections(subject: Subject, found: Detections) -> str:
-    """How many there are; each is in its place, and stays itself when the image changes."""
+    """Check that each detection is in its place and stays itself when the image changes."""
     _check_lists(subject, found)
     clean = subject.logits()[0]
     inside = [
@@ -59,8 +59,8 @@ def check_detections(subject: Subject, found: Detections) -> str:
     outside = [name for name, share in zip(found.classes, inside, strict=True) if share < 0.5]
     if outside:
         raise CheckFailedError(
-            f"{outside[0]}: its logits are not positive where it is said to be: is a channel the "
-            "logits of another detection?"
+            f"{outside[0]}: its logits are not positive in its own domain: does its channel hold "
+            "the logits of another detection?"
         )
     _check_frozen(subject, clean)
     return f"{len(found.names)}, {100 * float(np.mean(inside)):.0f} % of their voxels positive"
@@ -69,7 +69,7 @@ def check_detections(subject: Subject, found: Detections) -> str:
 def _check_lists(subject: Subject, found: Detections) -> None:
     lengths = {len(found.names), len(found.scores), len(found.domains)}
     if len(lengths) > 1:
-        raise CheckFailedError("names, scores and domains are not of one length")
+        raise CheckFailedError("names, scores and domains differ in length")
     unknown = [name for name in found.names if name not in subject.adapter.classes]
     if unknown:
         raise CheckFailedError(f"{unknown[0]!r} is not among the adapter's classes")
@@ -80,7 +80,7 @@ def _check_lists(subject: Subject, found: Detections) -> None:
 
 
 def _check_frozen(subject: Subject, clean: torch.Tensor) -> None:
-    """On an image that is hardly different, each channel is nearest to itself."""
+    """Check that on an image that hardly differs, each channel is nearest to itself."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(subject.image.shape, generator=generator) * subject.image.std()
     with torch.no_grad(), frozen(subject.network), exact_arithmetic():

@@ -1,4 +1,4 @@
-"""Promises of the network: logits, the same whenever, with gradients, and left as it came."""
+"""Checks of the network: its logits, their gradients, and that nothing changes it."""
 
 from hashlib import sha256
 
@@ -17,7 +17,7 @@ from segxai.types import Instance
 
 
 def check_input(subject: Subject) -> str:
-    """Of which form the network's own output is, where it is not simply logits."""
+    """Check that the network takes its input; returns what is unusual about its output."""
     with torch.no_grad(), frozen(subject.network):
         try:
             output = subject.predictor(subject.image)
@@ -33,7 +33,7 @@ def check_input(subject: Subject) -> str:
 
 
 def _form(output: object, image: Tensor) -> list[str]:
-    """What is unusual about an output that can be used."""
+    """Describe what is unusual about an output that can be used."""
     logits, told = logits_of(output), []
     if not isinstance(output, Tensor):
         told.append(f"logits are taken out of a {type(output).__name__}")
@@ -44,7 +44,7 @@ def _form(output: object, image: Tensor) -> list[str]:
 
 
 def check_weights(subject: Subject) -> str:
-    """A run that goes on later loads the network again."""
+    """Check that loading the network again gives the same weights, as resuming a run needs."""
     again = subject.adapter.load_network(subject.checkpoint).state_dict()
     for name, value in subject.network.state_dict().items():
         if name not in again or not torch.equal(value, again[name]):
@@ -53,7 +53,7 @@ def check_weights(subject: Subject) -> str:
 
 
 def check_logits(subject: Subject) -> str:
-    """One finite number for each class and voxel."""
+    """Check that there is one finite number for each class and voxel."""
     logits, image = subject.logits(), tuple(subject.image.shape)
     grid = image[2:]
     if subject.predictor.readout is not None:
@@ -67,7 +67,7 @@ def check_logits(subject: Subject) -> str:
 
 
 def check_unnormalised(subject: Subject) -> str:
-    """Logits, not probabilities."""
+    """Check that the network returns logits, not probabilities."""
     logits = subject.logits()
     if bool(((logits >= 0) & (logits <= 1)).all()):
         raise CheckFailedError(
@@ -82,7 +82,7 @@ def check_unnormalised(subject: Subject) -> str:
 
 
 def check_repeatable(subject: Subject) -> str:
-    """The same twice."""
+    """Check that two passes in evaluation mode return the same logits."""
     if torch.equal(subject.logits(), subject.logits()):
         return ""
     raise CheckFailedError(
@@ -91,7 +91,7 @@ def check_repeatable(subject: Subject) -> str:
 
 
 def check_gradients(subject: Subject) -> str:
-    """Every channel can be explained."""
+    """Check that gradients reach every channel, so that it can be explained."""
     leaf = subject.image.clone().requires_grad_()
     with frozen(subject.network):
         if not subject.predictor(leaf).requires_grad:
@@ -109,9 +109,9 @@ def check_gradients(subject: Subject) -> str:
 
 
 def check_left_alone(subject: Subject) -> str:
-    """A pass may not change the network: not its weights, its mode or its hooks."""
+    """Check that a pass does not change the network's weights, mode or hooks."""
     network = subject.network
-    # `frozen` mends modes when it ends, so the network is looked at inside of it, too.
+    # `frozen` restores modes when it ends, so the network is compared inside of it.
     with frozen(network):
         before = _fingerprint(network)
         explain(subject)
@@ -125,14 +125,14 @@ def check_left_alone(subject: Subject) -> str:
 
 
 def check_layer(subject: Subject) -> str:
-    """The layer of CAM methods is there."""
+    """Check that the default layer of CAM methods exists."""
     if subject.adapter.layer:
         find_layer(subject.network, subject.adapter.layer)
     return ""
 
 
 def check_rows(subject: Subject) -> str:
-    """Which engine the network gets, and why: exact rows are possible with either."""
+    """Tell which engine the network gets, and why: exact rows are possible with either."""
     with frozen(subject.network):
         voxels = _middle(subject).voxels
         suited = find_engine(subject.predictor, subject.image, voxels)
@@ -140,7 +140,7 @@ def check_rows(subject: Subject) -> str:
 
 
 def explain(subject: Subject) -> Tensor:
-    """Mean gradient of a few voxels: of a detection, or in the middle."""
+    """Compute the mean gradient of a few voxels: of a detection, or in the middle."""
     method = InstanceGradient(subject.predictor, "mean")
     values: Tensor = method.attribute(subject.image, _middle(subject))
     return values
@@ -156,7 +156,7 @@ def _middle(subject: Subject) -> Instance:
 
 
 def _fingerprint(network: nn.Module) -> dict[str, object]:
-    """What must be the same after a pass as before it."""
+    """Collect what must be the same after a pass as before it."""
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     state: dict[str, object] = {f"tensor {name}": _hash(one) for name, one in tensors.items()}
     for name, parameter in network.named_parameters():

@@ -1,4 +1,4 @@
-"""Promises of the record: names and numbers that make sense, and a case that fits them."""
+"""Checks of the record: names and numbers that make sense, and a case that fits them."""
 
 from dataclasses import fields
 
@@ -12,7 +12,7 @@ from segxai.types import Case
 
 
 def check_record(adapter: Adapter) -> str:
-    """Nothing to be said of a record that makes sense."""
+    """Check that the record makes sense."""
     adapter.criteria()
     for what in ("channels", "classes", "files"):
         names = getattr(adapter, what)
@@ -29,7 +29,7 @@ def check_record(adapter: Adapter) -> str:
 
 
 def _check_request(adapter: Adapter) -> None:
-    """What a run on the embedded case asks for can be asked for."""
+    """Check that the request for the embedded case is valid."""
     known = [one.name for one in fields(Request)]
     for name in adapter.embedded_request:
         if name not in known:
@@ -38,7 +38,7 @@ def _check_request(adapter: Adapter) -> None:
 
 
 def check_case(adapter: Adapter, case: Case) -> str:
-    """Nothing to be said of a case that fits."""
+    """Check that the case fits the adapter."""
     _check_image(adapter, case)
     _check_grids(case)
     adapter.layout(case.grid.shape)
@@ -49,10 +49,13 @@ def _check_image(adapter: Adapter, case: Case) -> None:
     channels = len(adapter.channels)
     if case.image.shape != (channels, *case.grid.shape):
         raise CheckFailedError(
-            f"image {case.image.shape}, {channels} channels, grid {case.grid.shape}"
+            f"the image has shape {case.image.shape}, expected {channels} channels on the grid "
+            f"{case.grid.shape}"
         )
     if case.channels != adapter.channels:
-        raise CheckFailedError(f"channels {case.channels}, the adapter's are {adapter.channels}")
+        raise CheckFailedError(
+            f"the case has channels {case.channels}, the adapter's are {adapter.channels}"
+        )
     if case.image.dtype != np.float32:
         raise CheckFailedError(f"the image is {case.image.dtype}, not float32")
     if not np.isfinite(case.image).all():
@@ -66,11 +69,13 @@ def _check_grids(case: Case) -> None:
         rank = len(grid.shape)
         if grid.affine.shape != (rank + 1, rank + 1) or grid.voxel_volume_mm3 <= 0:
             raise CheckFailedError(
-                f"an affine of shape {grid.affine.shape} for {rank} axes of the {name}, or a "
-                "singular one"
+                f"the affine of the {name} has shape {grid.affine.shape} for {rank} axes, or is "
+                "singular"
             )
     if case.domains_on_source and case.source_grid is None:
-        raise CheckFailedError("domains lie on the source_grid, and there is none")
+        raise CheckFailedError("domains lie on the source_grid, but there is none")
     wanted = case.domain_grid.shape
     if case.reference is not None and case.reference.shape != wanted:
-        raise CheckFailedError(f"a reference of {case.reference.shape} for instances on {wanted}")
+        raise CheckFailedError(
+            f"the reference has shape {case.reference.shape}, but instances lie on {wanted}"
+        )

@@ -22,12 +22,12 @@ TRIAL_SHAPES = ((64, 64), (32, 32, 32))  # of made-up images, where there is no 
 
 
 class CheckFailedError(Exception):
-    """What is wrong, in words for the adapter's author."""
+    """A failed check: the message tells the adapter's author what is wrong."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at.
+    """What the checks examine.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class Subject:
         The network on one window of a case; where the adapter builds it, on the windows that cover
         the middle of a case.
     image : Tensor
-        For the predictor.
+        Input of the predictor.
     classes : tuple of str
         Names of the predictor's logits.
     case : Case, optional
-        The embedded one.
+        The embedded case.
     detections : Detections, optional
-        Of a model that finds instances itself, in the case.
+        Detections in the case, by a model that finds instances itself.
     """
 
     adapter: Adapter
@@ -61,7 +61,7 @@ class Subject:
         return self.adapter.predictor is None and self.detections is None
 
     def logits(self) -> Float[Tensor, "1 class *out"]:
-        """What is predicted, without a graph."""
+        """Predict the image, without a graph."""
         with torch.no_grad(), frozen(self.network), exact_arithmetic():
             logits: Tensor = self.predictor(self.image)
         return logits
@@ -70,7 +70,7 @@ class Subject:
 def make_subject(
     adapter: Adapter, network: nn.Module, case: Case | None, checkpoint: Path | None
 ) -> Subject:
-    """The adapter and its network, with input: of the embedded case, else made up.
+    """Combine the adapter and its network with an input, from the embedded case or made up.
 
     Raises
     ------
@@ -92,18 +92,20 @@ def make_subject(
     with torch.no_grad(), frozen(network), exact_arithmetic():
         found = adapter.detect(network, shown, adapter.criteria())
     if not found.names:
-        raise CheckFailedError(f"nothing is detected in {shown.name}: embed a case with something")
+        raise CheckFailedError(
+            f"nothing is detected in {shown.name}: embed a case with something to detect"
+        )
     return Subject(adapter, network, checkpoint, found.predictor, image, found.classes, case, found)
 
 
 def in_words(error: Exception) -> str:
-    """What somebody else's code raised, on one line."""
+    """Describe an error that somebody else's code raised, on one line."""
     name = "" if isinstance(error, SegxaiError | CheckFailedError) else f"{type(error).__name__}: "
     return name + one_line(error, limit=2000)
 
 
 def _window(adapter: Adapter, network: nn.Module, case: Case | None) -> Image:
-    """Input of the size that the network gets: from the embedded case, or random."""
+    """Prepare an input of the size that the network gets: from the embedded case, or random."""
     if case is not None:
         layout = adapter.layout(case.grid.shape)
         window = layout.windows[len(layout.windows) // 2]
@@ -117,7 +119,7 @@ def _window(adapter: Adapter, network: nn.Module, case: Case | None) -> Image:
 
 
 def _made_up(adapter: Adapter, shape: tuple[int, ...]) -> Case:
-    """A case of noise."""
+    """Make up a case of noise."""
     generator = np.random.default_rng(0)
     image = generator.normal(size=(len(adapter.channels), *shape)).astype(np.float32)
     everywhere = np.ones(shape, dtype=bool)

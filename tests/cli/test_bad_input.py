@@ -1,4 +1,4 @@
-"""What a user can mend is one clear line and exit status 2, and nothing that exists is touched."""
+"""What a user can fix is one clear line and exit status 2, and nothing that exists is touched."""
 
 import errno
 import os
@@ -107,7 +107,7 @@ NAMES_AND_NUMBERS = {
     ),
     "layer of a method that looks at none": (
         option("--layer", "features"),
-        ["method 'gradient' looks at no layer"],
+        ["method 'gradient' uses no layer"],
     ),
     "score": (
         option("--score", "logits"),
@@ -121,8 +121,8 @@ NAMES_AND_NUMBERS = {
         option("--class", "bal"),
         ["unknown class 'bal'", "known: ball, rest", "mean 'ball'?"],
     ),
-    "device": (option("--device", "gpu"), ["device 'gpu' is not here", "known: auto, cpu"]),
-    "device number": (option("--device", "cuda:99"), ["device 'cuda:99' is not here"]),
+    "device": (option("--device", "gpu"), ["device 'gpu' is not available", "known: auto, cpu"]),
+    "device number": (option("--device", "cuda:99"), ["device 'cuda:99' is not available"]),
     "engine": (
         option("--engine", "window"),
         ["unknown engine 'window'", "known: auto, dense, lowrank, windowed", "mean 'windowed'?"],
@@ -138,7 +138,7 @@ NAMES_AND_NUMBERS = {
     ),
     "tolerance without auto": (
         option("--tolerance", "0.1"),
-        ["--tolerance 0.1 is that of --samples auto or --engine lowrank: give one"],
+        ["--tolerance 0.1 needs --samples auto or --engine lowrank: give one"],
     ),
     "an odd number of antithetic copies": (
         (*option("--samples", "5"), "--antithetic"),
@@ -146,7 +146,7 @@ NAMES_AND_NUMBERS = {
     ),
     "auto without noisy copies": (
         (*option("--samples", "auto"), "--method", "gradient"),
-        ["method 'gradient' makes no noisy copies: give no --antithetic, no --samples auto"],
+        ["method 'gradient' makes no noisy copies: leave out --antithetic and --samples auto"],
     ),
     "noise": (option("--noise", "-0.1"), ["--noise -0.1: give a number of 0 or more"]),
     "noise that is no number": (option("--noise", "nan"), ["--noise nan: give a number"]),
@@ -270,7 +270,7 @@ def test_no_image_for_a_plugin_without_an_embedded_case(case):
 
 def test_a_reference_without_images(case):
     error = refused(*run("--reference", "mask.nii.gz", images=[]))
-    assert "--reference belongs to images: give them, too" in error
+    assert "--reference needs images: give them, too" in error
 
 
 SHAPE = (20, 18, 16)
@@ -349,7 +349,7 @@ CHECKPOINTS = {
     ),
     "of another network": (
         lambda path: torch.save(torch.nn.Conv3d(2, 2, 3).state_dict(), path),
-        "does not fit the lesion network: 'model.0.conv.weight' is absent; it is a 3D UNet",
+        "does not fit the lesion network: 'model.0.conv.weight' is absent; expected a 3D UNet",
     ),
     "no state dict": (lambda path: torch.save([1, 2], path), "holds a list; expected a state dict"),
 }
@@ -381,7 +381,7 @@ def test_an_output_that_cannot_be_written(case):
     for out, words in {
         "nowhere/r.h5": "--out nowhere/r.h5: there is no folder nowhere; create it first",
         "taken": "--out taken is a folder; name a file in it, such as taken/out.h5",
-        "r.png": "--out r.png: that is the name of the picture; end it in .h5",
+        "r.png": "--out r.png: the picture gets this name; end it in .h5",
         "bright.nii.gz": "--out bright.nii.gz is one of the files to read; name another",
     }.items():
         assert words in refused(*run(out=out))
@@ -523,7 +523,7 @@ def test_a_full_disk_leaves_what_was_finished(small_disk):
     error = segxai(*command, "--append").error
     assert "cannot write disk/r.h5" in error
     assert "kB free" in error
-    assert "what was finished is kept: mend that, and give the same command again" in error
+    assert "what was finished is kept: fix this, and run the same command again" in error
     assert_same(snapshot("disk/r.h5"), before)
     assert {path.name for path in small_disk.iterdir()} == {"r.h5", "r.png", "ballast"}
     (small_disk / "ballast").unlink()

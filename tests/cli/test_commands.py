@@ -235,7 +235,7 @@ def test_a_mean_stays_exact_and_says_so(result):
     exact = snapshot(result)
     done = segxai(*COMMAND, *QUICK, "--rows", "2", "--overwrite")
     assert done.status == 0, done.err
-    assert "--rows changes nothing: this takes one backward pass, and is exact" in done.err
+    assert "--rows changes nothing: the map takes one backward pass and is exact" in done.err
     assert "estimate" not in done.out
     assert_same(snapshot(result), exact)
 
@@ -336,7 +336,7 @@ def test_show_says_what_is_not_finished(result):
         del file["attributions/gradient-mean/2"], file["attributions/gradient-mean/4"]
         del file["summaries"]
     done = segxai("show", "r.h5")
-    assert "not finished: 2, 4; the command that began it goes on" in done.out.splitlines()
+    assert "not finished: 2, 4; repeat the run's command to continue" in done.out.splitlines()
     assert "no instance is finished yet" in done.out.splitlines()
     shown = json.loads(segxai("show", "r.h5", "--json").out)
     assert shown["runs"]["gradient-mean"]["unfinished"] == [2, 4]
@@ -462,7 +462,7 @@ def test_a_rerun_with_other_weights_is_refused(result):
         stored["weights"] = {"name": "mine.pt", "sha256": "abc"}
         file.attrs["provenance"] = json.dumps(stored)
     error = segxai("rerun", "r.h5").error
-    assert "the run used the weights mine.pt of sha256 abc" in error
+    assert "the run used the weights mine.pt (sha256 abc)" in error
     assert "give the file with --checkpoint" in error
 
 
@@ -576,10 +576,10 @@ def test_no_number_is_cut_off_in_a_narrow_window(capsys, monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     row = {"words": "some words to wrap"} | {f"n{i}": 1.25e-7 * i for i in range(1, 9)}
     terminal.print_table([row], {name: name for name in row})
-    text = capsys.readouterr().out
-    assert all(text.significant(row[f"n{i}"]) in text for i in range(1, 9))
-    assert "some words to wrap" not in text
-    assert "wrap" in text
+    printed = capsys.readouterr().out
+    assert all(text.significant(row[f"n{i}"]) in printed for i in range(1, 9))
+    assert "some words to wrap" not in printed
+    assert "wrap" in printed
 
 
 def test_the_module_is_the_command():

@@ -1,4 +1,4 @@
-"""`segxai new-plugin`: its package installs, runs and keeps its promises; its page is that text."""
+"""`segxai new-plugin`: its package installs, runs and passes the checks; its page shows it."""
 
 import os
 import re
@@ -90,7 +90,7 @@ def test_nothing_is_overwritten(folder, what):
     else:
         (folder / NAME).mkdir()
         (folder / NAME / "notes.txt").write_text("mine")
-    assert segxai("new-plugin", NAME).error == f"{NAME} is there already; name another --folder"
+    assert segxai("new-plugin", NAME).error == f"{NAME} already exists; name another --folder"
     assert [path.read_text() for path in folder.rglob("*") if path.is_file()] == ["mine"]
 
 
@@ -120,7 +120,7 @@ def test_a_name_that_cannot_be_one_is_refused(folder, name, hint):
 
 def test_a_name_that_is_taken_is_refused(folder):
     error = segxai("new-plugin", "ms_lesion").error
-    assert error.startswith("there is an adapter 'ms_lesion' already, of segxai ")
+    assert error.startswith("there is already an adapter 'ms_lesion', from segxai ")
     assert list(folder.iterdir()) == []
 
 

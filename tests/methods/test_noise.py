@@ -320,7 +320,7 @@ def test_a_run_records_how_many_and_can_be_repeated(folder, monkeypatch):
     make_case(folder)
     words = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
     words += ("--samples", "auto", "--tolerance", "0.1", "--antithetic")
-    assert "if 50 noisy copies do; 500 at most" in command(*words, "--dry-run").out
+    assert "if 50 noisy copies are enough; 500 at most" in command(*words, "--dry-run").out
     done = command(*words)
     assert done.status == 0, done.err
     with segxai.open_result("r.h5") as tree:

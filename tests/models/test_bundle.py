@@ -214,7 +214,7 @@ def test_windows_that_are_blended_otherwise_are_said(folder):
     inferer = {**CONFIG["inferer"], "mode": "constant"}
     found = load_bundle(bundle(folder / "b", without(inferer=inferer)), trust=True)
     assert found.notes == (
-        "the bundle blends its windows by constant weights, segxai by Gaussian ones",
+        "the bundle blends its windows with constant weights, segxai with Gaussian ones",
     )
 
 
@@ -263,7 +263,7 @@ def test_a_checkpoint_instead_of_its_own_weights(folder):
 def test_nothing_is_built_without_the_word(folder):
     config = without(network_def={"_target_": "os.mkdir", "path": "witness"})
     root = bundle(folder / "b", config)
-    with pytest.raises(SegxaiError, match=r"and can name any; .* add --trust"):
+    with pytest.raises(SegxaiError, match=r"and can name any function; .* add --trust"):
         load_bundle(root, trust=False)
     assert not Path("witness").exists()
     with pytest.raises(SegxaiError, match="network_def of the bundle b is a NoneType"):
@@ -272,7 +272,7 @@ def test_nothing_is_built_without_the_word(folder):
 
 
 MISTAKES = {
-    "no folder": (None, r"--bundle b is no folder; give the bundle's own folder"),
+    "no folder": (None, r"--bundle b is not a folder; give the bundle's own folder"),
     "no network": (without("network_def", "network"), r"the bundle b defines no network"),
     "unknown": (without(network_def={"_target_": "Unett"}), r"network_def of the bundle b fails:"),
     "bad inferer": (without(inferer="$1 / 0"), r"inferer of the bundle b fails:"),
@@ -294,7 +294,7 @@ def test_mistakes_are_one_clear_line(folder, what):
 
 
 def test_a_folder_that_is_no_bundle_or_has_no_weights(folder):
-    with pytest.raises(SegxaiError, match="is no MONAI bundle: it has no configs/inference"):
+    with pytest.raises(SegxaiError, match="is not a MONAI bundle: it has no configs/inference"):
         load_bundle(folder, trust=True)
     (bundle(folder / "b") / "models" / "model.pt").unlink()
     with pytest.raises(SegxaiError, match=r"has no weights models/model\.pt"):

@@ -146,7 +146,8 @@ def test_the_same_command_goes_on_and_rerun_repeats(case):
 def test_rerun_imports_nothing_that_only_the_file_names(case):
     assert segxai(*OWN, *FILES, *QUICK, "--out", "r.h5").status == 0
     sys.modules.pop("ownnets")
-    assert "was no plugin's, but ownnets:network; say where it is" in segxai("rerun", "r.h5").error
+    error = segxai("rerun", "r.h5").error
+    assert "was ownnets:network, without a plugin; say where it is" in error
     assert "ownnets" not in sys.modules
 
 
@@ -249,7 +250,7 @@ def test_a_grey_picture_fills_one_channel(case):
     done = segxai(*words, "grey.png", *QUICK, "--rows", "4", "--min-volume", "3", "--out", "r.h5")
     assert done.status == 0, done.err
     photo("colour.png")
-    assert "is a picture in colour for a single channel" in segxai(*words, "colour.png").error
+    assert "is a colour picture, given for a single channel" in segxai(*words, "colour.png").error
 
 
 def test_planes_follow_the_names_of_channels():
@@ -316,7 +317,7 @@ def test_imagenet_is_that_of_torchvision():
     [
         ("zscore", r"--normalise zscore is not known; known: none, z-score"),
         ("mean:1,2;std:1,2", "2 means for 3 channels"),
-        ("mean:1;std:0", "a standard deviation is above 0"),
+        ("mean:1;std:0", "a standard deviation must be above 0"),
         ("mean:1", "is not known"),
         ("mean:a;std:b", "is not known"),
         ("range:5", r"give range:LOW,HIGH"),
@@ -371,7 +372,7 @@ def test_safetensors(tmp_path):
             lambda state: state.pop("last.bias"),
             r"1 of 13 tensors are missing, such as 'last\.bias'",
         ),
-        (lambda state: state.update(aux=torch.zeros(2)), r"1 are unknown to it, such as 'aux'"),
+        (lambda state: state.update(aux=torch.zeros(2)), r"unexpected tensors: 1, such as 'aux'"),
         (
             lambda state: state.update({"last.bias": torch.zeros(7)}),
             r"'last\.bias' is of shape \(7,\) and should be \(3,\)",
@@ -393,7 +394,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, message):
 
 def test_a_pickle_is_no_checkpoint(tmp_path):
     torch.save(net2d(), tmp_path / "whole.pt")
-    with pytest.raises(SegxaiError, match="it is no file of tensors alone"):
+    with pytest.raises(SegxaiError, match="it contains something other than tensors"):
         load_weights(net2d(), tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(SegxaiError, match="holds a list; expected a state dict"):
@@ -427,9 +428,9 @@ MISTAKES = {
     "ownnets:leaves": r"ownnets:leaves raises SystemExit: 3$",
     "ownnets:settings": r"returns a dict, not a torch\.nn\.Module",
     "ownnets:NUMBER": r"is a int; name a network, or a function or class",
-    "ownnets": r"is no file, and no package\.module:factory",
-    "ownnets:": r"is no file, and no package\.module:factory",
-    "ownnets.py:network": r"a module is imported, not a file; .* give ownnets:network",
+    "ownnets": r"is neither a file nor package\.module:factory",
+    "ownnets:": r"is neither a file nor package\.module:factory",
+    "ownnets.py:network": r"name a module, not its file; .* give ownnets:network",
     "brokennets:network": r"the module brokennets fails to import: ImportError: half of it",
 }
 
@@ -452,7 +453,7 @@ WORDS = {
     "two models": ((*OWN, "--plugin", "toy", *FILES), "--plugin and --model exclude each other"),
     "not the plugin's": (
         ("run", "--plugin", "toy", "--channels", "a,b", *FILES),
-        "--channels belongs to a model of your own",
+        "--channels is for a model of your own",
     ),
     "no images": (OWN, "a model of your own has no embedded case: give it images"),
     "no channels": (
@@ -515,7 +516,7 @@ WORDS = {
     ),
     "mixed": (
         ("run", "--model", "ownnets:network", "--channels", "a,b", "photo.png", "other.nii.gz"),
-        "photo.png is a picture, and not all files of the case are",
+        "photo.png is a picture, but not all files of the case are",
     ),
 }
 
@@ -560,9 +561,9 @@ def test_a_program_on_the_command_line(case):
     other = segxai(*words, "--trust", "--window", "16,16,16")
     assert "was exported for images of 12,12,12 and takes nothing else" in other.error
     one = ("run", "--model", "toy.pt2", "--trust", "--channels", "bright", "bright.nii.gz")
-    assert "toy.pt2 takes 2 channels, --channels names 1" in segxai(*one).error
+    assert "toy.pt2 takes 2 channels, but --channels names 1" in segxai(*one).error
     weights = segxai(*words, "--trust", "--checkpoint", "mask.nii.gz")
-    assert "is a program that has its weights in itself" in weights.error
+    assert "is a program that contains its weights" in weights.error
 
 
 # ------------------------------------------------------------- views of an image, as in the how-to

@@ -199,7 +199,7 @@ def test_a_pickle_runs_with_the_word_only(folder):
     with pytest.raises(SegxaiError, match="add --trust"):
         load_program(Path("bad.pt"), trust=False)
     assert not Path("witness").exists()
-    with pytest.raises(SegxaiError, match="holds weights and no network"):
+    with pytest.raises(SegxaiError, match="holds weights but no network"):
         load_program(Path("bad.pt"), trust=True)
     assert Path("witness").exists()
 
@@ -208,8 +208,8 @@ def test_a_pickle_runs_with_the_word_only(folder):
     ("name", "message"),
     [
         ("network.onnx", r"computes no gradients; load the PyTorch model .* onnx2torch"),
-        ("weights.pt", r"holds weights and no network; .* with --checkpoint weights\.pt"),
-        ("nothing.pt", r"nothing\.pt is no TorchScript or torch\.export program"),
+        ("weights.pt", r"holds weights but no network; .* with --checkpoint weights\.pt"),
+        ("nothing.pt", r"nothing\.pt is not a TorchScript or torch\.export program"),
         ("missing.pt", r"no model file .*missing\.pt"),
         ("eight.pt2", r"was exported for batches of 8 images; segxai gives one at a time"),
     ],
@@ -228,7 +228,7 @@ def test_onnx_is_refused_without_the_word_too(programs):
 def test_a_damaged_program_is_one_line(programs, tmp_path):
     content = (programs / "script.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
-    with pytest.raises(SegxaiError, match="is no TorchScript or torch.export program"):
+    with pytest.raises(SegxaiError, match="is not a TorchScript or torch.export program"):
         load_program(tmp_path / "cut.pt", trust=True)
 
 

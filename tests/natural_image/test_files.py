@@ -65,13 +65,13 @@ def change_config(path, **changes):
 
 
 def test_a_folder_of_something_else(folder):
-    refused(folder, r"has no config.json: it is no model of transformers; give a folder that save")
+    refused(folder, r"has no config.json: it is not a model of transformers; give a folder that s")
     (folder / "config.json").write_text("{")
-    refused(folder, r"config.json is no JSON \(.*\); give a folder that save_pretrained wrote")
+    refused(folder, r"config.json is not JSON \(.*\); give a folder that save_pretrained wrote")
     (folder / "config.json").write_text('{"a": 1}')
     refused(folder, "names no model_type")
     (folder / "config.json").write_text('{"model_type": "vitt"}')
-    refused(folder, "of type 'vitt', which segxai does not know to segment; known: beit, .*segform")
+    refused(folder, "of type 'vitt', not a segmentation model known here; known: beit, .*segform")
 
 
 @pytest.mark.parametrize(
@@ -158,9 +158,9 @@ def test_without_a_processor_colours_are_those_of_imagenet(folder):
     case = found.load_case({"image": natural.picture(folder / "a.png", (64, 32))}, None)
     assert case.grid.shape == (64, 32)
     pixels = np.moveaxis(case.picture, -1, 0) / 255
-    wanted = (pixels - np.array(processors.MEAN)[:, None, None]) / np.array(processors.STD)[
-        :, None, None
-    ]
+    wanted = (pixels - np.array(processors.IMAGENET_MEAN)[:, None, None]) / np.array(
+        processors.IMAGENET_STD
+    )[:, None, None]
     np.testing.assert_allclose(case.image, wanted, atol=1e-5)
     case = found.load_case({"image": natural.picture(folder / "a.png", (46, 70))}, None)
     assert case.grid.shape == (32, 64)
@@ -169,7 +169,7 @@ def test_without_a_processor_colours_are_those_of_imagenet(folder):
 def test_a_processor_that_cannot_be_read(folder):
     natural.segformer(folder)
     (folder / "preprocessor_config.json").write_text('{"image_processor_type": "Nothing"}')
-    refused(folder, r"the image processor of .* cannot be loaded \(.*\); mend its preprocessor")
+    refused(folder, r"the image processor of .* cannot be loaded \(.*\); fix its preprocessor")
 
 
 def test_blue_first_and_no_crop(folder):
@@ -192,18 +192,16 @@ def test_a_file_of_something_else(folder):
     Path("text.pth").write_text("hello")
     refused("text.pth", "cannot read the checkpoint text.pth")
     torch.save(nn.Conv2d(1, 1, 1), "whole.pth")
-    refused("whole.pth", r"no file of tensors alone.*save it by torch.save\(network.state_dict\(\)")
+    refused("whole.pth", r"other than tensors.*save it with torch.save\(network.state_dict\(\)")
     torch.save({"a": Evil()}, "evil.pth")
-    refused("evil.pth", "no file of tensors alone")
+    refused("evil.pth", "other than tensors")
     assert not Path("harm").exists()
     torch.save(torch.zeros(3), "one.pth")
     refused("one.pth", "holds a Tensor; expected a state dict")
     torch.save({}, "empty.pth")
-    refused("empty.pth", "no segmentation model of torchvision .* its 0 tensors begin with 'nothin")
+    refused("empty.pth", "not hold weights of a segmentation .* its 0 tensors begin with 'nothing'")
     torch.save(resnet18().state_dict(), "resnet.pth")
-    refused(
-        "resnet.pth", r"no segmentation model of torchvision \(FCN, .*\): its 122 tensors begin"
-    )
+    refused("resnet.pth", r"a segmentation model of torchvision \(FCN, .*\): its 122 tensors begin")
 
 
 def lraspp(classes=3):

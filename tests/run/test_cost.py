@@ -81,7 +81,7 @@ def test_it_is_one_line_for_a_person(predictor):
     method, settings = load_method("smoothgrad"), settings_of("signed_max", samples=50)
     instances = [block(SHAPE, (1, 1, 1), (2, 2, 2))]
     words = in_words(plan(predictor, image_of((2, *SHAPE)), instances, method, settings))
-    assert words.startswith("400 rows by 400 windowed backward passes: about ")
+    assert words.startswith("400 rows in 400 windowed backward passes: about ")
     assert "\n" not in words
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 
 from segxai.run import resume
-from segxai.store import hdf5, runs
+from segxai.store import hdf5
 from segxai.store.schema import continued
 from tests.commandline import (
     SEGXAI,
@@ -133,7 +133,7 @@ def test_kill_in_the_middle_of_a_run_and_the_same_command_again(case):
     assert_finished_maps_are_final("r.h5", "unbroken.h5")
     again = process(*DEFAULT, "--out", "r.h5")
     assert again.status == 0, again.err
-    assert f"going on: {count} are in r.h5" in again.err
+    assert f"resuming: r.h5 has {count} of the maps" in again.err
     assert_same(snapshot("r.h5"), snapshot("unbroken.h5"))
 
 
@@ -179,7 +179,7 @@ def test_control_c_says_that_the_run_can_go_on(case, unbroken, start):
     assert done.status == 130
     assert "Traceback" not in done.err
     assert done.err.splitlines()[-1] == (
-        "segxai: interrupted; what was finished is kept, and the same command goes on from there"
+        "segxai: interrupted; what was finished is kept, and the same command continues from there"
     )
     assert_finished_maps_are_final("r.h5", unbroken)
     assert not list(Path().glob(".*"))
@@ -263,8 +263,8 @@ def test_kill_inside_of_an_instance_and_the_same_command_again(killed, whole):
     assert copies >= 2
     again = process(*INSIDE)
     assert again.status == 0, again.err
-    assert "going on: 1 are in r.h5" in again.err
-    share = int(again.err.split("going on inside instance 2: ")[1].split("%")[0])
+    assert "resuming: r.h5 has 1 of the maps" in again.err
+    share = int(again.err.split("resuming inside instance 2: ")[1].split("%")[0])
     assert 100 * copies // 6 <= share < 100
     assert_same(snapshot("r.h5"), snapshot(whole))
     assert not list(Path().glob(".*"))
@@ -302,7 +302,7 @@ def test_another_way_to_compute_starts_the_instance_again(killed, whole, option)
     killed()
     done = segxai(*INSIDE, *option)
     assert done.status == 0, done.err
-    assert "going on: 1 are in r.h5" in done.err
+    assert "resuming: r.h5 has 1 of the maps" in done.err
     assert "inside" not in done.err
     assert set(maps(snapshot("r.h5"))) == set(maps(snapshot(whole)))
 
@@ -315,7 +315,7 @@ def test_the_state_of_a_stored_instance_is_removed(case, start, whole):
         del file[f"summaries/{SMOOTH}"]
     task_owner = []
     with pytest.MonkeyPatch.context() as patch:
-        real = runs.owner_of
+        real = resume.owner_of
 
         def spy(path, run, provenance, instance, engine):
             task_owner.append((instance.label, real(path, run, provenance, instance, engine)))
@@ -336,7 +336,7 @@ def test_overwrite_forgets_the_state(killed, whole):
     killed()
     done = segxai(*INSIDE, "--overwrite")
     assert done.status == 0, done.err
-    assert "going on" not in done.err
+    assert "resuming" not in done.err
     assert_same(snapshot("r.h5"), snapshot(whole))
     assert not list(Path().glob(".*"))
 
@@ -345,9 +345,9 @@ def test_another_run_neither_uses_the_state_nor_loses_it(killed, whole):
     before = killed()
     other = segxai(*INSIDE, "--seed", "1", "--instances", "2", "--append")
     assert other.status == 0, other.err
-    assert "going on" not in other.err
+    assert "resuming" not in other.err
     assert kept() == before
-    assert "going on inside instance 2" in segxai(*INSIDE).err
+    assert "resuming inside instance 2" in segxai(*INSIDE).err
     found = snapshot("r.h5")
     wanted = maps(snapshot(whole))
     assert_same({name: found[name] for name in wanted}, wanted)
@@ -431,7 +431,7 @@ DIFFERENCES = {
     "plugin": (["--plugin", "toy_plain"], CASE + "plugin name is 'toy' in the file, 'toy_plain'"),
     "instances": (
         ["--instances", "1,3"],
-        "r.h5 holds this run for instances all, now asked for [1, 3]; give --append",
+        "r.h5 holds this run for instances all, but now [1, 3] are asked for; give --append",
     ),
 }
 

@@ -163,7 +163,7 @@ def fail(path, error, **options):
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError])
 def test_a_failing_change_leaves_the_file_as_it_was(path, error):
     before = path.read_bytes()
-    words = r"^cannot write r\.h5: .* free\); what was finished is kept: mend that"
+    words = r"^cannot write r\.h5: .* free\); what was finished is kept: fix this"
     with pytest.raises(SegxaiError, match=words):
         fail(path, error)
     assert path.read_bytes() == before

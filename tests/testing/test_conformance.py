@@ -45,7 +45,7 @@ def findings(adapter):
 
 
 def broken(adapter):
-    """What is wrong, by promise."""
+    """What is wrong, by check."""
     return {
         what: finding.detail for what, finding in findings(adapter).items() if not finding.holds
     }
@@ -180,7 +180,7 @@ def test_the_command_prints_the_list(monkeypatch):
     assert f"ok   {INSTANCES}: 4 of class 'ball'" in lines
     done = segxai("check", "toy_nan")
     assert f"FAIL {SHAPE}: logits are not finite" in done.out.splitlines()
-    assert "adapter 'toy_nan' breaks" in done.error
+    assert "adapter 'toy_nan' fails" in done.error
     assert "unknown adapter 'tyo'" in segxai("check", "tyo").error
 
 
@@ -384,7 +384,7 @@ RECORDS = {
     "image": (
         case_of(image=picture()[:1]),
         CASE,
-        "image (1, 20, 18, 16), 2 channels, grid (20, 18, 16)",
+        "shape (1, 20, 18, 16), expected 2 channels on the grid (20, 18, 16)",
     ),
     "names": (case_of(channels=("other", "bright")), CASE, "the adapter's are ('bright', 'other')"),
     "NaN": (case_of(image=picture() * np.float32(np.nan)), CASE, "NaN or infinite values"),
@@ -397,13 +397,13 @@ RECORDS = {
     "source": (
         case_of(source_grid=Grid((20, 18, 16), np.diag([1.0, 0, 1, 1]))),
         CASE,
-        "for 3 axes of the source_grid, or a singular one",
+        "the affine of the source_grid has shape (4, 4) for 3 axes, or is singular",
     ),
-    "no source": (case_of(domains_on_source=True), CASE, "on the source_grid, and there is none"),
+    "no source": (case_of(domains_on_source=True), CASE, "on the source_grid, but there is none"),
     "affine": (
         case_of(grid=Grid((20, 18, 16), np.diag([1.0, 1, 0, 1]))),
         CASE,
-        "for 3 axes of the grid, or a singular one",
+        "the affine of the grid has shape (4, 4) for 3 axes, or is singular",
     ),
 }
 
@@ -493,9 +493,7 @@ def test_a_case_on_another_grid_with_its_own_affine_is_fine():
 def test_a_reader_of_other_files_is_left_alone():
     found = findings(replace(TOY, load_case=raise_error))
     assert found[PLACES].holds
-    assert found[PLACES].detail == (
-        "not looked at, as load_case takes no made-up file: KeyError: 'weights'"
-    )
+    assert found[PLACES].detail == ("skipped, load_case takes no made-up file: KeyError: 'weights'")
 
 
 @pytest.mark.parametrize("flip", [1, -1])
@@ -603,7 +601,7 @@ class Losing(Swapping):
 DETECTORS = {
     "swapped channels": (
         detector(lambda found, network: replace(found, domains=found.domains[::-1])),
-        "ball 1: its logits are not positive where it is said to be",
+        "ball 1: its logits are not positive in its own domain",
     ),
     "not frozen": (
         detector(network=Swapping),
@@ -619,7 +617,7 @@ DETECTORS = {
     ),
     "lengths": (
         detector(lambda found, network: replace(found, scores=(0.5,))),
-        "names, scores and domains are not of one length",
+        "names, scores and domains differ in length",
     ),
     "an empty domain": (
         detector(
@@ -646,4 +644,4 @@ def test_a_detector_that_lies_is_caught(adapter, words):
 def test_a_detector_that_finds_nothing_says_so():
     nothing = detector(lambda found, network: replace(found, names=(), scores=(), domains=()))
     wrong = broken(nothing)
-    assert wrong == {LOADS: "nothing is detected in made up: embed a case with something"}
+    assert wrong == {LOADS: "nothing is detected in made up: embed a case with something to detect"}

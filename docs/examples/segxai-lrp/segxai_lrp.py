@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation (LRP) of an instance, by zennit: methods for segxai."""
+"""Methods for segxai: layer-wise relevance propagation (LRP) of an instance, by zennit."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -41,12 +41,12 @@ SUMMARIES = {
 def attribute(
     name: str, predictor: Predictor, image: Tensor, instance: Instance, settings: Settings
 ) -> Attribution:
-    """The relevance of the input for the mean logit of an instance, in logits.
+    """Compute the relevance of the input for an instance's mean logit, in logits.
 
-    zennit replaces the backward pass of each layer by its rule. What lies above the network (the
-    blend of the windows, the mean over the domain) is linear, so the network's logits get the
-    relevance gradient x logit, and one backward pass for each window does the rest: that of the
-    mean gradient.
+    zennit replaces the backward pass of each layer with its rule. What comes after the network (the
+    blend of the windows, the mean over the domain) is linear, so the relevance of the network's
+    logits is gradient x logit. The backward passes of the mean gradient, one for each window, do
+    the rest.
     """
     if settings.score != "logit":
         raise SegxaiError(f"method {name!r} decomposes the logit: give no --score {settings.score}")
@@ -61,12 +61,12 @@ def attribute(
 
 @contextmanager
 def relevance_rules(predictor: Predictor, image: Tensor, name: str) -> Iterator[list[float]]:
-    """A network whose backward pass carries relevance; afterwards as it was.
+    """Make the network's backward pass carry relevance, until the block ends.
 
     Yields
     ------
     list of float
-        How much of the score each backward pass starts with: filled as they run.
+        The part of the score with which each backward pass starts; filled as they run.
     """
     network, scores = predictor.network, []
 
@@ -84,18 +84,18 @@ def relevance_rules(predictor: Predictor, image: Tensor, name: str) -> Iterator[
 
 
 class StartRelevance(torch.autograd.Function):
-    """The logits as they are; backwards, gradient x logit: the relevance of each logit."""
+    """The identity on logits; its backward pass gives each its relevance, gradient x logit."""
 
     @staticmethod
     def forward(context: Any, logits: Tensor, scores: list[float]) -> Tensor:
-        """The same values."""
+        """Return the same values."""
         context.save_for_backward(logits)
         context.scores = scores
         return logits.clone()
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """What each logit adds to the score."""
+        """Return what each logit adds to the score."""
         relevance = gradient * context.saved_tensors[0]
         context.scores.append(float(relevance.sum()))
         return relevance, None
@@ -103,14 +103,14 @@ class StartRelevance(torch.autograd.Function):
 
 @contextmanager
 def merged_batch_norms(predictor: Predictor, image: Tensor) -> Iterator[None]:
-    """Every batch norm becomes a part of the convolution whose output it gets.
+    """Merge every batch norm into the layer whose output it takes, until the block ends.
 
-    Which one that is, is seen in a forward pass: layers may be registered in any order.
+    A forward pass shows which layer that is, because layers may be registered in any order.
 
     Raises
     ------
     SegxaiError
-        If the network then predicts something else: the convolution's output is used elsewhere.
+        If the network then predicts something else because a layer's output is used elsewhere, too.
     """
     with frozen(predictor.network), torch.no_grad():
         before, pairs = _traced(predictor, image)
@@ -132,13 +132,13 @@ def merged_batch_norms(predictor: Predictor, image: Tensor) -> Iterator[None]:
 
 
 def _traced(predictor: Predictor, image: Tensor) -> tuple[Tensor, dict[nn.Module, nn.Module]]:
-    """The logits of a window, and for each batch norm in it the layer whose output it gets."""
+    """Return the logits of a window, and for each batch norm the layer whose output it takes."""
     made: list[tuple[Tensor, nn.Module]] = []
     pairs: dict[nn.Module, nn.Module] = {}
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         if any(module is layer for _, layer in made):
-            raise SegxaiError("LRP needs a network whose layers run once: one of this runs again")
+            raise SegxaiError("LRP needs a network whose layers run once; one of these runs again")
         found = [layer for tensor, layer in made if tensor is inputs[0]]
         made.append((output, module))
         is_scaled = isinstance(module, BatchNorm) and module.weight is not None
@@ -161,7 +161,7 @@ def _window_logits(predictor: Predictor, image: Tensor) -> Tensor:
 
 @hookimpl
 def segxai_method(name: str) -> Method | None:
-    """The method of this name, as in `--method lrp`."""
+    """Return the method of this name, as in `--method lrp`."""
     if name not in RULES:
         return None
     return Method(

@@ -1,4 +1,4 @@
-"""A quantile over the rows of an instance, at every input voxel: an aggregator for segxai."""
+"""An aggregator for segxai: a quantile over the rows of an instance, at every input voxel."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Quantile:
     """The value that a share `level` of the rows does not exceed, at every input voxel.
 
     Between two rows it is interpolated linearly, as by `numpy.quantile`. A row is 0 outside of its
-    box. NaN where any row is NaN, and without rows.
+    box. The quantile is NaN where any row is NaN, and if there are no rows.
 
     No fold can know a quantile before it has seen all rows, so this one keeps them: rows x channels
     x voxels of their common box x 4 bytes, and twice that while they are sorted. For 100 rows that
@@ -38,16 +38,16 @@ class Quantile:
 
     name: str
     level: float
-    linear: bool = False  # not the mean of the rows: they must be computed one by one
+    linear: bool = False  # not a mean of rows, so they must be computed one by one
 
     def start(self, template: Tensor) -> Kept:
-        """No rows, on no box."""
+        """Return a state without rows, on an empty box."""
         channels, *grid = template.shape
         size = torch.tensor(grid)
         return Kept(template.new_zeros(0, channels, *[0] * len(grid)), size * 0, size)
 
     def add(self, state: Kept, batch: RowBatch) -> Kept:
-        """The rows so far and the batch's, all on the box that holds both."""
+        """Add the batch's rows to those so far, all on the box that holds both."""
         if len(state.values) == 0:
             return Kept(batch.values.clone(), torch.tensor(batch.start), state.grid)
         box = Box.spanning([_box(state), batch.box])
@@ -60,18 +60,18 @@ class Quantile:
         return Kept(values, torch.tensor(box.start), state.grid)
 
     def finish(self, state: Kept) -> Tensor:
-        """The quantile on the whole grid: 0 where no row reaches."""
+        """Compute the quantile on the whole grid: 0 where no row reaches."""
         rows, channels = state.values.shape[:2]
         if rows == 0:
             return state.values.new_full((channels, *state.grid.tolist()), torch.nan)
         found = state.values.new_zeros(channels, *state.grid.tolist())
-        for channel in range(channels):  # one after the other: sorting takes as much again
+        for channel in range(channels):  # one at a time: sorting needs as much memory again
             found[channel][_box(state).index] = quantile(state.values[:, channel], self.level)
         return found
 
 
 def quantile(values: Tensor, level: float) -> Tensor:
-    """The quantile over the first axis. `torch.quantile` takes no more than 2**24 numbers."""
+    """Compute the quantile over the first axis; `torch.quantile` is limited to 2**24 numbers."""
     ordered = values.sort(dim=0).values  # NaN comes last
     place = level * (len(values) - 1)
     below = int(place)
@@ -85,7 +85,7 @@ def _box(state: Kept) -> Box:
 
 
 def _moved(values: Tensor, box: Box, target: Box) -> Tensor:
-    """Rows on a larger box, 0 where they were not."""
+    """Pad rows with zeros to a larger box."""
     moved = values.new_zeros(*values.shape[:2], *target.size)
     moved[box.seen_from(target).index] = values
     return moved
@@ -93,5 +93,5 @@ def _moved(values: Tensor, box: Box, target: Box) -> Tensor:
 
 @hookimpl
 def segxai_aggregator(name: str) -> Aggregator | None:
-    """The aggregator of this name, as in `--aggregator quantile`."""
+    """Return the aggregator of this name, as in `--aggregator quantile`."""
     return Quantile(name, LEVELS[name]) if name in LEVELS else None

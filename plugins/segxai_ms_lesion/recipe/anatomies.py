@@ -43,7 +43,7 @@ def open_patient(data: Path) -> Volume:
 
 
 def _largest_component(mask: Mask) -> Mask:
-    """The component of most voxels."""
+    """Keep the largest connected component."""
     labels, _ = label(mask)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
@@ -51,7 +51,7 @@ def _largest_component(mask: Mask) -> Mask:
 
 
 def patient_anatomy(patient: Volume, points_mm: Float[np.ndarray, "x y z axis"]) -> Anatomy:
-    """The training patient, read at the points."""
+    """Read the training patient at the points."""
     flair, mprage, brain, white, tissue, lesions = sample(patient, points_mm)
     inside = brain > 0.6
     return Anatomy(
@@ -91,7 +91,7 @@ def phantom_shares(
 def phantom_anatomy(
     phantom: Volume, points_mm: Float[np.ndarray, "x y z axis"], random: np.random.Generator
 ) -> Anatomy:
-    """A healthy brain on the template's anatomy, with contrasts drawn at random.
+    """Build a healthy brain on the template's anatomy, with contrasts drawn at random.
 
     The order of the tissues is kept: fluid, white, grey in FLAIR; fluid, grey, white in MPRAGE.
     """
@@ -109,7 +109,7 @@ def phantom_anatomy(
 def healthy(
     shares: Float[np.ndarray, "tissue x y z"], inside: Mask, flair: Image, mprage: Image
 ) -> Anatomy:
-    """The brain of these tissues and images, without lesions."""
+    """Build the brain of these tissues and images, without lesions."""
     return Anatomy(
         flair=np.where(inside, flair, np.float32(0)).astype(np.float32),
         mprage=np.where(inside, mprage, np.float32(0)).astype(np.float32),

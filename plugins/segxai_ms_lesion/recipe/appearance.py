@@ -10,7 +10,7 @@ Image = Float[np.ndarray, "x y z"]
 
 
 def scanned(image: Image, strength: float, random: np.random.Generator) -> Image:
-    """The image as another scanner might show it; 0 stays 0 and only there.
+    """Render the image as another scanner might; 0 stays 0, and nothing else becomes 0.
 
     `strength` scales every change: 0 gives the image back in units of its 99 % level, 1 is as
     far as training goes.
@@ -31,7 +31,7 @@ def scanned(image: Image, strength: float, random: np.random.Generator) -> Image
 
 
 def _recontrasted(image: Image, strength: float, random: np.random.Generator) -> Image:
-    """A random increasing curve applied to the values: a power, then a bent line."""
+    """Apply a random increasing curve to the values: a power, then a bent line."""
     power = np.exp(random.uniform(-0.35, 0.35) * strength)
     curved = np.clip(image, 0, None) ** power
     knots = np.linspace(0, 1.5, 6)

@@ -45,7 +45,7 @@ class TrainingCase:
 
 
 def open_sources(data: Path, mask_numbers: tuple[int, ...], normalise: Normalise) -> Sources:
-    """The two brains and the lesion masks of the given patients."""
+    """Open the two brains and the lesion masks of the given patients."""
     masks = open_masks(data, mask_numbers)
     return Sources(open_patient(data), open_phantom(), masks, normalise)
 
@@ -53,7 +53,7 @@ def open_sources(data: Path, mask_numbers: tuple[int, ...], normalise: Normalise
 def random_case(
     sources: Sources, random: np.random.Generator, *, patient: bool | None = None
 ) -> TrainingCase:
-    """A new case; on the training patient or the phantom, drawn if not said."""
+    """Make a new case on the training patient or the phantom, drawn at random if not given."""
     on_patient = random.random() < PATIENT_SHARE if patient is None else patient
     strength = random.uniform(0, 1)
     anatomy = _random_anatomy(sources, on_patient, random)
@@ -85,7 +85,7 @@ def _random_anatomy(sources: Sources, on_patient: bool, random: np.random.Genera
 def _with_random_lesions(
     anatomy: Anatomy, masks: list[Volume], random: np.random.Generator
 ) -> Anatomy:
-    """The brain with a random share of one patient's lesions, moved and deformed."""
+    """Add a random share of one patient's lesions to the brain, moved and deformed."""
     mask = masks[int(random.integers(len(masks)))]
     points = deformed_points(
         random, scale=(0.85, 1.15), degrees=8.0, shift_mm=6.0, displacement_mm=3.0, flip=True
@@ -96,7 +96,7 @@ def _with_random_lesions(
 
 
 def random_patch(case: TrainingCase, size: int, random: np.random.Generator) -> TrainingCase:
-    """A cube of the case, around a lesion more often than around any brain voxel.
+    """Cut a cube from the case, around a lesion more often than around any brain voxel.
 
     Left and right are swapped half of the time.
     """
@@ -112,7 +112,7 @@ def random_patch(case: TrainingCase, size: int, random: np.random.Generator) -> 
 
 
 def _random_centre(case: TrainingCase, random: np.random.Generator) -> tuple[int, ...]:
-    """A lesion voxel, or any brain voxel, by the constant's odds."""
+    """Draw a lesion voxel with probability `LESION_PATCH_SHARE`, else any brain voxel."""
     shape = case.lesions.shape
     if random.random() < LESION_PATCH_SHARE:
         flat = np.flatnonzero(case.lesions)

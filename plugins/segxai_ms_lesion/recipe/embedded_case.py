@@ -83,7 +83,7 @@ def phantom_case(
 
 
 def _healthy_brain(random: np.random.Generator) -> Anatomy:
-    """The template at the size of a head, a little deformed, with fixed contrasts."""
+    """Build the template at the size of a head, a little deformed, with fixed contrasts."""
     phantom = open_phantom()
     points = (grid_points(SHAPE, ORIGIN_MM) - np.array(CENTRE_MM)) / HEAD_SCALE
     points = (points + np.array(CENTRE_MM)).astype(np.float32)
@@ -99,7 +99,7 @@ def _healthy_brain(random: np.random.Generator) -> Anatomy:
 def _mask_at(
     shape: Bool[np.ndarray, "a b c"], centre: tuple[int, int, int]
 ) -> Bool[np.ndarray, "x y z"]:
-    """The lesion shape moved so that the mean of its voxels lies at the centre."""
+    """Move the lesion shape so that the mean of its voxels lies at the centre."""
     voxels = np.argwhere(shape)
     moved = voxels - voxels.mean(axis=0).round().astype(int) + np.array(centre)
     mask = np.zeros(SHAPE, dtype=bool)
@@ -108,7 +108,7 @@ def _mask_at(
 
 
 def _with_lesion(anatomy: Anatomy, mask: Bool[np.ndarray, "x y z"], place: Place) -> Anatomy:
-    """The brain with one more lesion; what lies outside its tissue is cut off."""
+    """Add one more lesion to the brain; what lies outside its tissue is cut off."""
     look = LesionLook(place.flair_gain, place.mprage_loss, spread=0.0, edge_mm=0.6, halo=0.1)
     labels = (mask & anatomy.tissue).astype(np.int32)
     return with_lesions(anatomy, labels, look, np.random.default_rng([SEED, place.shape]))
@@ -119,7 +119,7 @@ def _acquired(
     brain: Bool[np.ndarray, "x y z"],
     random: np.random.Generator,
 ) -> UInt8[np.ndarray, "x y z"]:
-    """The image with a weak bias field, a slight blur and noise, as whole numbers from 1 to 255."""
+    """Add a weak bias field, a slight blur and noise; return whole numbers from 1 to 255."""
     bias = np.exp(0.04 * smooth_field(random, (4, 4, 4), SHAPE))
     noisy = gaussian_filter(image, 0.4) * bias + NOISE * random.standard_normal(SHAPE)
     return np.where(brain, np.clip(np.rint(noisy * WHITE_MATTER_LEVEL), 1, 255), 0).astype(np.uint8)

@@ -42,7 +42,7 @@ def scored(adapter: Adapter, case: Case, checkpoint: Path | None = None) -> Scor
 
 
 def stored_threshold(weights: Path) -> float:
-    """The probability above which a voxel is lesion, as chosen when the weights were trained."""
+    """Read the lesion probability that was chosen as threshold when the weights were trained."""
     with safe_open(weights, framework="pt") as file:
         return float(file.metadata()["threshold"])
 

@@ -28,7 +28,7 @@ class LesionLook:
 
 
 def random_look(random: np.random.Generator) -> LesionLook:
-    """A look around the measured contrasts: FLAIR +36 to 47 %, MPRAGE -12 to -17 %."""
+    """Draw a look around the measured contrasts: FLAIR +36 to 47 %, MPRAGE -12 to -17 %."""
     return LesionLook(
         flair_gain=random.uniform(0.2, 0.65),
         mprage_loss=random.uniform(0.0, 0.35),
@@ -64,7 +64,7 @@ def with_lesions(
     look: LesionLook,
     random: np.random.Generator,
 ) -> Anatomy:
-    """The brain with the labelled lesions drawn in and added to its lesion mask."""
+    """Draw the labelled lesions into the brain and add them to its lesion mask."""
     factor = random.uniform(1 - look.spread, 1 + look.spread, labels.max() + 1)
     factor[0] = 0
     strength = factor.astype(np.float32)[labels]

@@ -57,7 +57,7 @@ class CasePool:
 def running_pool(
     data: Path, mask_numbers: tuple[int, ...], normalise: Normalise, seed: int
 ) -> Iterator[CasePool]:
-    """A pool whose cases are made by a process of their own until the block is left."""
+    """Run a pool whose cases are made in a process of their own until the block is left."""
     context = multiprocessing.get_context("spawn")
     queue = context.Queue(maxsize=4)
     worker = context.Process(

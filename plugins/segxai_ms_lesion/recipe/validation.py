@@ -50,7 +50,7 @@ def held_out_cases(data: Path, normalise: Normalise) -> dict[str, list[TrainingC
 
 
 def _drawn(sources: Sources, number: int, *, patient: bool) -> TrainingCase:
-    """A random case whose lesions come from the held-out mask of that number."""
+    """Make a random case whose lesions come from the held-out mask of that number."""
     masks = [sources.masks[number % len(sources.masks)]]
     chosen = replace(sources, masks=masks)
     random = np.random.default_rng([SEED, number, int(patient)])
@@ -58,7 +58,7 @@ def _drawn(sources: Sources, number: int, *, patient: bool) -> TrainingCase:
 
 
 def _plain_patient(sources: Sources) -> TrainingCase:
-    """The training patient as it is."""
+    """Make a case of the training patient as it is."""
     anatomy = patient_anatomy(sources.patient, grid_points())
     return finished(np.stack([anatomy.flair, anatomy.mprage]), anatomy, sources.normalise)
 
@@ -72,7 +72,7 @@ def lesion_probability(predict: Predict, case: TrainingCase) -> Float[np.ndarray
 
 
 def best_threshold(predict: Predict, cases: dict[str, list[TrainingCase]]) -> Choice:
-    """The threshold of the highest quality, and the scores it gives.
+    """Choose the threshold of the highest quality, with the scores that it gives.
 
     Quality is the mean over the groups of the mean of Dice and lesion-wise F1.
     """

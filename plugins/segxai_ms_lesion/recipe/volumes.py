@@ -80,7 +80,7 @@ def deformed_points(
 def smooth_field(
     random: np.random.Generator, knots: tuple[int, int, int], shape: tuple[int, ...] = GRID_SHAPE
 ) -> Float[np.ndarray, "x y z"]:
-    """A smooth random field of mean 0 and unit variance at its knots."""
+    """Draw a smooth random field of mean 0 and unit variance at its knots."""
     coarse = torch.from_numpy(random.standard_normal(knots).astype(np.float32))
     fine = functional.interpolate(
         coarse[None, None], size=shape, mode="trilinear", align_corners=True

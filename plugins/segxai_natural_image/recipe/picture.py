@@ -66,7 +66,7 @@ def save(figure: Figure, path: Path) -> None:
 def _on_grid(
     tree: xr.DataTree, run: str, label: int, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "y x"]:
-    """The grey channel of a stored map on the whole picture."""
+    """Place the grey channel of a stored map on the whole picture."""
     found = group(tree, f"attributions/{run}/{label}")
     full = np.zeros(shape)
     full[np.ix_(found["y"].values, found["x"].values)] = found["map"].values[0]
@@ -79,7 +79,7 @@ def _panel(
     values: Float[np.ndarray, "y x"] | None,
     coin: np.ndarray,
 ) -> None:
-    """The photograph; over it, red and blue where a map is positive and negative."""
+    """Draw the photograph; over it, red and blue where a map is positive and negative."""
     axes.imshow(image, cmap="gray", alpha=1.0 if values is None else 0.45)
     if values is not None:
         limit = float(np.quantile(abs(values[values != 0]), 0.995))

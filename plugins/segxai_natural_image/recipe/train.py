@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def train(planes: Planes, steps: int, seed: int) -> nn.Module:
-    """The trained network, in eval mode."""
+    """Train the network, and return it in eval mode."""
     network = CoinNetwork()
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)

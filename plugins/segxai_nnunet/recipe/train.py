@@ -35,13 +35,13 @@ def main() -> None:
 
 
 def network() -> nn.Module:
-    """The network of the embedded plans, with random weights."""
+    """Build the network of the embedded plans, with random weights."""
     plans = json.loads((FOLDER / "plans.json").read_text())
     return build_network(plans["configurations"][CONFIGURATION]["architecture"], 2, 2)
 
 
 def load_checkpoint(path: Path) -> nn.Module:
-    """The same with the weights of a fold's file, whose last bias has its threshold in it."""
+    """Load the network with the weights of a fold's file, whose last bias holds its threshold."""
     model = network()
     model.load_state_dict(read_fold(path)["network_weights"])
     return model

@@ -1,4 +1,4 @@
-"""Activations, softmax over the channels among them: each voxel for itself."""
+"""Rules for activations that act on each voxel alone, including softmax over the channels."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ aten = torch.ops.aten
 @rule_for(aten._prelu_kernel_backward.default)
 @on_a_box
 def _prelu(func: Any, grad: Cotangent, image: Tensor, weight: Tensor) -> Any:
-    """PReLU's slope where the input is not positive; its own gradient is never asked for."""
+    """Apply PReLU's slope where the input is not positive; its weight needs no gradient."""
     slope = torch.where(on_box_of(grad, image) > 0, 1, weight)
     return grad.scaled(slope), torch.zeros_like(weight)
 
@@ -38,7 +38,7 @@ def _prelu(func: Any, grad: Cotangent, image: Tensor, weight: Tensor) -> Any:
 )
 @on_a_box
 def _activation(func: Any, grad: Cotangent, *rest: Any, **more: Any) -> Cotangent:
-    """An activation acts on each voxel alone: its slope there is a factor for all rows."""
+    """Scale by the activation's slope at each voxel, which is a factor for all rows."""
     inner = [on_box_of(grad, one) if isinstance(one, Tensor) else one for one in rest]
     ones = torch.ones((1, grad.shape[1], *grad.box.size), dtype=grad.dtype, device=grad.device)
     return grad.scaled(func(ones, *inner, **more))
@@ -50,7 +50,7 @@ def _activation(func: Any, grad: Cotangent, *rest: Any, **more: Any) -> Cotangen
 )
 @on_a_box
 def _softmax(func: Any, grad: Cotangent, output: Tensor, dim: int, dtype: torch.dtype) -> Any:
-    """Over the channels it acts on each voxel alone."""
+    """Apply the adjoint of softmax over the channels, which acts on each voxel alone."""
     if dim % grad.ndim != 1:
         return NotImplemented
     return grad.like(func(grad.rows, _for_each_row(grad, output), dim, dtype))
@@ -59,12 +59,12 @@ def _softmax(func: Any, grad: Cotangent, output: Tensor, dim: int, dtype: torch.
 @rule_for(aten.glu_backward.default)
 @on_a_box
 def _glu(func: Any, grad: Cotangent, image: Tensor, dim: int) -> Any:
-    """One half of the channels gates the other."""
+    """Apply the adjoint of a gated linear unit: one half of the channels gates the other."""
     if dim % grad.ndim != 1:
         return NotImplemented
     return grad.like(func(grad.rows, _for_each_row(grad, image), dim))
 
 
 def _for_each_row(grad: Cotangent, other: Tensor) -> Tensor:
-    """What a tensor of the cotangent's grid holds on its box, once for each row."""
+    """Crop a tensor to the cotangent's box, and repeat it for each row."""
     return on_box_of(grad, other).expand(len(grad.rows), *(-1,) * (grad.ndim - 1))

@@ -1,4 +1,4 @@
-"""Sums, products and choices, and what undoes a broadcast."""
+"""Rules for sums, products and choices, and for the adjoint of a broadcast."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +14,7 @@ aten = torch.ops.aten
 
 
 def total(one: Cotangent, other: Cotangent) -> Cotangent:
-    """The sum of two cotangents of the same tensor, on the box that holds both."""
+    """Add two cotangents of the same tensor, on the box that holds both."""
     box = Box.spanning([one.box, other.box])
     large, small = (one, other) if one.box == box else (other, one)
     if large.box == box:
@@ -27,7 +27,7 @@ def total(one: Cotangent, other: Cotangent) -> Cotangent:
 
 @rule_for(aten.add.Tensor)
 def _add(func: Any, one: Any, other: Any, *, alpha: float = 1) -> Any:
-    """Two paths that meet."""
+    """Add the cotangents of two paths that meet."""
     both = isinstance(one, Cotangent) and isinstance(other, Cotangent)
     if not both or one.start is None or other.start is None or alpha != 1:
         return NotImplemented
@@ -39,14 +39,14 @@ def _add(func: Any, one: Any, other: Any, *, alpha: float = 1) -> Any:
 @rule_for(aten.neg.default)
 @on_a_box
 def _negative(func: Any, grad: Cotangent) -> Cotangent:
-    """The second term of a difference."""
+    """Negate rows, for the second term of a difference."""
     return grad.like(-grad.rows)
 
 
 @rule_for(aten.mul.Scalar, aten.div.Scalar, aten.div.Tensor)
 @on_a_box
 def _scaled(func: Any, grad: Cotangent, factor: Any) -> Any:
-    """A factor for each voxel, or one for all; it may spread over the channels, not over space."""
+    """Scale by a factor, or one for each voxel; it may broadcast over channels, not over space."""
     if not isinstance(factor, Tensor):
         return grad.like(func(grad.rows, factor))
     shape = torch.broadcast_shapes(grad.shape, factor.shape)
@@ -57,13 +57,13 @@ def _scaled(func: Any, grad: Cotangent, factor: Any) -> Any:
 
 @rule_for(aten.mul.Tensor)
 def _product(func: Any, one: Any, other: Any) -> Any:
-    """The cotangent may be either factor."""
+    """Multiply two factors, either of which may be the cotangent."""
     return _scaled(func, one, other) if isinstance(one, Cotangent) else _scaled(func, other, one)
 
 
 @rule_for(aten.where.self)
 def _where(func: Any, condition: Tensor, one: Any, other: Any) -> Any:
-    """The cotangent of one choice is 0 where the other was taken."""
+    """Set the cotangent of one choice to 0 where the other was taken."""
     grad, rest = (one, other) if isinstance(one, Cotangent) else (other, one)
     if isinstance(rest, Cotangent) or rest.ndim or rest != 0:
         return NotImplemented
@@ -73,7 +73,7 @@ def _where(func: Any, condition: Tensor, one: Any, other: Any) -> Any:
 @rule_for(aten.masked_fill.Scalar)
 @on_a_box
 def _masked(func: Any, grad: Cotangent, mask: Tensor, value: float) -> Any:
-    """0 where the image was overwritten."""
+    """Set rows to 0 where the image was overwritten."""
     if value != 0 or torch.broadcast_shapes(grad.shape, mask.shape) != grad.shape:
         return NotImplemented
     return grad.like(grad.rows.masked_fill(on_box_of(grad, mask), 0))
@@ -84,7 +84,7 @@ def _masked(func: Any, grad: Cotangent, mask: Tensor, value: float) -> Any:
 def _sum(
     func: Any, grad: Cotangent, dims: Sequence[int] | None, keep: bool = False, **more: Any
 ) -> Any:
-    """The adjoint of a broadcast."""
+    """Sum over axes, the adjoint of a broadcast."""
     axes = [axis % grad.ndim for axis in dims or ()]
     if not axes or 0 in axes or more:
         return NotImplemented
@@ -99,7 +99,7 @@ def _sum(
 @rule_for(aten.expand.default)
 @on_a_box
 def _expand(func: Any, grad: Cotangent, shape: Sequence[int], **more: Any) -> Any:
-    """The adjoint of a sum. What spreads over all of space has no box to keep to."""
+    """Expand axes, the adjoint of a sum; rows that spread over all of space have no box."""
     if len(shape) != grad.ndim or shape[0] not in (1, -1):
         return NotImplemented
     shape = [n if wanted == -1 else wanted for wanted, n in zip(shape, grad.shape, strict=True)]

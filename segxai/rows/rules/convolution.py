@@ -1,4 +1,4 @@
-"""Convolutions and transposed convolutions."""
+"""Rules for convolutions and transposed convolutions."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,7 +23,7 @@ TRANSPOSED: dict[int, Callable[..., Tensor]] = {
     3: functional.conv_transpose3d,
 }
 
-FEW = 4  # channels of an image, up to which a convolution in phases is the faster form
+FEW = 4  # channels of an image up to which a convolution in phases is faster
 
 
 @rule_for(aten.convolution_backward.default)
@@ -42,7 +42,7 @@ def _convolution(
     groups: int,
     mask: Sequence[bool],
 ) -> Any:
-    """The adjoint of a convolution widens a box; that of a transposed one narrows it."""
+    """Apply the adjoint, which widens the box, or narrows it if the convolution is transposed."""
     if mask[1] or mask[2]:
         return NotImplemented
     axes = image.ndim - 2
@@ -59,7 +59,10 @@ Steps = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 def _widening(
     grad: Cotangent, shape: Sequence[int], weight: Tensor, steps: Steps, groups: int
 ) -> Cotangent:
-    """Output voxel o of a convolution reads inputs s o - p + d k, with k from 0 to K - 1."""
+    """Apply the adjoint of a convolution.
+
+    Output voxel o of the convolution reads inputs s o - p + d k, with k from 0 to K - 1.
+    """
     stride, padding, dilation = steps
     rows = _channels_last(grad.rows)
     if weight.shape[1] <= FEW and groups == 1 and max(stride) > 1 and max(dilation) == 1:
@@ -72,11 +75,12 @@ def _widening(
 
 
 def _by_phases(rows: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
-    """A transposed convolution with stride s as a plain one that makes all s phases at once.
+    """Compute a transposed convolution of stride s by a plain one that makes all s phases at once.
 
     Output voxel s i + p takes its taps p + s j from inputs i - j, so each phase p has a kernel of
-    its own, of ceil(K / s) taps. They become channels of one convolution, then change places with
-    space. With few output channels a transposed convolution leaves most of the processor idle.
+    its own, of ceil(K / s) taps. The phases become channels of one convolution, and are then moved
+    into space. With few output channels, a transposed convolution leaves most of the processor
+    idle.
     """
     axes, (channels, made), kernel = len(stride), weight.shape[:2], weight.shape[2:]
     taps = [-(-k // s) for k, s in zip(kernel, stride, strict=True)]
@@ -98,7 +102,7 @@ def _by_phases(rows: Tensor, weight: Tensor, stride: Sequence[int]) -> Tensor:
 
 
 def _channels_last(values: Tensor) -> Tensor:
-    """In the order of memory in which convolutions on a CPU are fastest."""
+    """Return the values in the memory format in which convolutions on a CPU are fastest."""
     on_cpu = values.device.type == "cpu" and values.ndim in CHANNELS_LAST
     return values.contiguous(memory_format=CHANNELS_LAST[values.ndim]) if on_cpu else values
 
@@ -106,7 +110,10 @@ def _channels_last(values: Tensor) -> Tensor:
 def _narrowing(
     grad: Cotangent, shape: Sequence[int], weight: Tensor, steps: Steps, groups: int
 ) -> Cotangent:
-    """Input voxel i of a transposed convolution writes outputs s i - p + d k."""
+    """Apply the adjoint of a transposed convolution.
+
+    Input voxel i of the transposed convolution writes outputs s i - p + d k.
+    """
     first, last, pads = [], [], []
     axes = zip(grad.box.start, grad.box.stop, weight.shape[2:], shape[2:], *steps, strict=True)
     for o, stop, kernel, limit, s, p, d in axes:

@@ -1,11 +1,11 @@
-"""Normalisation: by frozen statistics it keeps to a box, by the image's own it does not.
+"""Rules for normalisation: frozen statistics keep rows to a box, the image's own do not.
 
 The adjoint of a normalisation by the statistics of M voxels, y = w (x - mean) r + b, is
 
     r (w g - mean(w g) - x' mean(w g x'))      with x' = (x - mean) r
 
-so what does not keep to the box of g is two fields, r and r x', that are the same for all rows.
-A tape that is not exact takes their coefficients instead.
+so the part that does not keep to the box of g consists of two fields, r and r x', that are the
+same for all rows. A tape that is not exact records their coefficients instead.
 """
 
 from collections.abc import Sequence
@@ -35,7 +35,7 @@ def _batch_norm(
     eps: float,
     mask: Sequence[bool],
 ) -> Any:
-    """With frozen statistics a factor for each channel; else an instance normalisation."""
+    """Scale each channel if the statistics are frozen; otherwise use the image's own."""
     if mask[1] or mask[2]:
         return NotImplemented
     if train:
@@ -60,7 +60,7 @@ def _cudnn_batch_norm(
     saved_inverse_deviation: Tensor,
     *rest: Any,
 ) -> Any:
-    """The instance normalisation of a GPU. Gradients of its weights, which it makes, are 0 here."""
+    """Apply the adjoint of instance normalisation on a GPU, with gradients of 0 for its weights."""
     own = (saved_mean, saved_inverse_deviation)
     return on_a_box(_cudnn_on_a_box)(func, grad, image, weight, own)
 
@@ -87,7 +87,7 @@ def _group_norm(
     groups: int,
     mask: Sequence[bool],
 ) -> Any:
-    """Statistics of the channels of a group."""
+    """Apply the adjoint of a normalisation by the statistics of each group of channels."""
     if mask[1] or mask[2]:
         return NotImplemented
     return _own_statistics(grad, image, weight, (mean, inverse_deviation), groups)
@@ -96,7 +96,7 @@ def _group_norm(
 def _own_statistics(
     grad: Cotangent, image: Tensor, weight: Tensor | None, own: tuple[Tensor, Tensor], groups: int
 ) -> Any:
-    """The part that keeps to the box; NotImplemented where rows must be exact."""
+    """Compute the part that keeps to the box; return NotImplemented if rows must be exact."""
     left_out = grad.tape.left_out
     if left_out is None:
         return NotImplemented
@@ -106,7 +106,7 @@ def _own_statistics(
     normalised = centred * _for_channels(inverse, image)
     weighted = grad if weight is None else grad.scaled(_for_channels(weight, image))
     voxels = image[0].numel() // groups
-    # Counted in units of the fields' norms, sqrt(voxels) times the factor.
+    # Coefficients are in units of the fields' norms, sqrt(voxels) times the factor.
     unit = own[1].flatten() / sqrt(voxels)
     for part in (weighted.rows, weighted.rows * normalised):
         left_out.append(part.flatten(2).sum(2).unflatten(1, (groups, each)).sum(2) * unit)

@@ -1,4 +1,4 @@
-"""Average pooling, which is linear, and max pooling, which remembers where its values came from."""
+"""Rules for average pooling, which is linear, and max pooling, which keeps its maxima's places."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -34,7 +34,10 @@ def _average_pool(
     count_padding: bool,
     divisor: int | None,
 ) -> Cotangent:
-    """The number of voxels that an average divides by is a product over the axes, too."""
+    """Apply the adjoint of average pooling, axis by axis.
+
+    The number of voxels that an average divides by is also a product over the axes.
+    """
     axes = image.ndim - 2
     windows = [_each(kernel, axes), _each(stride or kernel, axes), _each(padding, axes)]
     options = (ceil_mode, count_padding, None if divisor is None else 1)
@@ -49,7 +52,10 @@ def _average_pool(
 @rule_for(*ADAPTIVE_AVERAGES)
 @on_a_box
 def _adaptive_average_pool(func: Any, grad: Cotangent, image: Tensor) -> Cotangent:
-    """The windows of all output voxels tile the image, nearly even in size."""
+    """Apply the adjoint of adaptive average pooling, axis by axis.
+
+    The windows of all output voxels tile the image, and are nearly equal in size.
+    """
     axes = image.ndim - 2
     arguments = [(only(n, axis, axes, 1),) for axis, n in enumerate(grad.shape[2:])]
     return adjoint(grad, image.shape, ADAPTIVE_AVERAGES[func], arguments)
@@ -63,7 +69,7 @@ def _adaptive_average_pool(func: Any, grad: Cotangent, image: Tensor) -> Cotange
 )
 @on_a_box
 def _max_pool(func: Any, grad: Cotangent, image: Tensor, *rest: Any) -> Cotangent:
-    """Each value goes back to where its window was largest; the box spans these places."""
+    """Send each value back to where its window was largest; the box spans these places."""
     winners = on_box_of(grad, rest[-1]).flatten(2)
     places = torch.stack(torch.unravel_index(winners, image.shape[2:]))
     spans = places.flatten(1).aminmax(dim=1)
@@ -78,5 +84,5 @@ def _max_pool(func: Any, grad: Cotangent, image: Tensor, *rest: Any) -> Cotangen
 
 
 def _each(values: Sequence[int], axes: int) -> tuple[int, ...]:
-    """One value for each axis, where one may stand for all."""
+    """Return one value for each axis; a single value is repeated for all axes."""
     return tuple(values) * (axes if len(values) == 1 else 1)

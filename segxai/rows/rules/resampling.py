@@ -1,4 +1,4 @@
-"""Interpolation between grids of different sizes, and padding that repeats the image."""
+"""Rules for interpolation between grids of different sizes, and for padding with image values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,8 +11,8 @@ from segxai.rows.rules.separable import adjoint, only
 
 aten = torch.ops.aten
 
-# Each backward operation, and the forward one whose matrix it transposes. Those against aliasing
-# are left to the dense way: PyTorch's are wrong on a grid that is one voxel wide.
+# Each backward operation, and the forward one whose matrix it transposes. Antialiased ones are left
+# to the dense way: PyTorch's are wrong on a grid that is one voxel wide.
 INTERPOLATIONS = {
     getattr(aten, f"{name}_backward").default: getattr(aten, name).default
     for name in (
@@ -46,7 +46,7 @@ PADDINGS = {
 def _interpolation(
     func: Any, grad: Cotangent, size: Sequence[int], shape: Sequence[int], *options: Any
 ) -> Cotangent:
-    """Each input voxel gathers from the outputs around it, axis by axis."""
+    """Gather rows at each input voxel from the outputs around it, axis by axis."""
     axes = len(size)
     align = tuple(one for one in options if isinstance(one, bool))  # not for nearest neighbours
     scales = (*options[len(align) :], *[None] * axes)[:axes]
@@ -60,7 +60,7 @@ def _interpolation(
 @rule_for(*PADDINGS)
 @on_a_box
 def _padding(func: Any, grad: Cotangent, image: Tensor, pads: Sequence[int]) -> Cotangent:
-    """A voxel also gathers from its images in the padding."""
+    """Gather rows at each voxel, also from its copies in the padding."""
     axes = image.ndim - 2
     arguments = []
     for axis in range(axes):

@@ -1,4 +1,4 @@
-"""The same values in another shape, order or type."""
+"""Rules for operations that return the same values in another shape, order or type."""
 
 from collections.abc import Iterator, Sequence
 from math import gcd, prod
@@ -13,10 +13,11 @@ aten = torch.ops.aten
 
 
 def reshaped(grad: Cotangent, shape: Sequence[int]) -> Any:
-    """The cotangent of a tensor in another shape.
+    """Return the cotangent of a tensor in another shape.
 
-    Where an axis splits, its box grows to whole blocks; where axes merge, it grows to all of those
-    but the first. NotImplemented if the first axis, which is of size 1, merges with others.
+    Where an axis is split, its box grows to whole blocks. Where axes are merged, the box grows to
+    the whole of all but the first of them. The result is NotImplemented if the first axis, which
+    has size 1, is merged with others.
     """
     if shape[0] != 1 or len(shape) < 3 or 0 in shape:
         return NotImplemented
@@ -39,7 +40,7 @@ def reshaped(grad: Cotangent, shape: Sequence[int]) -> Any:
 
 
 def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int], list[int]]]:
-    """The fewest axes that hold the same values in both shapes; an axis of size 1 holds none."""
+    """Yield the smallest groups of axes with the same values in both; axes of size 1 have none."""
     left, right = ([axis for axis, n in enumerate(shape) if n != 1] for shape in (old, new))
     while left:
         ours, theirs = [left.pop(0)], [right.pop(0)]
@@ -58,14 +59,14 @@ def _groups(old: Sequence[int], new: Sequence[int]) -> Iterator[tuple[list[int],
 )
 @on_a_box
 def _reshape(func: Any, grad: Cotangent, *rest: Any) -> Any:
-    """The shape is what the operation makes of a tensor without values."""
+    """Return the cotangent in the shape that the operation gives a tensor without values."""
     return reshaped(grad, func(torch.empty(grad.shape, device="meta"), *rest).shape)
 
 
 @rule_for(aten.permute.default)
 @on_a_box
 def _permute(func: Any, grad: Cotangent, order: Sequence[int]) -> Any:
-    """Axes in another order; the first, which is of size 1, stays."""
+    """Put axes in another order; the first, which has size 1, must stay in place."""
     order = [axis % grad.ndim for axis in order]
     if order[0] != 0:
         return NotImplemented
@@ -77,7 +78,7 @@ def _permute(func: Any, grad: Cotangent, order: Sequence[int]) -> Any:
 @rule_for(aten.transpose.int)
 @on_a_box
 def _transpose(func: Any, grad: Cotangent, one: int, other: int) -> Any:
-    """Two axes in each other's place."""
+    """Swap two axes."""
     order = [*range(grad.ndim)]
     order[one], order[other] = order[other], order[one]
     return _permute(func, grad, order)
@@ -86,7 +87,7 @@ def _transpose(func: Any, grad: Cotangent, one: int, other: int) -> Any:
 @rule_for(aten.pixel_unshuffle.default)
 @on_a_box
 def _pixel_unshuffle(func: Any, grad: Cotangent, factor: int) -> Any:
-    """The adjoint of moving channels into space: blocks of voxels become channels."""
+    """Move blocks of voxels into channels, the adjoint of moving channels into space."""
     _, channels, *grid = grad.shape
     height, width = (n // factor for n in grid)
     apart = reshaped(grad, (1, channels, height, factor, width, factor))
@@ -97,7 +98,7 @@ def _pixel_unshuffle(func: Any, grad: Cotangent, factor: int) -> Any:
 @rule_for(aten.pixel_shuffle.default)
 @on_a_box
 def _pixel_shuffle(func: Any, grad: Cotangent, factor: int) -> Any:
-    """The adjoint of moving blocks of voxels into channels."""
+    """Move channels into blocks of voxels, the adjoint of moving such blocks into channels."""
     _, channels, height, width = grad.shape
     apart = reshaped(grad, (1, channels // factor**2, factor, factor, height, width))
     moved = _permute(func, apart, (0, 1, 4, 2, 5, 3))
@@ -107,14 +108,14 @@ def _pixel_shuffle(func: Any, grad: Cotangent, factor: int) -> Any:
 @rule_for(aten._to_copy.default)
 @on_a_box
 def _cast(func: Any, grad: Cotangent, **more: Any) -> Cotangent:
-    """Another type of number."""
+    """Convert rows to another type of number."""
     return grad.like(func(grad.rows, **more))
 
 
 @rule_for(aten.new_zeros.default)
 @on_a_box
 def _new_zeros(func: Any, grad: Cotangent, shape: Sequence[int], **more: Any) -> Any:
-    """Zeros that an operation goes on to fill."""
+    """Make zeros that a later operation fills."""
     if shape[0] != 1 or len(shape) < 3 or more.get("dtype", grad.dtype) != grad.dtype:
         return NotImplemented
     return nothing(grad.rows, shape)
@@ -123,5 +124,5 @@ def _new_zeros(func: Any, grad: Cotangent, shape: Sequence[int], **more: Any) ->
 @rule_for(aten.detach.default, aten.alias.default, aten.clone.default)
 @on_a_box
 def _same(func: Any, grad: Cotangent, **more: Any) -> Cotangent:
-    """Nothing changes."""
+    """Return the same values, since nothing changes."""
     return grad.same()

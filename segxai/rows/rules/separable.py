@@ -1,9 +1,9 @@
-"""Linear maps that treat one axis of the grid after the other, each axis by a matrix.
+"""Linear maps that act on one axis of the grid after the other, each through a matrix.
 
-Interpolation, average pooling and padding by reflection are all of this kind. An axis' matrix is
-what PyTorch's own operation makes of the unit vectors, so sizes, scales, edges and rounding are
-PyTorch's. The adjoint of such a map on a box needs the columns of the box, and of these the rows
-that are not 0.
+Interpolation, average pooling and padding by reflection are all of this kind. The matrix of an axis
+is what PyTorch's own operation makes of the unit vectors, so sizes, scales, edges and rounding are
+PyTorch's. On a box, the adjoint of such a map needs only the matrix columns of the box, and only
+the rows in which they are not 0.
 """
 
 from collections.abc import Sequence
@@ -20,17 +20,18 @@ from segxai.rows.cotangent import Cotangent
 def adjoint(
     grad: Cotangent, shape: Sequence[int], operation: Any, arguments: Sequence[tuple[Any, ...]]
 ) -> Cotangent:
-    """The adjoint of a separable map on a cotangent.
+    """Apply the adjoint of a separable map to a cotangent.
 
     Parameters
     ----------
     grad : Cotangent
+        The cotangent of the map's output.
     shape : sequence of int
-        Of the map's input: (1, channel, *grid).
+        Shape of the map's input: (1, channel, *grid).
     operation : callable
         The map itself. It must do nothing along the axes that its arguments leave alone.
     arguments : sequence of tuple
-        For each axis of the grid, those that make the operation act along this axis only.
+        For each axis of the grid, the arguments that make the operation act on this axis only.
     """
     rows, start, kind = grad.rows.movedim(1, -1), [], (grad.dtype, grad.device)
     for axis, one in enumerate(arguments):
@@ -45,7 +46,7 @@ def adjoint(
 
 
 def only(value: Any, axis: int, axes: int, other: Any) -> tuple[Any, ...]:
-    """The value for one axis, and another for the rest."""
+    """Return one value for an axis, and another for all the other axes."""
     return tuple(value if one == axis else other for one in range(axes))
 
 
@@ -59,7 +60,7 @@ def axis_matrix(
     dtype: torch.dtype,
     device: torch.device,
 ) -> Float[Tensor, "input output"]:
-    """The matrix of an operation along one axis of the grid, from all unit vectors at once."""
+    """Compute the matrix of an operation along one axis, from all unit vectors at once."""
     shape = [1] * axes
     shape[axis] = size
     units = torch.eye(size, dtype=dtype, device=device)
@@ -67,9 +68,9 @@ def axis_matrix(
 
 
 def _along(rows: Tensor, axis: int, matrix: Float[Tensor, "input output"]) -> Tensor:
-    """The matrix times each line of the rows along an axis.
+    """Multiply each line of the rows along an axis by the matrix.
 
-    The channels come last, so that there are large products instead of many small ones.
+    The channels come last, so that there are a few large products instead of many small ones.
     """
     shape = rows.shape
     lines = rows.reshape(-1, shape[axis], shape[axis + 1 :].numel())

@@ -1,4 +1,4 @@
-"""Parts of a tensor, along its channels or in space, and tensors side by side."""
+"""Rules for parts of a tensor, along its channels or in space, and for concatenation."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -20,7 +20,7 @@ aten = torch.ops.aten
 def _slice(
     func: Any, grad: Cotangent, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
 ) -> Any:
-    """One part of a concatenation: of the voxels that are kept, those on the box."""
+    """Slice, the adjoint of concatenation; keep the voxels of the slice that lie on the box."""
     axis = dim % grad.ndim
     kept = range(grad.shape[axis])[start:end:step]
     if axis == 0 or not kept:
@@ -42,7 +42,7 @@ def _slice(
 def _slice_backward(
     func: Any, grad: Cotangent, shape: Sequence[int], dim: int, start: int, end: int, step: int
 ) -> Any:
-    """The adjoint of a crop moves the box; with a step it puts zeros in between."""
+    """Move the box, the adjoint of a crop; a step puts zeros in between."""
     axis = dim % grad.ndim
     kept = range(shape[axis])[start:end:step]
     if axis == 0 or not kept:
@@ -59,7 +59,7 @@ def _slice_backward(
 @rule_for(aten.select.int)
 @on_a_box
 def _select(func: Any, grad: Cotangent, dim: int, index: int) -> Any:
-    """A slice of one voxel, without its axis."""
+    """Take a slice of one voxel, and drop its axis."""
     axis, shape = dim % grad.ndim, [*grad.shape]
     index %= shape.pop(axis)
     part = _slice(func, grad, axis, index, index + 1)
@@ -69,7 +69,7 @@ def _select(func: Any, grad: Cotangent, dim: int, index: int) -> Any:
 @rule_for(aten.select_backward.default)
 @on_a_box
 def _select_backward(func: Any, grad: Cotangent, shape: Sequence[int], dim: int, index: int) -> Any:
-    """The adjoint puts the slice back in its place."""
+    """Put a slice back in its place, the adjoint of taking it."""
     axis = dim % len(shape)
     index %= shape[axis]
     part = reshaped(grad, [*shape[:axis], 1, *shape[axis + 1 :]])
@@ -78,7 +78,7 @@ def _select_backward(func: Any, grad: Cotangent, shape: Sequence[int], dim: int,
 
 @rule_for(aten.cat.default)
 def _concatenate(func: Any, parts: Sequence[Tensor], dim: int = 0) -> Any:
-    """The adjoint of taking a tensor apart; what was not used comes as zeros."""
+    """Concatenate, the adjoint of splitting a tensor; parts that were not used are zeros."""
     grads = [part for part in parts if isinstance(part, Cotangent)]
     axis, shape, stop = dim % grads[0].ndim, [*grads[0].shape], 0
     shape[axis], pieces = sum(part.shape[axis] for part in parts), []
@@ -94,7 +94,7 @@ def _concatenate(func: Any, parts: Sequence[Tensor], dim: int = 0) -> Any:
 @rule_for(aten.flip.default)
 @on_a_box
 def _flip(func: Any, grad: Cotangent, dims: Sequence[int]) -> Cotangent:
-    """The box as seen from the other end."""
+    """Flip rows, and count the box from the other end."""
     axes = {axis % grad.ndim for axis in dims} - {0}
     ends = zip(grad.box.start, grad.box.stop, grad.shape[2:], strict=True)
     start = (n - b if axis in axes else a for axis, (a, b, n) in enumerate(ends, start=2))
@@ -104,7 +104,7 @@ def _flip(func: Any, grad: Cotangent, dims: Sequence[int]) -> Cotangent:
 @rule_for(aten.constant_pad_nd.default)
 @on_a_box
 def _pad(func: Any, grad: Cotangent, pads: Sequence[int], value: float = 0) -> Any:
-    """The adjoint of padding with a constant cuts what was added: padding below 0."""
+    """Cut off what padding with a constant added; this adjoint is padding by negative sizes."""
     axes = grad.ndim - 1
     if value != 0 or any(pads[2 * axes :]):
         return NotImplemented
@@ -120,7 +120,7 @@ def _pad(func: Any, grad: Cotangent, pads: Sequence[int], value: float = 0) -> A
 
 @rule_for(aten.scatter.src)
 def _scatter(func: Any, zeros: Any, dim: int, index: Tensor, source: Any) -> Any:
-    """The adjoint of the largest over all channels: each value goes back to its channel."""
+    """Send each value back to its channel, the adjoint of the maximum over channels."""
     if not _fills(zeros, source) or dim % source.ndim != 1:
         return NotImplemented
     rows = source.rows.new_zeros(len(source.rows), zeros.shape[1], *source.box.size)
@@ -132,7 +132,7 @@ def _scatter(func: Any, zeros: Any, dim: int, index: Tensor, source: Any) -> Any
 def _index_put(
     func: Any, zeros: Any, indices: Sequence[Any], source: Any, accumulate: bool = False
 ) -> Any:
-    """The adjoint of choosing channels by their numbers."""
+    """Put rows back into their channels, the adjoint of choosing channels by number."""
     chosen = [axis for axis, index in enumerate(indices) if index is not None]
     if not _fills(zeros, source) or chosen != [1] or indices[1].ndim != 1:
         return NotImplemented
@@ -142,7 +142,7 @@ def _index_put(
 
 
 def _fills(zeros: Any, source: Any) -> bool:
-    """Whether values on a box are put into a tensor of zeros on the same grid."""
+    """Return whether values on a box are put into a tensor of zeros on the same grid."""
     if not isinstance(zeros, Cotangent) or not isinstance(source, Cotangent):
         return False
     if source.start is None or source.shape[0] != 1 or zeros.rows.any():

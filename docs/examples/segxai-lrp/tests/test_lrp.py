@@ -45,7 +45,7 @@ def convolutions(bias=False):
 
 
 class Normed(nn.Module):
-    """Layers that are registered in another order than that in which they run."""
+    """Layers that are not registered in the order in which they run."""
 
     def __init__(self, inplace=False):
         super().__init__()

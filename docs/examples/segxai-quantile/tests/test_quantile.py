@@ -12,7 +12,7 @@ TEMPLATE = torch.zeros(2, *GRID)
 
 
 def rows(count=23, seed=0):
-    """Rows on boxes of their own, and the same rows on the whole grid."""
+    """Make rows on their own boxes, and the same rows on the whole grid."""
     generator = np.random.default_rng(seed)
     found, whole = [], np.zeros((count, 2, *GRID), dtype=np.float32)
     for row in range(count):

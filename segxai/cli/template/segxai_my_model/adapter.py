@@ -1,4 +1,4 @@
-"""The adapter: what segxai must know of the model."""
+"""The adapter: what segxai must know about the model."""
 
 from segxai import Adapter, hookimpl
 
@@ -8,7 +8,7 @@ from .network import CHANNELS, CLASSES, load_network
 
 @hookimpl
 def segxai_adapter() -> Adapter:
-    """Loads nothing: weights and images come when the functions are called."""
+    """Describe the model; its functions load weights and images when they are called."""
     return Adapter(
         name="my_model",
         summary="bright blobs in made-up volumes",  # REPLACE: one line for `segxai check`
@@ -19,9 +19,9 @@ def segxai_adapter() -> Adapter:
         load_case=load_case,
         load_labels=load_mask,
         embedded_case=embedded_case,
-        weights=lambda checkpoint: checkpoint,  # REPLACE None by your file: its sha256 is kept
-        threshold=0.5,  # REPLACE: your voxels are those whose probability is above
-        min_volume_mm3=10,  # REPLACE: smaller components are no instances
+        weights=lambda checkpoint: checkpoint,  # REPLACE: for None, your file; its sha256 is kept
+        threshold=0.5,  # REPLACE: voxels count if their probability is above this
+        min_volume_mm3=10,  # REPLACE: smaller components are not instances
         window=(24, 24, 24),  # REPLACE: the window of your sliding-window inference, or None
         overlap=0.25,  # REPLACE: its overlap; windows are blended with Gaussian weights
         layer="active",  # REPLACE: a layer for Grad-CAM++, as in `network.named_modules()`

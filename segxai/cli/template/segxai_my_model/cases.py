@@ -1,4 +1,4 @@
-"""From files to what the network gets: reading, voxel size, normalisation."""
+"""From files to the network's input: reading, voxel size, normalisation."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -25,7 +25,7 @@ SPACING_MM = 1.5  # REPLACE: the voxel size with which the network was trained
 
 
 def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
-    """A user's files, one for each channel, and the true blobs, if they are known."""
+    """Load a user's files, one for each channel, and the true blobs if they are known."""
     volumes = [load_volume(files[channel], channel) for channel in CHANNELS]
     for volume in volumes:
         check_varies(volume)
@@ -50,28 +50,28 @@ def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
 
 
 def load_mask(path: Path, case: Case) -> np.ndarray:
-    """A user's own instances, one for each label: what `--instances MASK` explains."""
+    """Load a user's own instances, one for each label, for `--instances MASK`."""
     return read_labels(path, "mask", case)[0]
 
 
 def read_labels(path: Path, role: str, case: Case) -> tuple[np.ndarray, Source]:
-    """Whole numbers on the grid of the user's files, brought to the network's."""
+    """Read labels on the grid of the user's files, and resample them to the network's."""
     labels, grid, source = load_labels(path, role)
     check_same_grid(("image", case.source_grid or case.grid), (f"{role} {source.name}", grid))
     moved = resample(labels, grid, case.grid, order=0)
     lost = set(np.unique(labels)) - set(np.unique(moved))
-    if lost:  # what a user can mend is a SegxaiError of one line
+    if lost:  # what a user can fix is a SegxaiError of one line
         raise SegxaiError(f"{source.name}: label {min(lost)} is too small; draw it larger")
     return moved, source
 
 
 def foreground(raw: np.ndarray) -> np.ndarray:
-    """Where there is something to see: noise levels are measured there."""
+    """Find the voxels that show something; noise levels are measured there."""
     return (raw != 0).any(axis=0)
 
 
 def normalise(raw: np.ndarray) -> np.ndarray:
-    """REPLACE by what was done in training; here, each channel in standard deviations."""
+    """Z-score each channel in the foreground. REPLACE with what training did."""
     inside = foreground(raw)
     mean = [channel[inside].mean() for channel in raw]
     spread = [channel[inside].std() for channel in raw]
@@ -80,7 +80,7 @@ def normalise(raw: np.ndarray) -> np.ndarray:
 
 
 def embedded_case() -> Case:
-    """Four blobs in noise: what runs when no image is given. REPLACE by a small real case."""
+    """Make four blobs in noise, for runs without an image. REPLACE with a small real case."""
     shape = (40, 36, 32)
     voxels = np.moveaxis(np.indices(shape), 0, -1)
     centres = {(10, 10, 10): 3.2, (28, 12, 9): 2.6, (12, 25, 21): 2.3, (29, 25, 20): 2.0}

@@ -12,7 +12,7 @@ CLASSES = ("background", "blob")  # REPLACE: your classes, in the order of the l
 
 
 class Network(nn.Module):
-    """REPLACE by your own: (1, channel, x, y, z) to logits (1, class, x, y, z), no softmax."""
+    """REPLACE with your own: (1, channel, x, y, z) to logits (1, class, x, y, z), no softmax."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,20 +21,20 @@ class Network(nn.Module):
         self.logits = nn.Conv3d(8, len(CLASSES), 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """One logit for each class and voxel."""
+        """Compute one logit for each class and voxel."""
         return self.logits(self.active(self.features(image)))
 
 
 def load_network(checkpoint: Path | None) -> nn.Module:
-    """The network with a user's weights, or with its own; the same whenever it is loaded."""
+    """Load the network with a user's weights or its own; the same weights on every call."""
     if checkpoint is not None:
         return load_weights(Network(), checkpoint)
-    # REPLACE by `load_weights(Network(), Path(__file__).parent / "weights.safetensors")`.
+    # REPLACE with `load_weights(Network(), Path(__file__).parent / "weights.safetensors")`.
     return stand_in_weights(Network())
 
 
 def stand_in_weights(network: Network) -> Network:
-    """Weights by hand: a blob is where T2 is bright and T1 is dark. DELETE when you have yours."""
+    """Set weights by hand: a blob is bright in T2 and dark in T1. DELETE when you have yours."""
     generator = torch.Generator().manual_seed(0)
     contrast = torch.tensor([-0.5, 1.0])[:, None, None, None] / 27  # over 3 x 3 x 3 voxels
     with torch.no_grad():

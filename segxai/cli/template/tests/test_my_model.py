@@ -1,4 +1,4 @@
-"""Whether the adapter keeps its promises, one test for each. ADD tests of your own numbers."""
+"""The conformance checks of the adapter, one test for each. ADD tests of your own numbers."""
 
 import pytest
 
@@ -10,5 +10,5 @@ FINDINGS = list(check_adapter(load_adapter("my_model")))
 
 @pytest.mark.parametrize("finding", FINDINGS, ids=lambda finding: finding.what)
 def test_a_promise_is_kept(finding: CheckResult) -> None:
-    """Its detail says what is wrong."""
+    """Show what is wrong if a check fails."""
     assert finding.holds, finding.detail
