@@ -529,7 +529,7 @@ def test_a_mistake_is_one_clear_line(case, what):
 
 
 def test_wrapping_needs_something_to_count_classes_on():
-    with pytest.raises(SegxaiError, match="classes can be counted on a window"):
+    with pytest.raises(SegxaiError, match="classes can only be counted with a window"):
         public.wrap(Toy(), channels=("bright", "other"))
     assert public.wrap(Toy(), channels=("a", "b"), classes=("rest", "ball")).divisor == 1
 

@@ -81,7 +81,7 @@ def test_a_folder_of_something_else(folder):
             lambda: ViTForImageClassification(
                 ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1)
             ),
-            "of type 'vit', which segxai does not know",
+            "of type 'vit', not a segmentation model known",
         ),
         (
             lambda: SegformerForImageClassification(SegformerConfig(**TINY)),
@@ -130,7 +130,7 @@ def test_code_in_a_folder_is_not_run(folder):
     change_config(folder, auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
     adapter(folder).load_network(folder)
     change_config(folder, model_type="evil")
-    refused(folder, "of type 'evil', which segxai does not know")
+    refused(folder, "of type 'evil', not a segmentation model known")
     assert not (folder / "harm").exists()
 
 
