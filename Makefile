@@ -45,8 +45,7 @@ bench: $(VENV)/installed-bench ## Every script in benchmarks/, with its defaults
 	done
 
 reference: $(VENV)/installed-dev ## Write docs/reference/cli.md from the command line's help
-	$(BIN)/typer segxai.cli utils docs --name segxai --title "Command line" \
-	  --output docs/reference/cli.md
+	$(BIN)/python .ci/cli_reference.py docs/reference/cli.md
 
 constraints: $(VENV)/installed-bench ## Pin the versions that are installed now
 	$(BIN)/python .ci/constraints.py > constraints.new

@@ -28,7 +28,8 @@ from segxai.geometry import Box
 from segxai.instances import find_instances
 from segxai.methods.aggregators import SignedMax
 from segxai.methods.gradient import gradient
-from segxai.methods.method import Settings
+from segxai.methods.method import Context
+from segxai.methods.options import MethodOptions
 from segxai.plugins.registry import load_adapter
 from segxai.rows.sampling import STRATA, sample_rows, strata
 from segxai.segment.predict import segment
@@ -55,7 +56,9 @@ class Subject:
 
     def explain(self, lesion: Instance) -> Attribution:
         """Compute the map from the rows of the lesion, or from the sample of them."""
-        return gradient(self.predictor, self.patch, lesion, Settings(aggregator=SignedMax()))
+        return gradient(
+            self.predictor, self.patch, lesion, MethodOptions(), Context(aggregator=SignedMax())
+        )
 
     def of_patch(self, found: Attribution) -> Float[np.ndarray, "channel *grid"]:
         """Place a map on the patch."""

@@ -1,14 +1,40 @@
 """The public names of segxai, in the groups of docs/reference/api.md."""
 
 # Explain
+from .explaining import explain as explain
+from .models.wrap import wrap as wrap
+from .pipeline import explain_case as explain_case
+from .run.options import Balls as Balls
+from .run.options import Mask as Mask
+from .run.options import Options as Options
+from .run.options import Result as Result
+from .run.prepare import prepare as prepare
+
+# Read
+from .store.hdf5 import open_result as open_result
+
 # Nouns
 from .errors import SegxaiError as SegxaiError
 from .errors import one_line as one_line
 from .errors import unknown_name as unknown_name
-from .explaining import explain as explain
 from .geometry import Box as Box
 from .geometry import Grid as Grid
 from .instances import InstanceCriteria as InstanceCriteria
+from .types import Activation as Activation
+from .types import Attribution as Attribution
+from .types import Case as Case
+from .types import Instance as Instance
+from .types import Source as Source
+
+# Predictors
+from .segment.detections import Detections as Detections
+from .segment.inference_mode import frozen as frozen
+from .segment.logits import logits_of as logits_of
+from .segment.predictor import Predictor as Predictor
+from .segment.readout import Readout as Readout
+from .segment.windows import Layout as Layout
+from .segment.windows import sliding_window as sliding_window
+from .segment.windows import whole_image as whole_image
 
 # For plugins
 from .load.itk import is_for_itk as is_for_itk
@@ -26,6 +52,14 @@ from .load.volumes import check_varies as check_varies
 from .load.volumes import file_sha256 as file_sha256
 from .load.volumes import load_labels as load_labels
 from .load.volumes import load_volume as load_volume
+from .plugins.adapter import Adapter as Adapter
+from .plugins.hookspecs import hookimpl as hookimpl
+from .plugins.registry import load_adapter as load_adapter
+from .plugins.registry import load_aggregator as load_aggregator
+from .plugins.registry import load_method as load_method
+from .segment.weights import load_weights as load_weights
+from .segment.weights import read_tensors as read_tensors
+from .text import format_shape as format_shape
 
 # For methods
 from .methods.cropping import crop_to_support as crop_to_support
@@ -33,42 +67,14 @@ from .methods.gradcam import InstanceGradCamPlusPlus as InstanceGradCamPlusPlus
 from .methods.gradient import InstanceGradient as InstanceGradient
 from .methods.guided_backprop import GuidedBackprop as GuidedBackprop
 from .methods.method import Aggregator as Aggregator
+from .methods.method import Context as Context
 from .methods.method import Method as Method
-from .methods.method import Settings as Settings
 from .methods.noise_tunnel import SeededNoiseTunnel as SeededNoiseTunnel
+from .methods.options import MethodOptions as MethodOptions
+from .methods.options import NoiseOptions as NoiseOptions
 from .methods.resume_state import state_from_tensors as state_from_tensors
 from .methods.resume_state import state_to_tensors as state_to_tensors
-from .models.wrap import wrap as wrap
-from .pipeline import explain_case as explain_case
-from .plugins.adapter import Adapter as Adapter
-from .plugins.hookspecs import hookimpl as hookimpl
-from .plugins.registry import load_adapter as load_adapter
-from .plugins.registry import load_aggregator as load_aggregator
-from .plugins.registry import load_method as load_method
 from .rows.batch import RowBatch as RowBatch
 from .rows.scores import InstanceScore as InstanceScore
-from .run.options import Request as Request
-from .run.prepare import prepare as prepare
-
-# Predictors
-from .segment.detections import Detections as Detections
-from .segment.inference_mode import frozen as frozen
-from .segment.logits import logits_of as logits_of
-from .segment.predictor import Predictor as Predictor
-from .segment.readout import Readout as Readout
-from .segment.weights import load_weights as load_weights
-from .segment.weights import read_tensors as read_tensors
-from .segment.windows import Layout as Layout
-from .segment.windows import sliding_window as sliding_window
-from .segment.windows import whole_image as whole_image
-
-# Read
-from .store.hdf5 import open_result as open_result
-from .text import format_shape as format_shape
-from .types import Activation as Activation
-from .types import Attribution as Attribution
-from .types import Case as Case
-from .types import Instance as Instance
-from .types import Source as Source
 
 __version__: str

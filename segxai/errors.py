@@ -1,7 +1,11 @@
 """Errors that the user can fix: one class, one line of text, exit status 2."""
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+
+MARK = "\x1f"  # around an option in a message: each door writes it in its own words
+OPTION = re.compile(rf"{MARK}(\w+)(?:=([^{MARK}]*))?{MARK}")
 
 
 class SegxaiError(Exception):
@@ -9,7 +13,43 @@ class SegxaiError(Exception):
 
     The message is one line: what was asked, what was found, what is known, what to do. Everything
     that is not a `SegxaiError` is a bug of segxai or of a plugin and keeps its traceback.
+
+    Parameters
+    ----------
+    text : str
+        The message. Options in it are named by `option`.
+
+    Attributes
+    ----------
+    text : str
+        The message as it was given, for a door that writes options in its own words; `str(error)`
+        has those of Python.
     """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(in_words(text))
+        self.text = text
+
+
+def option(name: str, value: object = None) -> str:
+    """Name an option in a message, perhaps with its value.
+
+    Python shows `samples=5`, the shell `--samples 5`; without a value `samples` and `--samples`.
+
+    Parameters
+    ----------
+    name : str
+        A leaf of `segxai.run.options.Options`, or a parameter of `explain` or `wrap`.
+    value : object, optional
+        What was given; True for a switch.
+    """
+    return f"{MARK}{name}{MARK}" if value is None else f"{MARK}{name}={value}{MARK}"
+
+
+def in_words(text: str, write: Callable[[str, str | None], str] | None = None) -> str:
+    """Write the options in a message: as Python's arguments, or by a function of name and value."""
+    write = write or (lambda name, value: name if value is None else f"{name}={value}")
+    return OPTION.sub(lambda found: write(found[1], found[2]), text)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> SegxaiError:

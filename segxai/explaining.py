@@ -1,6 +1,6 @@
 """The Python interface: explain one instance of any segmentation model in one call."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError
 from segxai.geometry import AXES
-from segxai.methods.method import Settings
-from segxai.run.options import Request
-from segxai.run.prepare import choose, settings_for
+from segxai.run.options import Options
+from segxai.run.prepare import Run, choose, find_device, resolve, runs_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.weights import without_halves
 from segxai.segment.windows import sliding_window, whole_image
@@ -42,6 +41,8 @@ def explain(
     engine: str = "auto",
     batch: int | None = None,
     precision: str = "float32",
+    row_tolerance: float | None = None,
+    method_options: Mapping[str, Any] | None = None,
 ) -> xr.DataArray:
     """Explain which input voxels made the model give these output voxels their class.
 
@@ -64,7 +65,7 @@ def explain(
         opposite noise.
     noise, noise_unit, seed
         Level of the copies' noise relative to each channel's range over the whole image, what the
-        level is relative to (see `segxai.methods.smoothgrad.noise_levels`), and the random seed.
+        level is relative to (see `segxai.methods.noise.noise_levels`), and the random seed.
     layer : str, optional
         Layer for CAM methods; by default the last convolution that is wider than the logits.
     window, overlap
@@ -74,7 +75,12 @@ def explain(
         Where to compute; by default where the model's parameters are.
     engine, batch
         How rows are computed ("auto", "windowed" or "dense"), and the largest number computed at
-        once. Neither changes a value beyond float noise.
+        once. Neither changes a value beyond float noise. "lowrank" is an approximation.
+    precision, row_tolerance
+        In which the network computes ("float32", "tf32" or "bfloat16"); with engine "lowrank" the
+        largest error of a row, relative to its peak (0.003 if not given).
+    method_options : mapping, optional
+        Options of the method's own, see `segxai methods NAME`.
 
     Returns
     -------
@@ -97,7 +103,7 @@ def explain(
     ('channel', 'y', 'x')
     """
     home = next(model.parameters(), torch.empty(0))
-    request = Request(
+    options = Options.of(
         method=method,
         aggregator=aggregator,
         samples=samples,
@@ -108,27 +114,30 @@ def explain(
         seed=seed,
         layer=layer,
         score=score,
+        method_options=method_options,
         device=device or str(home.device),
         engine=engine,
         batch=batch,
         precision=precision,
+        row_tolerance=row_tolerance,
     )
-    choice = choose(request)
+    chosen, place = choose(options), find_device(options.compute.device)
     kind = np.float64 if home.dtype == torch.float64 else np.float32
     pixels, domain = _as_array(image).astype(kind, copy=False), _as_array(mask)
     _check(pixels, domain)
     shape = pixels.shape[1:]
     layout = whole_image(shape) if window is None else sliding_window(shape, window, overlap)
-    settings = settings_for(request, choice, pixels, np.ones(shape, dtype=bool), layer)
     instance = Instance.from_mask(domain, class_index=class_index)
-    tensor = torch.from_numpy(pixels)[None].to(choice.device)
+    tensor = torch.from_numpy(pixels)[None].to(place)
     try:
-        with without_halves(model.to(choice.device)) as network:
+        with without_halves(model.to(place)) as network:
             predictor = Predictor(network, layout)
-            attribution = choice.method.attribute(predictor, tensor, instance, settings)
+            options = resolve(options, chosen, predictor, pixels, layer)
+            (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
+            attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
     finally:
         model.to(home.device)
-    return _as_data_array(attribution, shape, request, settings)
+    return _as_data_array(attribution, shape, run)
 
 
 def _as_array(values: Tensor | np.ndarray) -> np.ndarray:
@@ -154,24 +163,23 @@ def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
         raise SegxaiError("the image has NaN or infinite values: fix them first")
 
 
-def _as_data_array(
-    attribution: Attribution, shape: tuple[int, ...], request: Request, settings: Settings
-) -> xr.DataArray:
+def _as_data_array(attribution: Attribution, shape: tuple[int, ...], run: Run) -> xr.DataArray:
     axes = AXES[len(shape)]
-    values = attribution.on_grid(shape)
+    values, score = attribution.on_grid(shape), run.options.only_score
     dims = axes if values.ndim == len(shape) else ("channel", *axes)
     coords = {}
     if attribution.standard_error is not None:
         error = replace(attribution, values=attribution.standard_error).on_grid(shape)
         coords["standard_error"] = (dims, error)
     attrs: dict[str, Any] = {
-        "method": request.method,
-        "aggregator": settings.aggregator.name if settings.aggregator else "none",
-        "score": request.score,
-        "units": attribution.unit.replace("score", request.score).replace("input", "input unit"),
-        "seed": request.seed,
-        "antithetic": settings.antithetic,
-        "noise_levels": list(settings.noise_levels),
+        "method": run.options.method,
+        "aggregator": run.context.aggregator.name if run.context.aggregator else "none",
+        "score": score,
+        "units": attribution.unit.replace("score", score).replace("input", "input unit"),
+        "seed": run.options.seed,
+        "antithetic": run.options.noise.antithetic,
+        "noise_levels": list(run.context.noise_levels),
+        **run.options.method_options,
         **attribution.facts,
     }
     # A netCDF file must be able to hold them, too: it takes neither booleans nor None.

@@ -1,6 +1,6 @@
 """The pipeline: segment a case, find its instances, attribute each and store the maps."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -9,19 +9,24 @@ from typing import Any
 import torch
 
 from segxai.methods.cropping import crop_at_distance, on_map
+from segxai.methods.method import Context, with_rows_for
 from segxai.methods.resume_state import NoBookmark
 from segxai.rows.sampling import rows_by_stratum
 from segxai.run.cost import Plan
-from segxai.run.find import Findings, find
-from segxai.run.prepare import Task
+from segxai.run.find import find
+from segxai.run.prepare import Run, Task, together_for
 from segxai.run.resume import FileBookmark, Meter, owner_of
 from segxai.store import hdf5
 from segxai.store.atomic_file import state_file
-from segxai.store.runs import is_complete, run_name
+from segxai.store.runs import is_complete, run_names
 from segxai.types import Attribution, Instance
 
+Group = tuple[Run, ...]  # runs that share their rows
 
-def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
+
+def explain_case(
+    task: Task, out: Path, *, append: bool = False, overwrite: bool = False
+) -> tuple[str, ...]:
     """Segment a case, find its instances, attribute each, and store each map once it is done.
 
     An interrupted task resumes where it stopped, even inside an instance, and ends with the same
@@ -36,33 +41,51 @@ def explain_case(task: Task, out: Path, *, append: bool = False, overwrite: bool
 
     Returns
     -------
-    str
-        The name of the run in the file.
+    tuple of str
+        The names of the task's runs in the file.
 
     Raises
     ------
     SegxaiError
         If there is nothing to explain, or `out` belongs to another task.
     """
-    run = choose_run(task, out, append=append, overwrite=overwrite)
-    wanted = (0,) if task.method.scope == "class" else task.request.instances
-    if not overwrite and is_complete(out, run, wanted):
+    names = choose_runs(task, out, append=append, overwrite=overwrite)
+    wanted = (0,) if task.method.scope == "class" else task.options.target.labels
+    if not overwrite and all(is_complete(out, name, wanted) for name in names):
         task.progress.say(f"nothing left to do: all maps are in {out.name}")
-        return run
+        return names
     findings = find(task)
     task.progress.say(findings.in_words())
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
         hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
         state_file(out).unlink(missing_ok=True)  # of the file that was here before
-    seen = {"warnings": list(findings.warnings), "started": _now()}
-    hdf5.start_run(out, run, {**task.run_provenance, **seen})
-    attribute_all(task, findings, out, run)
-    return run
+    for name, run in zip(names, task.runs, strict=True):
+        seen = {"warnings": list(findings.warnings), "started": _now()}
+        hdf5.start_run(out, name, {**run.provenance, **seen})
+    name_of = dict(zip(map(id, task.runs), names, strict=True))
+    for group, cost in zip(task.groups, findings.costs, strict=True):
+        place = Place(out, tuple(name_of[id(run)] for run in group))
+        attribute_all(task, group, findings.explained, cost, place)
+    return names
 
 
-def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool = False) -> str:
-    """Choose the run that the task starts or resumes in a result file, and return its name.
+@dataclass(frozen=True)
+class Place:
+    """Where the maps of a group of runs go: the result file, and each run's name in it."""
+
+    out: Path
+    names: tuple[str, ...]
+
+    def finished(self) -> set[int]:
+        """Return the labels whose maps all runs have."""
+        return set.intersection(*(hdf5.finished(self.out, name) for name in self.names))
+
+
+def choose_runs(
+    task: Task, out: Path, *, append: bool = False, overwrite: bool = False
+) -> tuple[str, ...]:
+    """Choose the runs that the task starts or resumes in a result file, and return their names.
 
     Raises
     ------
@@ -71,72 +94,109 @@ def choose_run(task: Task, out: Path, *, append: bool = False, overwrite: bool =
     """
     hdf5.check_writable(out)
     target = None if overwrite else out
-    return run_name(target, task.case_provenance, task.run_provenance, append=append)
+    wanted = [run.provenance for run in task.runs]
+    return run_names(target, task.case_provenance, wanted, append=append)
 
 
-def attribute_all(task: Task, findings: Findings, out: Path, run: str) -> None:
-    """Attribute every instance that has no map in the run yet, and store each map once done."""
-    cost, stored = findings.cost, hdf5.finished(out, run)
-    bookmarks = {one.label: _bookmark(task, one, cost, out, run) for one in findings.explained}
+def attribute_all(
+    task: Task, group: Group, instances: list[Instance], cost: Plan, place: Place
+) -> None:
+    """Attribute every instance that lacks a map in a run of the group, and store each once done."""
+    stored = place.finished()
+    bookmarks = {one.label: _bookmark(group, one, cost, place) for one in instances}
     for label in stored & bookmarks.keys():
         bookmarks[label].remove()  # killed after its map was stored, before its state was removed
     shares = {label: one.meter.done for label, one in bookmarks.items() if label not in stored}
     # The unfinished instance comes first: the next one to save its state would overwrite it.
     remaining = sorted(
-        (one for one in findings.explained if one.label in shares),
-        key=lambda one: -shares[one.label],
+        (one for one in instances if one.label in shares), key=lambda one: -shares[one.label]
     )
-    _say_what_is_done(task, findings, shares, out)
+    _say_what_is_done(task, len(instances), shares, place.out)
     left = sum((1 - share) * cost.work[label] for label, share in shares.items())
     task.progress.begin("explain", cost.seconds, cost.seconds - left)
     for instance in remaining:
-        bookmark = _bookmark(task, instance, cost, out, run)
-        attribution = attribute(task, instance, cost, bookmark)
-        hdf5.add(out, run, attribution, instance, task.case)
+        bookmark = _bookmark(group, instance, cost, place)
+        maps = attribute(task, group, instance, cost, bookmark)
+        for name, one in zip(place.names, maps, strict=True):
+            if instance.label not in hdf5.finished(place.out, name):
+                hdf5.add(place.out, name, one, instance, task.case)
         bookmark.remove()
 
 
 def attribute(
-    task: Task, instance: Instance, cost: Plan, bookmark: FileBookmark | None = None
-) -> Attribution:
-    """Compute the map of one instance, resuming from its bookmark if it has one."""
+    task: Task, group: Group, instance: Instance, cost: Plan, bookmark: FileBookmark | None = None
+) -> tuple[Attribution, ...]:
+    """Compute the maps of one instance, one for each run of a group.
+
+    Resumes from the instance's bookmark if it has one.
+    """
     started, work = perf_counter(), cost.work[instance.label]
-    image = torch.from_numpy(task.case.image)[None].to(task.device)
     meter, before = (bookmark.meter, bookmark.seconds) if bookmark else (Meter(), 0.0)
-    settings = replace(
-        task.settings,
-        engine=cost.engine,
-        batch=cost.batch,
+    context = replace(
+        group[0].context,
+        compute=replace(group[0].context.compute, engine=cost.engine, batch=cost.batch),
         tick=lambda share: task.progress.advance(meter.count(share) * work),
         bookmark=bookmark or NoBookmark(),
     )
-    attribution = task.method.attribute(task.predictor, image, instance, settings)
+    maps = _maps(task, group, instance, context)
     task.progress.advance(meter.complete() * work)
-    if task.request.crop_mm is not None:
-        domain = on_map(instance, task.case, attribution.box)
-        spacing = task.case.grid.spacing
-        attribution = crop_at_distance(attribution, domain, spacing, task.request.crop_mm)
+    seconds = round(before + perf_counter() - started, 3)
+    pairs = zip(group, maps, strict=True)
+    return tuple(_with_facts(task, run, one, instance, seconds) for run, one in pairs)
+
+
+def _maps(
+    task: Task, group: Group, instance: Instance, context: Context
+) -> tuple[Attribution, ...]:
+    """Compute the maps of an instance by the method, with rows that are computed once."""
+    image = torch.from_numpy(task.case.image)[None].to(task.device)
+    if len(group) == 1:
+        instance = with_rows_for(context.aggregator, instance)
+        options = group[0].options
+        return (task.method.attribute(task.predictor, image, instance, options, context),)
+    if task.method.together is None:
+        raise ValueError(f"method {task.method.name!r} computes one run at a time")
+    together = together_for(group, task.predictor, len(task.classes))
+    options = task.options.method
+    return task.method.together(task.predictor, image, instance, together, options, context)
+
+
+def _with_facts(
+    task: Task, run: Run, attribution: Attribution, instance: Instance, seconds: float
+) -> Attribution:
+    """Crop a map where that is asked for, and add what is known of it."""
+    instance = with_rows_for(run.context.aggregator, instance)
+    attribution = _cropped(task, attribution, instance)
     facts = {
         **attribution.facts,
         "domain_voxels": len(instance.voxels),
         "estimate": instance.sampled is not None,
         **_strata(instance, task.case.domain_grid.spacing),
-        "seconds": round(before + perf_counter() - started, 3),
+        "seconds": seconds,
     }
     return replace(attribution, facts=facts)
 
 
-def _bookmark(task: Task, instance: Instance, cost: Plan, out: Path, run: str) -> FileBookmark:
-    owner = owner_of(out, run, task.run_provenance, instance, cost.engine)
-    return FileBookmark(state_file(out), owner)
+def _cropped(task: Task, attribution: Attribution, instance: Instance) -> Attribution:
+    """Crop a map at the distance that is asked for."""
+    if task.options.crop_mm is None:
+        return attribution
+    domain = on_map(instance, task.case, attribution.box)
+    return crop_at_distance(attribution, domain, task.case.grid.spacing, task.options.crop_mm)
 
 
-def _say_what_is_done(task: Task, findings: Findings, shares: dict[int, float], out: Path) -> None:
+def _bookmark(group: Group, instance: Instance, cost: Plan, place: Place) -> FileBookmark:
+    """Open the bookmark of an instance in a group of runs."""
+    instance = with_rows_for(group[0].context.aggregator, instance)
+    provenance = [run.provenance for run in group]
+    owner = owner_of(place.out, place.names, provenance, instance, cost.engine)
+    return FileBookmark(state_file(place.out), owner)
+
+
+def _say_what_is_done(task: Task, count: int, shares: dict[int, float], out: Path) -> None:
     """Report what an earlier command did; `shares` covers the instances that are not stored."""
-    if len(shares) < len(findings.explained):
-        task.progress.say(
-            f"resuming: {out.name} has {len(findings.explained) - len(shares)} of the maps"
-        )
+    if len(shares) < count:
+        task.progress.say(f"resuming: {out.name} has {count - len(shares)} of the maps")
     for label, share in shares.items():
         if share:
             task.progress.say(f"resuming inside instance {label}: {share:.0%} of it is done")

@@ -1,7 +1,7 @@
 """Rerun: repeat a stored run from its provenance, and compare the maps."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, option
 from segxai.geometry import Box
 from segxai.load.volumes import file_sha256
+from segxai.methods.options import NoiseOptions
 from segxai.models.own_model import OwnModel, adapter_again, is_own
 from segxai.pipeline import attribute
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import load_adapter
 from segxai.run.find import find
-from segxai.run.options import Request
-from segxai.run.prepare import Task, prepare
+from segxai.run.options import Balls, Mask, Options, Predicted, Result, Source
+from segxai.run.prepare import Run, Task, prepare
 from segxai.store.reader import maps, provenance_of_run
 from segxai.store.runs import comparable
 from segxai.store.schema import attribution_of, difference, group, provenance_of
 from segxai.types import Attribution, Case, Progress
 
 TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch sizes
-OPTIONAL = ("samples", "tolerance", "antithetic", "noise", "noise_unit", "precision")
 
 
 @dataclass(frozen=True)
@@ -84,27 +84,29 @@ def rerun(
     task = _task(stored, how, places, device, progress)
     _compare_provenance(stored, how, task)
     findings = find(task)
+    ((again,),), (cost,) = task.groups, findings.costs
     remaining = maps(tree, run)
     repeated = [one for one in findings.explained if one.label in remaining]
-    progress.begin("repeat", sum(findings.cost.work[one.label] for one in repeated))
+    progress.begin("repeat", sum(cost.work[one.label] for one in repeated))
     for instance in repeated:
         before = attribution_of(remaining.pop(instance.label))
-        again = attribute(_with_copies_of(before, task), instance, findings.cost)
-        yield compare(before, again)
+        (repeat,) = attribute(task, (_with_copies_of(before, again),), instance, cost)
+        yield compare(before, repeat)
     for label in remaining:
         yield Comparison(label, inf)
 
 
-def _with_copies_of(stored: Attribution, task: Task) -> Task:
-    """Return the task with the stored map's number of noisy copies, if the run chose it itself.
+def _with_copies_of(stored: Attribution, run: Run) -> Run:
+    """Return the run with the stored map's number of noisy copies, if the run chose it itself.
 
     On another machine, float noise could stop the sampling one copy earlier or later, which would
     give another map.
     """
-    if task.settings.samples != "auto":
-        return task
-    settings = replace(task.settings, samples=stored.facts["samples"], tolerance=None)
-    return replace(task, settings=settings)
+    noise = run.options.noise
+    if noise.samples != "auto":
+        return run
+    noise = replace(noise, samples=stored.facts["samples"], tolerance=None)
+    return replace(run, options=replace(run.options, noise=noise))
 
 
 def compare(stored: Attribution, repeated: Attribution) -> Comparison:
@@ -124,10 +126,11 @@ def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task)
     if used.get("sha256") != found.get("sha256"):
         raise SegxaiError(
             f"the run used the weights {used.get('name')} (sha256 {used.get('sha256')}), not "
-            f"{found.get('name')} (sha256 {found.get('sha256')}); give the file with --checkpoint"
+            f"{found.get('name')} (sha256 {found.get('sha256')}); give the file with "
+            f"{option('checkpoint')}"
         )
     pairs = [({name: stored.get(name)}, {name: now[name]}) for name in now if name != "weights"]
-    for before, after in [*pairs, (comparable(how), comparable(task.run_provenance))]:
+    for before, after in [*pairs, (comparable(how), comparable(task.runs[0].provenance))]:
         differs = difference(before, after)
         if differs:
             task.progress.say(f"warning: {differs}")
@@ -137,16 +140,11 @@ def _task(
     stored: dict[str, Any], how: dict[str, Any], places: Places, device: str, progress: Progress
 ) -> Task:
     adapter = _adapter(stored, places)
-    domains = stored["domains"]
-    has_mask = "sha256" in domains
-    mask = _file(places.folder, domains["origin"], domains["sha256"]) if has_mask else None
-    request = _request(adapter, stored, how, device)
     return prepare(
         adapter,
         _case(adapter, stored["case"], places.folder),
-        request,
+        _options(adapter, stored["target"], how, places.folder, device),
         checkpoint=places.checkpoint,
-        mask=mask,
         progress=progress,
     )
 
@@ -158,32 +156,34 @@ def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
     return load_adapter(stored["plugin"]["name"]).of(places.checkpoint)
 
 
-def _request(adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], device: str) -> Request:
-    """Rebuild the request from its provenance."""
-    rule, labels = stored["rule"], how["instances"]
-    return Request(
-        **{name: how[name] for name in ("method", "aggregator", "layer", "score", "seed", "rows")},
-        **{name: how[name] for name in OPTIONAL if name in how},
-        **({"tolerance": how["row_tolerance"]} if "row_tolerance" in how else {}),
-        crop_mm=how["crop_mm"],
-        class_name=_class_name(adapter, stored),
-        tta="tta" in stored,
-        threshold=rule["threshold"],
-        min_volume_mm3=rule["min_volume_mm3"],
-        instances=None if labels == "all" else tuple(labels),
-        spheres=tuple(tuple(one) for one in stored["domains"].get("spheres", ())),
-        split=stored["domains"].get("split", False),
-        device=device,
-        engine=how["engine"],
-        batch=how["batch"],
+def _options(
+    adapter: Adapter, target: dict[str, Any], how: dict[str, Any], folder: Path, device: str
+) -> Options:
+    """Rebuild the options of a run from its provenance, which has them resolved."""
+    noise = {one.name: how[one.name] for one in fields(NoiseOptions) if one.name in how}
+    compute = {**how["compute"], "device": device}
+    same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
+    # For a model that finds instances itself, perhaps no class was asked for.
+    name = None if target["class"] is None else adapter.classes[target["class_index"]]
+    return Options.of(
+        **{name: how[name] for name in same},
+        **{**noise, **how["numerics"], **compute},
+        **{name: target[name] for name in ("threshold", "min_volume_mm3", "connectivity")},
+        class_name=name,
+        instances=_source(target["instances"], folder),
+        labels=None if how["labels"] == "all" else tuple(how["labels"]),
+        tta="tta" in target,
     )
 
 
-def _class_name(adapter: Adapter, stored: dict[str, Any]) -> str | None:
-    """Return the requested class; may be None for a model that finds instances itself."""
-    return (
-        None if stored["rule"]["class"] is None else adapter.classes[stored["rule"]["class_index"]]
-    )
+def _source(stored: dict[str, Any], folder: Path) -> Source:
+    """Find again where the instances came from."""
+    if stored["origin"] == "balls":
+        return Balls(tuple(tuple(one) for one in stored["balls"]))
+    if stored["origin"] == "predicted":
+        return Predicted()
+    path = _file(folder, stored["name"], stored["sha256"])
+    return Mask(path, stored["split"]) if stored["origin"] == "mask" else Result(path)
 
 
 def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
@@ -202,7 +202,9 @@ def _file(folder: Path, name: str, sha256: str) -> Path:
     """Find the file with this name and content in a folder or one of its direct subfolders."""
     found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.exists()]
     if not found:
-        raise SegxaiError(f"no file {name} in {folder}: say where it is with --images DIR")
+        raise SegxaiError(
+            f"no file {name} in {folder}: say where it is with {option('images', 'DIR')}"
+        )
     same = [path for path in found if file_sha256(path) == sha256]
     if not same:
         raise SegxaiError(f"{found[0]} is not the file of the run: its sha256 has changed")

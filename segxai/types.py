@@ -11,6 +11,8 @@ from numpy.typing import ArrayLike
 from segxai.geometry import Box, Grid, ball
 
 Activation = Literal["softmax", "sigmoid"]
+ENGINES = ("windowed", "dense", "lowrank")  # the ways to compute rows, see `segxai.rows.engines`
+PRECISIONS = ("float32", "tf32", "bfloat16")  # in which a network computes
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,8 @@ IMAGE, MASK = np.ones((3, 24, 20), dtype=np.float32), np.ones((24, 20), dtype=bo
         (IMAGE, MASK, {"method": "smoothgard"}, "did you mean 'smoothgrad'"),
         (IMAGE, MASK, {"aggregator": "max"}, "unknown aggregator 'max'"),
         (IMAGE, MASK, {"score": "logits"}, "unknown score"),
-        (IMAGE, MASK, {"samples": 0}, "samples 0"),
-        (IMAGE, MASK, {"noise": -1}, "noise -1"),
+        (IMAGE, MASK, {"samples": 0}, "samples=0"),
+        (IMAGE, MASK, {"noise": -1}, "noise=-1"),
         (IMAGE, MASK, {"device": "cuda:77"}, "device 'cuda:77' is not available"),
         (IMAGE, MASK, {"window": (8, 8, 8)}, "a window of 3 axes"),
         (

@@ -87,7 +87,8 @@ STRANGER = '''
 """A stranger's adapter and method, as a type checker sees them."""
 
 import segxai
-from segxai import Adapter, Attribution, Instance, Method, Predictor, Settings, hookimpl
+from segxai import Adapter, Attribution, Context, Instance, Method, MethodOptions
+from segxai import Predictor, hookimpl
 from segxai.testing import check_adapter
 
 
@@ -97,11 +98,15 @@ def segxai_method(name: str) -> Method:
 
 
 def attribute(
-    predictor: Predictor, image: object, instance: Instance, settings: Settings
+    predictor: Predictor,
+    image: object,
+    instance: Instance,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     reveal_type(predictor.layout.windows)
-    reveal_type(settings.seed)
-    return Attribution(instance.label, settings.noise_levels, (0,))  # wrong: no array
+    reveal_type(options.seed)
+    return Attribution(instance.label, context.noise_levels, (0,))  # wrong: no array
 
 
 def check(adapter: Adapter) -> None:

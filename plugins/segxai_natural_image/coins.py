@@ -88,6 +88,6 @@ def coin_adapter(name: str) -> Adapter:
         min_volume_mm3=SMALLEST_PIXELS,
         predictor=predict_coins,
         layer="joined",
-        embedded_request={"samples": 8},
+        embedded_options={"samples": 8},
         summary="coins on a photograph; with --checkpoint, models of transformers and torchvision",
     )

@@ -19,7 +19,7 @@ from segxai_nnunet.tiles import STEP, tiles
 
 NAME = "nnunet"
 EMBEDDED = Path(__file__).parent / "weights"
-FEW: Mapping[str, object] = {"instances": (2,), "rows": 4, "samples": 2}  # about a minute
+FEW: Mapping[str, object] = {"labels": (2,), "rows": 4, "samples": 2}  # about a minute
 
 
 @hookimpl
@@ -38,7 +38,7 @@ def embedded(folder: Path) -> Adapter:
         for_checkpoint=for_checkpoint,
         min_volume_mm3=5.0,
         check_objects=check_objects,
-        embedded_request=FEW,
+        embedded_options=FEW,
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, nnU-Net; or your own nnU-Net",
     )
 

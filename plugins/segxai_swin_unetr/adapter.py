@@ -25,7 +25,7 @@ def segxai_adapter() -> Adapter:
         window=WINDOW,
         overlap=OVERLAP,
         layer="decoder2",
-        embedded_request={"instances": (4,), "rows": 4, "samples": 2},
+        embedded_options={"labels": (4,), "rows": 4, "samples": 2},
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, Swin UNETR",
     )
 

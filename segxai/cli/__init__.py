@@ -9,10 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from segxai.cli.authoring import new_plugin
+from segxai.cli.flags import as_flags
 from segxai.cli.list import check, methods, plugins
 from segxai.cli.results import export, rerun, show
 from segxai.cli.run import run
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 # What the parser raises for a misspelt option; typer exports no name for it.
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except SegxaiError as error:
-        _fail(one_line(error, limit=2000))
+        _fail(as_flags(error.text).splitlines()[0])
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(INTERRUPTED)
     except USAGE_ERROR as error:

@@ -39,11 +39,21 @@ def plugins(
         raise SegxaiError(f"plugins that fail to load: {', '.join(named)}")
 
 
-def methods() -> None:
-    """List the attribution methods and aggregators."""
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="A method whose own options to list.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """List the attribution methods and aggregators, or the options of one method."""
     from segxai.cli.terminal import print_table
     from segxai.plugins.registry import installed, load_method
 
+    if name is not None:
+        _print_method(name)
+        return
     listed, rows = installed(), []
     for info in listed:
         if info.kind == "method":
@@ -55,6 +65,22 @@ def methods() -> None:
     print_table(rows, headings | {"reference": "reference"})
     names = (info.name for info in listed if info.kind == "aggregator")
     typer.echo(f"aggregators: {', '.join(names)}")
+
+
+def _print_method(name: str) -> None:
+    """Print what one method does, and its own options."""
+    from segxai.cli.terminal import print_table
+    from segxai.methods.own_options import described
+    from segxai.plugins.registry import load_method
+
+    method = load_method(name)
+    typer.echo(f"{method.name}: {method.summary}")
+    rows = described(method)
+    if not rows:
+        typer.echo("no options of its own")
+        return
+    print_table(rows, {one: one for one in ("name", "type", "default", "help")})
+    typer.echo("give them by --set NAME=VALUE")
 
 
 def check(

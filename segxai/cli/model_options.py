@@ -27,7 +27,12 @@ Model = Annotated[
 ]
 Bundle = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", help="A MONAI bundle.", rich_help_panel=PANEL),
+    typer.Option(
+        metavar="DIR",
+        help="A MONAI bundle.",
+        rich_help_panel=PANEL,
+        hidden=True,
+    ),
 ]
 Trust = Annotated[
     bool,
@@ -35,6 +40,7 @@ Trust = Annotated[
         "--trust",
         help="Allow a program or a bundle to be loaded, which can run any code.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Channels = Annotated[
@@ -51,6 +57,7 @@ Classes = Annotated[
         metavar="A,B,...",
         help="Names of the logits, in the model's order; default: counted in a trial run.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Window = Annotated[
@@ -59,6 +66,7 @@ Window = Annotated[
         metavar="N,N,...",
         help="Size of the sliding window; default: the whole image at once.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Overlap = Annotated[
@@ -67,6 +75,7 @@ Overlap = Annotated[
         metavar="X",
         help="Overlap of neighbouring windows, as a share of their size; default: 0.25.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Sigmoid = Annotated[
@@ -76,6 +85,7 @@ Sigmoid = Annotated[
         metavar="NAME",
         help="softmax, or sigmoid for independent (multi-label) classes; default: softmax.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Normalise = Annotated[
@@ -85,6 +95,7 @@ Normalise = Annotated[
         help="none, z-score, unit, imagenet, mean:M,...;std:S,... or range:LOW,HIGH; default: "
         "none (values as in the files).",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 Spacing = Annotated[
@@ -93,6 +104,7 @@ Spacing = Annotated[
         metavar="MM",
         help="Bring volumes to RAS orientation and this voxel size; default: as in the file.",
         rich_help_panel=PANEL,
+        hidden=True,
     ),
 ]
 

@@ -1,7 +1,7 @@
 """The options of the commands, grouped as their help shows them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -45,6 +45,7 @@ Tta = Annotated[
         "--tta",
         help="Average over mirror images of the input, along the axes that the plugin names.",
         rich_help_panel=MODEL,
+        hidden=True,
     ),
 ]
 Full = Annotated[
@@ -53,6 +54,7 @@ Full = Annotated[
         "--full",
         help="Explain the whole embedded case, even if the plugin's default is part of it.",
         rich_help_panel=MODEL,
+        hidden=True,
     ),
 ]
 
@@ -81,6 +83,7 @@ ClassIndex = Annotated[
         metavar="N",
         help="Class to explain, by number from 0.",
         rich_help_panel=INSTANCES,
+        hidden=True,
     ),
 ]
 MinVolume = Annotated[
@@ -89,16 +92,36 @@ MinVolume = Annotated[
         metavar="MM3",
         help="Smallest instance (in pixels for pictures); default: the plugin's.",
         rich_help_panel=INSTANCES,
+        hidden=True,
     ),
 ]
 Instances = Annotated[
     str | None,
     typer.Option(
-        metavar="all|1,2,5|MASK|sphere:X,Y,Z,R",
-        help="Labels in the table; or your own integer mask, one instance per label; or balls, "
-        "in mm.",
+        metavar="1,2,5|MASK|FILE.h5|sphere:X,Y,Z,R",
+        help="Labels of the predicted instances; or an integer mask of your own, one instance per "
+        "label; or the instances of another result; or balls, in mm.",
+        show_default="all predicted",
+        rich_help_panel=INSTANCES,
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        metavar="1,2,5",
+        help="Which of the instances to explain.",
         show_default="all",
         rich_help_panel=INSTANCES,
+        hidden=True,
+    ),
+]
+Connectivity = Annotated[
+    int | None,
+    typer.Option(
+        metavar="1|2|3",
+        help="Neighbours within an instance: over faces, edges or corners; default: the plugin's.",
+        rich_help_panel=INSTANCES,
+        hidden=True,
     ),
 ]
 Split = Annotated[
@@ -107,19 +130,33 @@ Split = Annotated[
         "--split",
         help="Make every connected component of MASK an instance.",
         rich_help_panel=INSTANCES,
+        hidden=True,
     ),
 ]
 
 Method = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="NAME", help="Attribution method: see `segxai methods`.", rich_help_panel=METHOD
+        metavar="NAME",
+        help="See `segxai methods`.",
+        show_default="smoothgrad",
+        rich_help_panel=METHOD,
+    ),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="An option of the method's own, see `segxai methods METHOD`; can be repeated.",
+        rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 Aggregator = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME",
+        metavar="NAME,...",
         help="How to aggregate over voxels: signed_max or mean; default: the method's.",
         rich_help_panel=METHOD,
     ),
@@ -137,34 +174,40 @@ Tolerance = Annotated[
     float | None,
     typer.Option(
         metavar="T",
-        help="For --samples auto: largest standard error of a voxel, relative to the map's peak; "
-        "default: 0.03. For --engine lowrank: largest error of a row, relative to its peak; "
-        "default: 0.003.",
+        help="Where --samples auto stops: the largest standard error of a voxel, relative to the "
+        "map's peak.",
+        show_default="0.03",
         rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 Antithetic = Annotated[
-    bool,
+    bool | None,
     typer.Option(
         "--antithetic",
         help="Make noisy copies in pairs with opposite noise.",
         rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 Noise = Annotated[
-    float,
+    float | None,
     typer.Option(
         metavar="X",
         help="Standard deviation of the noise, in --noise-unit.",
+        show_default="0.05",
         rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 NoiseUnit = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="UNIT",
         help="Unit of the noise: range or p99 of each channel's foreground, or absolute.",
+        show_default="range",
         rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 Layer = Annotated[
@@ -173,13 +216,15 @@ Layer = Annotated[
         metavar="NAME",
         help="Layer of a CAM method; default: the plugin's.",
         rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 Score = Annotated[
-    str,
+    str | None,
     typer.Option(
-        metavar="NAME",
-        help="Score to explain: logit, margin or probability.",
+        metavar="NAME,...",
+        help="logit, margin or probability; each pair of aggregator and score is a run.",
+        show_default="logit",
         rich_help_panel=METHOD,
     ),
 ]
@@ -192,9 +237,13 @@ Rows = Annotated[
     ),
 ]
 Seed = Annotated[
-    int,
+    int | None,
     typer.Option(
-        metavar="N", help="Seed of the noise and of sampled rows.", rich_help_panel=METHOD
+        metavar="N",
+        help="Seed of the noise and of sampled rows.",
+        show_default="0",
+        rich_help_panel=METHOD,
+        hidden=True,
     ),
 ]
 
@@ -210,6 +259,7 @@ Crop = Annotated[
         metavar="MM",
         help="Crop maps this far from the instance; the discarded share is recorded.",
         rich_help_panel=OUTPUT,
+        hidden=True,
     ),
 ]
 Overwrite = Annotated[
@@ -229,16 +279,33 @@ DryRun = Annotated[
 ]
 
 Device = Annotated[
-    str,
-    typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.", rich_help_panel=COMPUTING),
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="auto, cpu, cuda or cuda:N.",
+        show_default="auto",
+        rich_help_panel=COMPUTING,
+    ),
 ]
 Engine = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
         help="auto, windowed (each row in its receptive field) or dense; lowrank is an "
-        "approximation within --tolerance, for networks with instance normalisation.",
+        "approximation within --row-tolerance, for networks with instance normalisation.",
+        show_default="auto",
         rich_help_panel=COMPUTING,
+        hidden=True,
+    ),
+]
+RowTolerance = Annotated[
+    float | None,
+    typer.Option(
+        metavar="T",
+        help="With --engine lowrank: the largest error of a row, relative to the row's peak.",
+        show_default="0.003",
+        rich_help_panel=COMPUTING,
+        hidden=True,
     ),
 ]
 Batch = Annotated[
@@ -247,15 +314,18 @@ Batch = Annotated[
         metavar="N",
         help="Maximum rows per batch; default: chosen automatically.",
         rich_help_panel=COMPUTING,
+        hidden=True,
         show_default=False,
     ),
 ]
 Precision = Annotated[
-    str,
+    str | None,
     typer.Option(
         metavar="NAME",
         help="float32, tf32 or bfloat16; the error of the last two is measured and recorded.",
+        show_default="float32",
         rich_help_panel=COMPUTING,
+        hidden=True,
     ),
 ]
 
@@ -265,3 +335,24 @@ Run = Annotated[
     typer.Option("--run", metavar="NAME", help="Run in the file; default: the last."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _show_all_options(context: Any, wanted: bool) -> bool:
+    """Print the help with every option, and exit."""
+    if wanted:
+        for parameter in context.command.params:
+            parameter.hidden = False
+        typer.echo(context.get_help())
+        raise typer.Exit
+    return wanted
+
+
+HelpAll = Annotated[
+    bool,
+    typer.Option(
+        "--help-all",
+        callback=_show_all_options,
+        is_eager=True,
+        help="Show every option and exit.",
+    ),
+]

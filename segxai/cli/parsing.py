@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from segxai.errors import SegxaiError, unknown_name
+from segxai.errors import SegxaiError, option, unknown_name
+
+if TYPE_CHECKING:
+    from segxai.run.options import Source
+
+PREFIX = "sphere:"
 
 
 def copies(samples: str) -> int | Literal["auto"]:
@@ -14,30 +19,67 @@ def copies(samples: str) -> int | Literal["auto"]:
     try:
         return int(samples)
     except ValueError:
-        raise SegxaiError(f"--samples {samples}: give an integer, or auto") from None
+        raise SegxaiError(f"{option('samples', samples)}: give an integer, or auto") from None
 
 
-def balls_of(instances: str | None) -> tuple[tuple[float, ...], ...]:
-    """Return the balls that `--instances` names; none if it names something else."""
-    if instances is None or not instances.startswith("sphere:"):
-        return ()
-    return parse_spheres(instances)
+def labels_of(text: str | None) -> tuple[int, ...] | None:
+    """Parse labels such as `1,2,5`; None, for all of them, if they are not given."""
+    if text is None or text == "all":
+        return None
+    if not all(part.strip().isdecimal() for part in text.split(",")):
+        raise SegxaiError(f"{option('labels', text)}: give labels such as 1,2,5")
+    return tuple(sorted({int(part) for part in text.split(",")}))
 
 
-def selection(instances: str | None, *, split: bool) -> tuple[tuple[int, ...] | None, Path | None]:
-    """Parse `all`, `1,2,5` or a path into labels and a mask, each None if not given."""
-    instances = instances or "all"
-    parts = instances.split(",")
-    if instances != "all" and not all(part.strip().isdecimal() for part in parts):
-        if not Path(instances).is_file():
+def source_of(text: str | None, *, split: bool) -> "Source | None":
+    """Parse where the instances come from: a mask, balls or another result; None by default."""
+    from segxai.run.options import Balls, Mask, Result
+
+    if split and (text is None or _is_result(text) or text.startswith(PREFIX)):
+        raise SegxaiError(
+            f"{option('split', True)} cuts a mask into its components: give one with "
+            f"{option('instances', 'MASK')}"
+        )
+    if text is None:
+        return None
+    if text.startswith(PREFIX):
+        return Balls(parse_spheres(text))
+    if not Path(text).is_file():
+        raise SegxaiError(
+            f"{option('instances', text)}: neither labels such as 1,2,5, nor a file, nor "
+            "sphere:X,Y,Z,R"
+        )
+    return Result(Path(text)) if _is_result(text) else Mask(Path(text), split)
+
+
+def are_labels(text: str | None) -> bool:
+    """Return whether `--instances` names labels of the prediction: `all` or `1,2,5`."""
+    return text == "all" or (
+        text is not None and all(part.strip().isdecimal() for part in text.split(","))
+    )
+
+
+def _is_result(text: str) -> bool:
+    return text.endswith((".h5", ".hdf5"))
+
+
+def names_of(text: str | None) -> tuple[str, ...]:
+    """Parse names such as `mean,signed_max`."""
+    return tuple(part.strip() for part in text.split(",")) if text else ()
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, str]:
+    """Parse a method's own options from `name=value`, each given once."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not name or not equals or name in found:
             raise SegxaiError(
-                f"--instances {instances}: neither 'all', nor labels such as 1,2,5, nor a file, "
-                "nor sphere:X,Y,Z,R"
+                f"{option('method_options', pair)}: give name=value, each name once; "
+                "`segxai methods NAME` lists them"
             )
-        return None, Path(instances)
-    if split:
-        raise SegxaiError("--split cuts a mask into its components: give one with --instances MASK")
-    return None if instances == "all" else tuple(sorted({int(part) for part in parts})), None
+        found[name] = value
+    return found
 
 
 def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[str, Path]:
@@ -77,9 +119,6 @@ def _listed(channels: tuple[str, ...]) -> str:
     return ", ".join(channels)
 
 
-PREFIX = "sphere:"
-
-
 def parse_spheres(text: str) -> tuple[tuple[float, ...], ...]:
     """Parse balls in mm from `sphere:X,Y,Z,R`, or several from `sphere:X,Y,Z,R:X,Y,Z,R`.
 
@@ -97,7 +136,7 @@ def parse_spheres(text: str) -> tuple[tuple[float, ...], ...]:
         spheres = ()
     if not text.startswith(PREFIX) or not spheres or min(map(len, spheres)) < 2:
         raise SegxaiError(
-            f"--instances {text}: give a centre and a radius in mm, sphere:X,Y,Z,R; for several, "
-            "sphere:X,Y,Z,R:X,Y,Z,R"
+            f"{option('instances', text)}: give a centre and a radius in mm, sphere:X,Y,Z,R; "
+            "for several, sphere:X,Y,Z,R:X,Y,Z,R"
         )
     return spheres

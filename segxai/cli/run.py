@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from segxai.cli import model_options, options
-from segxai.cli.parsing import balls_of, copies, files_by_channel, selection
-from segxai.errors import SegxaiError
-from segxai.run.options import Request
+from segxai.cli.parsing import (
+    are_labels,
+    copies,
+    files_by_channel,
+    labels_of,
+    names_of,
+    settings_of,
+    source_of,
+)
+from segxai.errors import SegxaiError, option
 
 if TYPE_CHECKING:
     from segxai.cli.terminal import TerminalProgress
     from segxai.plugins.adapter import Adapter
+    from segxai.run.options import Options
     from segxai.run.prepare import Task
     from segxai.types import Case
 
@@ -22,24 +30,23 @@ GOES_ON = "what was finished is kept, and the same command continues from there"
 
 @dataclass(frozen=True)
 class Files:
-    """The files to read: images, the expert's mask, weights, and a mask of instances."""
+    """The files to read: images, the expert's mask and weights."""
 
     images: tuple[str, ...]
     reference: Path | None
     checkpoint: Path | None
-    mask: Path | None
 
 
 @dataclass(frozen=True)
 class Part:
-    """The part of the embedded case to explain: chosen instances, all of it, or the default."""
+    """Whether instances were chosen, and whether all of the embedded case is wanted."""
 
     is_chosen: bool
     is_whole: bool
 
 
 @dataclass(frozen=True)
-class Target:
+class Output:
     """Where results go, and what may happen to a file that is already there."""
 
     out: Path | None
@@ -69,39 +76,45 @@ def run(
     class_index: options.ClassIndex = None,
     threshold: options.Threshold = None,
     min_volume: options.MinVolume = None,
+    connectivity: options.Connectivity = None,
     instances: options.Instances = None,
+    labels: options.Labels = None,
     split: options.Split = False,
-    method: options.Method = Request.method,
+    method: options.Method = None,
+    method_options: options.Set = None,
     aggregator: options.Aggregator = None,
     samples: options.Samples = None,
     tolerance: options.Tolerance = None,
-    antithetic: options.Antithetic = False,
-    noise: options.Noise = Request.noise,
-    noise_unit: options.NoiseUnit = Request.noise_unit,
+    antithetic: options.Antithetic = None,
+    noise: options.Noise = None,
+    noise_unit: options.NoiseUnit = None,
     layer: options.Layer = None,
-    score: options.Score = Request.score,
+    score: options.Score = None,
     rows: options.Rows = None,
-    seed: options.Seed = Request.seed,
+    seed: options.Seed = None,
     out: options.Out = None,
     crop: options.Crop = None,
     overwrite: options.Overwrite = False,
     append: options.Append = False,
     dry_run: options.DryRun = False,
-    device: options.Device = Request.device,
-    engine: options.Engine = Request.engine,
-    batch: options.Batch = Request.batch,
-    precision: options.Precision = Request.precision,
+    device: options.Device = None,
+    engine: options.Engine = None,
+    row_tolerance: options.RowTolerance = None,
+    batch: options.Batch = None,
+    precision: options.Precision = None,
+    help_all: options.HelpAll = False,
 ) -> None:
     """Explain the instances that a model finds in an image.
 
     Prints a table, writes all maps to FILE.h5 and a picture to FILE.png.
     After an interruption, the same command continues where it stopped.
     """
-    spheres = balls_of(instances)
-    labels, mask = selection(None if spheres else instances, split=split)
+    if are_labels(instances) and labels is None:
+        instances, labels = None, instances
     asked = _given(
         method=method,
-        aggregator=aggregator,
+        method_options=settings_of(method_options or ()),
+        aggregator=names_of(aggregator),
         samples=None if samples is None else copies(samples),
         tolerance=tolerance,
         antithetic=antithetic,
@@ -109,60 +122,66 @@ def run(
         noise_unit=noise_unit,
         seed=seed,
         layer=layer,
-        score=score,
+        score=names_of(score),
         class_name=class_name,
         class_index=class_index,
         threshold=threshold,
         min_volume_mm3=min_volume,
-        instances=labels,
-        spheres=spheres,
-        split=split,
+        connectivity=connectivity,
+        instances=source_of(instances, split=split),
+        labels=labels_of(labels),
         rows=rows,
         crop_mm=crop,
         tta=tta,
         device=device,
         engine=engine,
+        row_tolerance=row_tolerance,
         batch=batch,
         precision=precision,
     )
-    Request(**asked)  # what makes no sense should not wait for the model
-    files = Files(tuple(images or ()), reference, checkpoint, mask)
-    part = Part(is_chosen=instances is not None, is_whole=full)
+    files = Files(tuple(images or ()), reference, checkpoint)
     how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
     words = model_options.Words(plugin, model, bundle, *how)
-    _run(words, asked, part, files, Target(out, overwrite, append, dry_run))
+    part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
+    _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
 
 
 def _given(**options: Any) -> dict[str, Any]:
-    """Select the options that were given or have a default of their own."""
-    return {name: value for name, value in options.items() if value is not None}
+    """Select the options that were given."""
+    return {
+        name: value
+        for name, value in options.items()
+        if not (value is None or value is False or value in ((), {}))
+    }
 
 
 def _run(
-    words: model_options.Words, asked: dict[str, Any], part: Part, files: Files, target: Target
+    words: model_options.Words, asked: dict[str, Any], part: Part, files: Files, output: Output
 ) -> None:
-    from segxai.cli.progress import watched
-    from segxai.store.atomic_file import sole_writer
+    from segxai.run.options import Options
 
+    found = Options.of(**asked)  # what makes no sense should not wait for the model
     words.check()
-    _check(files, target)
+    _check(files, found, output)
+    from segxai.cli.progress import watched
     from segxai.pipeline import explain_case  # seconds: what can be told at once comes first
+    from segxai.store.atomic_file import sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
         adapter = _adapter(words, files)
-        request = _request(adapter, asked, part, files, progress)
-        task = _task(adapter, request, files, progress)
-        out = target.out or Path(f"{words.plugin or adapter.name}_{task.case.name}.h5")
-        _check_out(out, files, overwrite=target.overwrite)
-        if target.dry_run:
-            cost = _estimate(task, out, target)
+        found = _options(adapter, asked, part, files, progress)
+        task = _task(adapter, found, files, progress)
+        out = output.out or Path(f"{words.plugin or adapter.name}_{task.case.name}.h5")
+        _check_out(out, files, found, overwrite=output.overwrite)
+        if output.dry_run:
+            cost = _estimate(task, out, output)
             progress.close()
             typer.echo(cost)
             return
         with sole_writer(out):
-            name = explain_case(task, out, append=target.append, overwrite=target.overwrite)
+            names = explain_case(task, out, append=output.append, overwrite=output.overwrite)
         progress.close()
-        _report(out, name)
+        _report(out, names)
 
 
 def _adapter(words: model_options.Words, files: Files) -> "Adapter":
@@ -181,48 +200,51 @@ def _adapter(words: model_options.Words, files: Files) -> "Adapter":
     return model_options.own_adapter(words, files.checkpoint, files_of)
 
 
-def _request(
+def _options(
     adapter: "Adapter",
     asked: dict[str, Any],
     part: Part,
     files: Files,
     progress: "TerminalProgress",
-) -> Request:
-    """Build the request; of a slow model's embedded case, explain part unless --full is given."""
+) -> "Options":
+    """Build the options; of a slow model's embedded case, explain part unless --full is given."""
+    from segxai.run.options import Options
+
     if files.images or part.is_whole:
-        return Request(**asked)
-    usual = dict(adapter.embedded_request)
+        return Options.of(**asked)
+    usual = dict(adapter.embedded_options)
     if part.is_chosen:
-        usual.pop("instances", None)
+        usual.pop("labels", None)
     usual = {name: value for name, value in usual.items() if name not in asked}
     if usual:
         words = ", ".join(f"{name} {_in_words(value)}" for name, value in usual.items())
         progress.say(f"Explaining part of the embedded case ({words}); use --full for all of it.")
-    return Request(**{**usual, **asked})
+    return Options.of(**{**usual, **asked})
 
 
 def _in_words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _check(files: Files, target: Target) -> None:
+def _check(files: Files, found: "Options", output: Output) -> None:
     """Check what can be checked before anything is loaded."""
-    if target.overwrite and target.append:
+    if output.overwrite and output.append:
         raise SegxaiError("--overwrite and --append exclude each other: give one of them")
     if files.reference and not files.images:
-        raise SegxaiError("--reference needs images: give them, too")
+        raise SegxaiError(f"{option('reference')} needs images: give them, too")
     if files.checkpoint and not files.checkpoint.exists():
         raise SegxaiError(f"no checkpoint at {files.checkpoint}")
-    if target.out:
-        _check_out(target.out, files, overwrite=target.overwrite)
+    if output.out:
+        _check_out(output.out, files, found, overwrite=output.overwrite)
 
 
-def _check_out(out: Path, files: Files, *, overwrite: bool) -> None:
+def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) -> None:
     """Check that a result can be written there without harm to another file."""
     from segxai.store.hdf5 import check_replaceable, check_writable
 
     check_writable(out)
-    masks_and_weights = filter(None, (files.reference, files.checkpoint, files.mask))
+    domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
+    masks_and_weights = filter(None, (files.reference, files.checkpoint, domains))
     named = [name for image in files.images if (name := image.partition("=")[2])]
     inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *masks_and_weights)}
     for written in (out, out.with_suffix(".png")):
@@ -234,19 +256,13 @@ def _check_out(out: Path, files: Files, *, overwrite: bool) -> None:
 
 
 def _task(
-    adapter: "Adapter", request: Request, files: Files, progress: "TerminalProgress"
+    adapter: "Adapter", found: "Options", files: Files, progress: "TerminalProgress"
 ) -> "Task":
     from segxai.run.prepare import choose, prepare
 
-    method = choose(request).method  # a misspelt name should not wait for the images
-    if method.scope == "class" and (request.instances or request.spheres or files.mask):
-        raise SegxaiError(
-            f"method {method.name!r} explains the whole class at once: give no --instances"
-        )
+    choose(found)  # a misspelt name should not wait for the images
     case = _case(adapter, files)
-    return prepare(
-        adapter, case, request, checkpoint=files.checkpoint, mask=files.mask, progress=progress
-    )
+    return prepare(adapter, case, found, checkpoint=files.checkpoint, progress=progress)
 
 
 def _case(adapter: "Adapter", files: Files) -> "Case":
@@ -255,24 +271,29 @@ def _case(adapter: "Adapter", files: Files) -> "Case":
     return replace(adapter.embedded_case(), name="embedded")
 
 
-def _estimate(task: "Task", out: Path, target: Target) -> str:
+def _estimate(task: "Task", out: Path, output: Output) -> str:
     """Tell in words what a run would cost, after checking that it may write there."""
-    from segxai.pipeline import choose_run
+    from segxai.pipeline import choose_runs
     from segxai.run.find import find
 
-    choose_run(task, out, append=target.append, overwrite=target.overwrite)
+    choose_runs(task, out, append=output.append, overwrite=output.overwrite)
     return find(task).in_words()
 
 
-def _report(out: Path, name: str) -> None:
+def _report(out: Path, names: tuple[str, ...]) -> None:
     from segxai.cli.terminal import print_instances
     from segxai.report.pictures import save_overview
     from segxai.report.tables import instance_table
     from segxai.store.hdf5 import open_result
 
-    picture = out.with_suffix(".png")
+    pictures = [out.with_suffix(".png")]
+    pictures += [out.with_name(f"{out.stem}-{name}.png") for name in names[1:]]
     with open_result(out) as tree:
-        print_instances(instance_table(tree, name))
+        for name, picture in zip(names, pictures, strict=True):
+            if len(names) > 1:
+                typer.echo(f"run {name}")
+            print_instances(instance_table(tree, name))
+            save_overview(tree, name, picture)
         typer.echo(f"maps: {out}")
-        save_overview(tree, name, picture)
-    typer.echo(f"picture: {picture}")
+    for picture in pictures:
+        typer.echo(f"picture: {picture}")

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.table import Table
 from rich.text import Text
 
+from segxai.cli.flags import as_flags
 from segxai.text import duration, probability, significant, volume
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -68,7 +69,7 @@ class TerminalProgress:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         style = "yellow" if text.startswith("warning") else None
-        self._console.print(Text(text), style=style)
+        self._console.print(Text(as_flags(text)), style=style)
 
     def close(self) -> None:
         """Remove the bar."""

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import as_predictor
-from segxai.methods.layers import default_layer, find_layer
-from segxai.methods.method import Method, Settings
+from segxai.methods.layers import default_layer_of, find_layer
+from segxai.methods.method import Context, Method
+from segxai.methods.options import MethodOptions
 from segxai.plugins.hookspecs import hookimpl
 from segxai.rows.mean_row import logits_at
 from segxai.rows.scores import cotangents
@@ -193,16 +194,19 @@ def _resampled(
 
 
 def _grad_cam(
-    predictor: Predictor, image: Tensor, instance: Instance, settings: Settings, *, localised: bool
+    predictor: Predictor,
+    image: Tensor,
+    instance: Instance,
+    options: MethodOptions,
+    context: Context,
+    *,
+    localised: bool,
 ) -> Attribution:
-    size = predictor.layout.windows[0].size
-    name = settings.layer or default_layer(
-        predictor.network, image.new_zeros(1, image.shape[1], *size)
-    )
-    layer = find_layer(predictor.network, name)
-    method = InstanceGradCamPlusPlus(predictor, layer, localised=localised, score=settings.score)
+    name = options.layer or default_layer_of(predictor, image)
+    layer, score = find_layer(predictor.network, name), options.only_score
+    method = InstanceGradCamPlusPlus(predictor, layer, localised=localised, score=score)
     values = method.attribute(image, instance=instance)[0, 0]
-    settings.tick(1.0)
+    context.tick(1.0)
     facts = {"layer": name, "suspect_weights": max(method.suspect)}
     origin = (0,) * values.ndim
     whole = Attribution(instance.label, values.cpu().numpy(), origin, facts=facts, unit="arbitrary")
@@ -213,20 +217,22 @@ def grad_cam(
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instance: Instance,
-    settings: Settings,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     """Compute the heat map of one instance (Eqs. 8 to 10)."""
-    return _grad_cam(predictor, image, instance, settings, localised=True)
+    return _grad_cam(predictor, image, instance, options, context, localised=True)
 
 
 def class_grad_cam(
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instance: Instance,
-    settings: Settings,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     """Compute the heat map of all voxels of a class (Eqs. 4 to 7)."""
-    return _grad_cam(predictor, image, instance, settings, localised=False)
+    return _grad_cam(predictor, image, instance, options, context, localised=False)
 
 
 @hookimpl

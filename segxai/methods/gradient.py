@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.methods.cropping import crop_to_support
-from segxai.methods.method import Aggregator, Method, Settings, ignore, with_rows_for
+from segxai.methods.method import Aggregator, Context, Method, ignore, with_rows_for
+from segxai.methods.options import MethodOptions
 from segxai.methods.resume_state import (
     Bookmark,
     NoBookmark,
@@ -23,6 +24,7 @@ from segxai.methods.resume_state import (
     state_to_tensors,
 )
 from segxai.methods.sampling_error import SamplingErrorTracker
+from segxai.methods.together import Together
 from segxai.plugins.hookspecs import hookimpl
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.engines import Engine, find_engine
@@ -100,18 +102,18 @@ class InstanceGradient(GradientAttribution):
         self.bookmark = bookmark or NoBookmark()
 
     @classmethod
-    def from_settings(cls, model: nn.Module, settings: Settings) -> "InstanceGradient":
-        """Build the attribution that the settings of a method ask for."""
+    def in_context(cls, model: nn.Module, score: str, context: Context) -> "InstanceGradient":
+        """Build the attribution of a method's context."""
         return cls(
             model,
-            settings.aggregator or "signed_max",
-            score=settings.score,
-            engine=settings.engine,
-            batch=settings.batch,
-            tolerance=settings.tolerance,
-            precision=settings.precision,
-            tick=settings.tick,
-            bookmark=settings.bookmark,
+            context.aggregator or "signed_max",
+            score=score,
+            engine=context.compute.engine,
+            batch=context.compute.batch,
+            tolerance=context.numerics.row_tolerance,
+            precision=context.numerics.precision,
+            tick=context.tick,
+            bookmark=context.bookmark,
         )
 
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
@@ -138,18 +140,23 @@ class InstanceGradient(GradientAttribution):
         bookmark = self.bookmark if len(images) == 1 else NoBookmark()
         with frozen(self.model), exact_arithmetic(tf32=self.precision == "tf32"):
             maps = torch.stack([self._map(image[None], target, bookmark) for image in images])
-        split = torch.split(maps, [part.shape[1] for part in parts], dim=1)
+        channels = maps.ndim - images.ndim + 1  # behind the folds of several aggregators
+        split = torch.split(maps, [part.shape[1] for part in parts], dim=channels)
         return split if isinstance(inputs, tuple) else split[0]
 
     def _map(
         self, image: Float[Tensor, "1 channel *grid"], instance: Instance, bookmark: Bookmark
-    ) -> Float[Tensor, "channel *grid"]:
-        """Compute the map of one image, on the crop that determines the instance."""
+    ) -> Float[Tensor, "*maps"]:
+        """Compute the map (channel, *grid) of one image, on the crop that determines the instance.
+
+        Several aggregators together make (fold, channel, *grid).
+        """
         predictor = as_predictor(self.model, image).at(self.precision)
         predictor, box = predictor.crop_to(instance.row_voxels)
-        full = torch.zeros_like(image[0])
         local = instance.seen_from(box)
-        full[box.index] = self._aggregate(predictor, image[box.index], local, bookmark)
+        found = self._aggregate(predictor, image[box.index], local, bookmark)
+        full = image.new_zeros(*found.shape[: 2 - image.ndim], *image.shape[2:])
+        full[box.index] = found
         return full
 
     def _aggregate(
@@ -158,7 +165,7 @@ class InstanceGradient(GradientAttribution):
         crop: Float[Tensor, "1 channel *crop"],
         instance: Instance,
         bookmark: Bookmark,
-    ) -> Float[Tensor, "channel *crop"]:
+    ) -> Float[Tensor, "*maps"]:
         voxels = instance.row_voxels
         options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
         if self.precision != "float32" and self.precision_error is None:
@@ -171,6 +178,8 @@ class InstanceGradient(GradientAttribution):
         state, done = _resumed(self.aggregator.start(crop[0]), bookmark)
         if done:
             self.tick(done / len(voxels))
+        if isinstance(self.aggregator, Together):
+            options["scales"] = self.aggregator.scores
         for batch in rows(predictor, crop, voxels, **options, engine=engine, done=done):
             state = self.aggregator.add(state, batch)
             done += len(batch.values)
@@ -235,16 +244,15 @@ def gradient(
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instance: Instance,
-    settings: Settings,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     """Compute the map of one instance on the clean image."""
-    aggregator, growth = (
-        settings.aggregator or load_aggregator("signed_max"),
-        SamplingErrorTracker(),
-    )
+    aggregator = context.aggregator or load_aggregator("signed_max")
+    growth = SamplingErrorTracker()
     instance = with_rows_for(aggregator, instance)
-    told = replace(settings, aggregator=growth.watch(aggregator, instance))
-    method = InstanceGradient.from_settings(predictor, told)
+    watched = replace(context, aggregator=growth.watch(aggregator, instance))
+    method = InstanceGradient.in_context(predictor, options.only_score, watched)
     values = method.attribute(image, instance=instance)[0]
     facts = {
         "rows": len(instance.row_voxels),
@@ -258,6 +266,27 @@ def gradient(
     return crop_to_support(whole, predictor.on_image(instance))
 
 
+def gradients_together(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    instance: Instance,
+    together: Together,
+    options: MethodOptions,
+    context: Context,
+) -> tuple[Attribution, ...]:
+    """Compute the maps of several aggregators and scores from the same rows."""
+    method = InstanceGradient.in_context(
+        predictor, together.base, replace(context, aggregator=together)
+    )
+    maps = method.attribute(image, instance=instance)[0].cpu().numpy()  # fold channel grid
+    facts = {"rows": len(instance.row_voxels), "samples": 1, **method.facts()}
+    origin, domain = (0,) * (maps.ndim - 2), predictor.on_image(instance)
+    return tuple(
+        crop_to_support(Attribution(instance.label, values, origin, facts=facts), domain)
+        for values in maps
+    )
+
+
 @hookimpl
 def segxai_method(name: str) -> Method | None:
     """Return the plain gradient."""
@@ -265,6 +294,7 @@ def segxai_method(name: str) -> Method | None:
         name="gradient",
         summary="rows of the instance on the clean image, aggregated: a signed map per channel",
         attribute=gradient,
+        together=gradients_together,
         aggregator="signed_max",
         reference="Spagnolo et al., Eqs. 2 and 3 with one noiseless copy",
     )

@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.segment.inference_mode import frozen
 from segxai.segment.logits import logits_of
+from segxai.segment.predictor import Predictor
 
 CONVOLUTIONS = (
     nn.Conv1d,
@@ -30,6 +32,15 @@ def find_layer(network: nn.Module, name: str) -> nn.Module:
         leaves = {known for known, layer in layers.items() if not any(layer.children())}
         raise unknown_name("layer", name, leaves)
     return layers[name]
+
+
+def default_layer_of(predictor: Predictor, image: Float[Tensor, "1 channel *grid"]) -> str:
+    """Find the default layer of a predictor's network, on one of its windows."""
+    size = predictor.layout.windows[0].size
+    window = image.new_zeros(1, image.shape[1], *size)
+    device = next(predictor.network.parameters(), window).device
+    with frozen(predictor.network) as network:
+        return default_layer(network, window.to(device))
 
 
 def default_layer(network: nn.Module, window: Float[Tensor, "1 channel *window"]) -> str:

@@ -1,4 +1,4 @@
-"""The record of an attribution method, its settings, and the protocol of aggregators."""
+"""The record of an attribution method, its context, and the protocol of aggregators."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -7,6 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from jaxtyping import Float
 from torch import Tensor
 
+from segxai.methods.options import Compute, MethodOptions, Numerics
 from segxai.methods.resume_state import Bookmark, NoBookmark
 from segxai.rows.batch import RowBatch
 from segxai.segment.predictor import Predictor
@@ -53,35 +54,22 @@ def ignore(share: float) -> None:
     """No-op progress callback."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of a method.
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a method computes with, beside its options.
 
     Parameters
     ----------
     aggregator : Aggregator, optional
         None for methods without rows.
-    samples : int or "auto"
-        Number N of noisy copies; "auto": as many as the tolerance requires.
-    tolerance : float, optional
-        With samples "auto": the standard error at which to stop, relative to the map's peak.
-        With engine "lowrank": the largest error of a row, relative to the row's peak.
-    antithetic : bool
-        Whether noisy copies come in pairs with opposite noise.
     noise_levels : tuple of float
         Standard deviation of the noise in each channel, in units of the network's input.
-    seed : int
-        Copy n of channel c is drawn from (seed, n, c).
-    score : str
-        "logit", "margin" or "probability".
-    layer : str, optional
-        Name of the layer of a CAM method, as in `network.named_modules()`.
-    engine : {"auto", "windowed", "dense", "lowrank"}
-        How rows are computed. Only speed depends on it, except that "lowrank" is an approximation.
-    batch : int, optional
-        Largest number of rows computed at once: affects memory, never values.
-    precision : {"float32", "tf32", "bfloat16"}
-        In which the network computes.
+    own : Any
+        The method's own options: an instance of `Method.options`, or None.
+    numerics : Numerics
+        How exactly the network computes.
+    compute : Compute
+        The engine and the batch size; no value depends on them beyond float noise.
     tick : callable
         Called with the share of the instance's work that was done since the last call. Work that
         an earlier process did is reported, too.
@@ -90,16 +78,10 @@ class Settings:
     """
 
     aggregator: Aggregator | None = None
-    samples: int | Literal["auto"] = 1
-    tolerance: float | None = None
-    antithetic: bool = False
     noise_levels: tuple[float, ...] = ()
-    seed: int = 0
-    score: str = "logit"
-    layer: str | None = None
-    engine: str = "auto"
-    batch: int | None = None
-    precision: str = "float32"
+    own: Any = None
+    numerics: Numerics = field(default_factory=Numerics)
+    compute: Compute = field(default_factory=Compute)
     tick: Callable[[float], None] = ignore
     bookmark: Bookmark = field(default_factory=NoBookmark)
 
@@ -113,26 +95,36 @@ class Method:
     name, summary : str
         Name on the command line, and one line on the result.
     attribute : callable
-        Maps (predictor, image (1, channel, *grid), instance, settings) to an Attribution.
+        Maps (predictor, image (1, channel, *grid), instance, options, context) to an Attribution;
+        the options are a `MethodOptions` of a single aggregator, or none, and a single score.
+    together : callable, optional
+        Maps (predictor, image, instance, together, options, context) to an Attribution for each
+        fold of a `Together`, whose rows are computed once.
     scope : {"instance", "class"}
         A "class" method is called once, with the instance of label 0: all voxels of the class.
     aggregator : str, optional
         The default aggregator; None where the method has no rows to aggregate.
     smooths : bool
-        Whether `samples`, `noise` and `seed` matter.
+        Whether the noise options and the seed matter.
     needs_layer : bool
         Whether `layer` matters.
+    options : type, optional
+        A frozen dataclass: options of the method's own, each with a default and perhaps a line of
+        help (`field(default=8, metadata={"help": "..."})`). Users give them by `--set name=value`
+        or `method_options={...}`.
     reference : str
         Where the method comes from.
     """
 
     name: str
     summary: str
-    attribute: Callable[[Predictor, Tensor, Instance, Settings], Attribution]
+    attribute: Callable[[Predictor, Tensor, Instance, MethodOptions, Context], Attribution]
+    together: Callable[..., tuple[Attribution, ...]] | None = None
     scope: Literal["instance", "class"] = "instance"
     aggregator: str | None = None
     smooths: bool = False
     needs_layer: bool = False
+    options: type | None = None
     reference: str = ""
 
 

@@ -6,13 +6,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.methods.method import Settings
+from segxai.methods.options import NoiseOptions
 
 Draw = Callable[[int, int, tuple[int, ...]], Float[np.ndarray, "*shape"]]
 
-FEWEST_COPIES = (
-    10  # independent maps: their standard error is itself known to within about a quarter
-)
+# Independent maps: the standard error of so many is itself known to within about a quarter.
+FEWEST_COPIES = 10
 EXPECTED_COPIES = 50  # copies, as long as no error is known
 MOST_COPIES = 500  # copies, where their number follows from a tolerance
 TOLERANCE = 0.03  # of the peak; about what the paper's 50 copies of a small lesion reach
@@ -61,8 +60,8 @@ def draw_noise(
     return np.random.Generator(stream).standard_normal(shape, dtype=np.float32)
 
 
-def stop_at(settings: Settings) -> float | None:
+def stop_at(noise: NoiseOptions) -> float | None:
     """Return the error of the peak at which copies are enough; None for a fixed number of them."""
-    if settings.samples != "auto":
+    if noise.samples != "auto":
         return None
-    return TOLERANCE if settings.tolerance is None else settings.tolerance
+    return TOLERANCE if noise.tolerance is None else noise.tolerance

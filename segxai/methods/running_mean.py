@@ -56,6 +56,13 @@ class Sums:
             one += new * new
         return replace(self, copies=self.copies + 1, total=total, squares=squares, first=())
 
+    def of_fold(self, fold: int) -> "Sums":
+        """Take the sums of one of several aggregators, whose maps lie along the second axis."""
+        total, squares, first = (
+            tuple(one[:, fold] for one in maps) for maps in (self.total, self.squares, self.first)
+        )
+        return replace(self, total=total, squares=squares, first=first)
+
     def mean(self) -> Parts:
         """Compute the mean of the maps."""
         return tuple(one / self.copies for one in self.total)

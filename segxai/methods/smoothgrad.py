@@ -15,11 +15,13 @@ from torch import Tensor
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.method import Method, Settings, with_rows_for
+from segxai.methods.method import Context, Method, with_rows_for
 from segxai.methods.noise import MOST_COPIES, Draw, draw_noise, stop_at
 from segxai.methods.noise_tunnel import SeededNoiseTunnel
+from segxai.methods.options import MethodOptions
 from segxai.methods.resume_state import NestedState, WithExtraState
 from segxai.methods.sampling_error import SamplingErrorTracker
+from segxai.methods.together import Together
 from segxai.plugins.hookspecs import hookimpl
 from segxai.plugins.registry import load_aggregator
 from segxai.segment.predictor import Predictor
@@ -30,7 +32,8 @@ def smoothgrad(
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instance: Instance,
-    settings: Settings,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     """Average the map of one instance over noisy copies, and compute its standard error.
 
@@ -39,23 +42,16 @@ def smoothgrad(
     single copy). Where the number of copies follows from a tolerance, "within_tolerance" says
     whether the error came within it before the largest number of copies was reached.
     """
-    aggregator, growth = (
-        settings.aggregator or load_aggregator("signed_max"),
-        SamplingErrorTracker(),
-    )
+    aggregator = context.aggregator or load_aggregator("signed_max")
+    growth = SamplingErrorTracker()
     instance = with_rows_for(aggregator, instance)
     local, box = predictor.crop_to(instance.row_voxels)
-    bookmark = WithExtraState(settings.bookmark, growth.state)
+    bookmark = WithExtraState(context.bookmark, growth.state)
     growth.restore(bookmark.load(), image)
-    draw = partial(_draw_in_box, settings.seed, tuple(image.shape[2:]), box)
-    told = replace(settings, aggregator=growth.watch(aggregator, instance), bookmark=bookmark)
-    gradient, tunnel = _tunnel(local, draw, told)
-    maps = tunnel.attribute(
-        torch.split(image[box.index], 1, dim=1),
-        nt_samples=MOST_COPIES if settings.samples == "auto" else settings.samples,
-        stdevs=settings.noise_levels,
-        instance=instance.seen_from(box),
-    )
+    draw = partial(_draw_in_box, options.seed, tuple(image.shape[2:]), box)
+    watched = replace(context, aggregator=growth.watch(aggregator, instance), bookmark=bookmark)
+    gradient, tunnel = _tunnel(local, draw, options, watched)
+    maps = _smooth(tunnel, image[box.index], instance.seen_from(box), options, context)
     error = _joined(tunnel.standard_error or ()) if tunnel.sums.independent > 1 else None
     facts = {
         "rows": len(instance.row_voxels),
@@ -67,23 +63,72 @@ def smoothgrad(
     return crop_to_support(found, predictor.on_image(instance))
 
 
+def smoothgrads_together(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    instance: Instance,
+    together: Together,
+    options: MethodOptions,
+    context: Context,
+) -> tuple[Attribution, ...]:
+    """Average the maps of several aggregators and scores over noisy copies, from the same rows."""
+    local, box = predictor.crop_to(instance.row_voxels)
+    draw = partial(_draw_in_box, options.seed, tuple(image.shape[2:]), box)
+    several = options.of_pair(None, together.base)
+    gradient, tunnel = _tunnel(local, draw, several, replace(context, aggregator=together))
+    maps = _smooth(tunnel, image[box.index], instance.seen_from(box), options, context)
+    values, domain = _joined(maps, 2), predictor.on_image(instance)  # fold channel box
+    error = _joined(tunnel.standard_error or (), 2) if tunnel.sums.independent > 1 else None
+    found = []
+    for fold, one in enumerate(values):
+        peak = tunnel.sums.of_fold(fold).error_of_peak()
+        facts = {
+            "rows": len(instance.row_voxels),
+            **gradient.facts(),
+            "samples": tunnel.sums.copies,
+            "standard_error_of_peak": peak if isfinite(peak) else None,
+        }
+        spread = None if error is None else error[fold]
+        whole = Attribution(instance.label, one, box.start, spread, facts)
+        found.append(crop_to_support(whole, domain))
+    return tuple(found)
+
+
+def _smooth(
+    tunnel: SeededNoiseTunnel,
+    crop: Float[Tensor, "1 channel *box"],
+    instance: Instance,
+    options: MethodOptions,
+    context: Context,
+) -> tuple[Tensor, ...]:
+    """Average the maps of the noisy copies, one tensor for each channel."""
+    samples = options.noise.samples
+    maps: tuple[Tensor, ...] = tunnel.attribute(
+        torch.split(crop, 1, dim=1),
+        nt_samples=MOST_COPIES if samples == "auto" else samples,
+        stdevs=context.noise_levels,
+        instance=instance,
+    )
+    return maps
+
+
 def _tunnel(
-    predictor: Predictor, draw: Draw, settings: Settings
+    predictor: Predictor, draw: Draw, options: MethodOptions, context: Context
 ) -> tuple[InstanceGradient, SeededNoiseTunnel]:
     """Build the gradient of a copy and the tunnel around it, which keep their states as one."""
-    ticker = CopyTicker(settings.tick)
+    ticker = CopyTicker(context.tick)
     of_a_copy = replace(
-        settings,
+        context,
         tick=lambda share: ticker.tick(share, tunnel),
-        bookmark=NestedState(settings.bookmark, lambda: tunnel.sums.state()),
+        bookmark=NestedState(context.bookmark, lambda: tunnel.sums.state()),
     )
-    gradient = InstanceGradient.from_settings(predictor, of_a_copy)
+    gradient = InstanceGradient.in_context(predictor, options.only_score, of_a_copy)
     tunnel = SeededNoiseTunnel(
         gradient,
         draw=draw,
-        antithetic=settings.antithetic,
-        tolerance=stop_at(settings),
-        bookmark=settings.bookmark,
+        antithetic=options.noise.antithetic,
+        tolerance=stop_at(options.noise),
+        bookmark=context.bookmark,
     )
     return gradient, tunnel
 
@@ -133,8 +178,9 @@ def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:
     return {**facts, "within_tolerance": error <= tunnel.tolerance}
 
 
-def _joined(parts: tuple[Tensor, ...]) -> Float[np.ndarray, "channel *box"]:
-    return torch.cat(parts, dim=1)[0].cpu().numpy()
+def _joined(parts: tuple[Tensor, ...], channel_axis: int = 1) -> Float[np.ndarray, "*maps"]:
+    """Join the maps of the channels, of a batch of one."""
+    return torch.cat(parts, dim=channel_axis)[0].cpu().numpy()
 
 
 @hookimpl
@@ -145,6 +191,7 @@ def segxai_method(name: str) -> Method | None:
             name=name,
             summary="gradient maps of the instance averaged over noisy copies, with standard error",
             attribute=smoothgrad,
+            together=smoothgrads_together,
             aggregator="signed_max",
             smooths=True,
             reference="Spagnolo et al., Eqs. 2 and 3",

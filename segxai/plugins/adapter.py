@@ -86,8 +86,8 @@ class Adapter:
         What a user should know before a run.
     origin : mapping
         Where the model came from, in place of the plugin's package, if it has no plugin.
-    embedded_request : mapping
-        Values of a `Request` for the embedded case, if it would take long otherwise.
+    embedded_options : mapping
+        Options for the embedded case, by name, if it would take long otherwise.
     summary : str
         What it explains, on one line, for `segxai check`.
     """
@@ -117,7 +117,7 @@ class Adapter:
     check_objects: Callable[[Case, Bool[np.ndarray, "*grid"]], Sequence[str]] = _no_warnings
     notes: tuple[str, ...] = ()
     origin: Mapping[str, Any] = field(default_factory=dict)
-    embedded_request: Mapping[str, Any] = field(default_factory=dict)
+    embedded_options: Mapping[str, Any] = field(default_factory=dict)
     summary: str = ""
 
     @property

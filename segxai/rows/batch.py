@@ -1,6 +1,7 @@
 """Batches of rows, which engines compute and aggregators take."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from jaxtyping import Float
 from torch import Tensor
@@ -18,10 +19,14 @@ class RowBatch:
         D_v' for a few output voxels v', in score per unit of the input.
     start : tuple of int
         First voxel of the box on the grid.
+    scales : mapping
+        By score: what each row must be multiplied by to become a row of that score. Empty unless
+        asked for.
     """
 
     values: Float[Tensor, "row channel *box"]
     start: tuple[int, ...]
+    scales: Mapping[str, Float[Tensor, " row"]] = field(default_factory=dict)
 
     @property
     def box(self) -> Box:

@@ -15,9 +15,9 @@ from segxai.rows.cotangent import CannotCarryError, Tape
 from segxai.rows.lowrank import LowRank
 from segxai.rows.window_pass import Members, Pass, Voxels, dense_rows, forward_pass, windowed_rows
 from segxai.segment.predictor import Predictor
+from segxai.types import ENGINES
 
 Rows = Callable[[Members], RowBatch]
-ENGINES = ("windowed", "dense", "lowrank")
 # Limits of a batch: its rows, and the bytes of its widest tensor. On a CPU, larger batches are
 # hardly faster, large tensors are mapped anew each time, and peak memory would grow with the
 # instance.

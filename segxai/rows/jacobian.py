@@ -5,7 +5,8 @@ share in the blend. Everything here works on a crop of the grid (`Layout.crop_to
 nothing for windows that do not cover the instance, or for the network's parameters.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from segxai.rows.batch import RowBatch
 from segxai.rows.coarse_rows import combined
 from segxai.rows.engines import Engine, Rows, Windowed
 from segxai.rows.mean_row import logits_at, mean_row
-from segxai.rows.scores import cotangents
+from segxai.rows.scores import cotangents, scale_of
 from segxai.rows.voxel_order import compactly
 from segxai.rows.window_pass import Members, Voxels, blocks_of, forward_pass
 from segxai.segment.predictor import Predictor
@@ -35,6 +36,7 @@ def rows(
     *,
     class_index: int,
     score: str = "logit",
+    scales: Sequence[str] = (),
     engine: Engine | None = None,
     done: int = 0,
 ) -> Iterator[RowBatch]:
@@ -50,6 +52,9 @@ def rows(
         The output voxels v', on the same grid.
     class_index, score
         The class and the score of each voxel that is differentiated.
+    scales : sequence of str
+        Other scores, of which this one is the base (see `base_of`): batches come with what their
+        rows must be multiplied by. Not for predictors with a readout.
     engine : Engine, optional
         How a window's rows are computed; windowed if not given. Exact engines give the same values
         up to rounding.
@@ -77,6 +82,7 @@ def rows(
         yield from _read_out(predictor, image, voxels, class_index, score, engine, done)
         return
     windows = _Windows(predictor, image, voxels, class_index, score, engine)
+    factors = _scales(predictor, image, voxels, class_index, scales)
     groups = list(_together(predictor.layout, voxels))
     last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
     at_once = engine.batch
@@ -84,10 +90,24 @@ def rows(
         # `done` counts rows: batches may have been halved when the others were computed.
         members, done = members[done:], max(done - len(members), 0)
         batches = _Batches(partial(windows.rows, covering), at_once)
-        for _, found in batches.of(members):
-            yield found
+        for chunk, found in batches.of(members):
+            yield replace(found, scales={name: one[chunk] for name, one in factors.items()})
         at_once = batches.at_once
         windows.forget(number for number in covering if last[number] == group)
+
+
+def _scales(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    voxels: Voxels,
+    class_index: int,
+    scores: Sequence[str],
+) -> dict[str, Float[Tensor, " voxel"]]:
+    """Compute what a row of each voxel must be multiplied by, for each score."""
+    if not scores:
+        return {}
+    logits, activation = logits_at(predictor, image, voxels), predictor.activation
+    return {score: scale_of(score, logits, class_index, activation) for score in scores}
 
 
 def _read_out(

@@ -85,6 +85,30 @@ def cotangents(
         return torch.autograd.grad(total, leaf)[0]
 
 
+def base_of(score: str, classes: int, activation: Activation = "softmax") -> str:
+    """Return the score of whose row a score's row is a multiple, at each output voxel.
+
+    The probability's row is p (1 - p) times that of the log-odds, which is the logit of a single or
+    independent logit, and the margin of two classes under a softmax.
+    """
+    if classes == 1 or activation == "sigmoid":
+        return "logit"
+    return "margin" if classes == 2 and score == "probability" else score
+
+
+def scale_of(
+    score: str,
+    logits: Float[Tensor, "voxel class"],
+    class_index: int,
+    activation: Activation = "softmax",
+) -> Float[Tensor, " voxel"]:
+    """Compute by what a row of the score's base must be multiplied, for each output voxel."""
+    if score != "probability":
+        return torch.ones_like(logits[:, class_index])
+    probability = find_score(score, activation)(logits, class_index)
+    return probability * (1 - probability)
+
+
 class InstanceScore(nn.Module):
     """One number for each image: the mean score over an instance's domain.
 

@@ -10,8 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.geometry import Box
-from segxai.methods.method import Method, Settings
+from segxai.methods.method import Context, Method, takes_rows
 from segxai.methods.noise import EXPECTED_COPIES, MOST_COPIES
+from segxai.methods.options import NoiseOptions
 from segxai.methods.sampling_error import MORE_MAPS
 from segxai.rows.batch import RowBatch
 from segxai.rows.engines import EngineChoice, find_engine
@@ -79,21 +80,22 @@ def plan(
     image: Float[Tensor, "1 channel *grid"],
     instances: Sequence[Instance],
     method: Method,
-    settings: Settings,
+    noise: NoiseOptions,
+    context: Context,
 ) -> Plan:
     """Estimate the cost of explaining these instances: count the passes, then time one window."""
-    engine = settings.engine
+    compute = context.compute
     if not instances:
-        return Plan(engine, settings.batch, {}, 0, 0, 0, 0)
+        return Plan(compute.engine, compute.batch, {}, 0, 0, 0, 0)
     coarse = [
         predictor.without_readout(one) for one in instances
     ]  # with a readout, rows belong to its cells
     predictor, instances = coarse[0][0], [instance for _, instance in coarse]
-    one_by_one = settings.aggregator is not None and not settings.aggregator.linear
+    one_by_one = takes_rows(context.aggregator)
     if not one_by_one:
-        engine = "dense"  # one backward pass per window: there is nothing to crop
-    measured = measure(predictor, image, instances[0], replace(settings, engine=engine))
-    copies, assumed = _copies(method, settings)
+        compute = replace(compute, engine="dense")  # one backward pass per window: nothing to crop
+    measured = measure(predictor, image, instances[0], replace(context, compute=compute))
+    copies, assumed = _copies(method, noise)
     work, backward, memory, disk = {}, 0, 0, 0
     for instance in instances:
         layout, box = predictor.layout.crop_to(instance.row_voxels)
@@ -106,16 +108,16 @@ def plan(
         held = 8 + (MORE_MAPS if instance.sampled is not None else 0)
         memory = max(memory, graphs + measured.batch_bytes + held * maps)
         disk += 8 * image.shape[1] * _box_voxels(instance, measured, layout.shape)
-    rows = copies * sum(len(one.row_voxels) for one in instances) if settings.aggregator else 0
+    rows = copies * sum(len(one.row_voxels) for one in instances) if context.aggregator else 0
     suited = measured.suited
     return Plan(suited.name, suited.batch, work, rows, backward, memory, disk, assumed)
 
 
-def _copies(method: Method, settings: Settings) -> tuple[int, bool]:
+def _copies(method: Method, noise: NoiseOptions) -> tuple[int, bool]:
     """Return the number of noisy copies of each instance, and whether it is assumed."""
     if not method.smooths:
         return 1, False
-    return (EXPECTED_COPIES, True) if settings.samples == "auto" else (settings.samples, False)
+    return (EXPECTED_COPIES, True) if noise.samples == "auto" else (noise.samples, False)
 
 
 def _passes(layout: Layout, voxels: Voxels, one_by_one: bool) -> tuple[int, int]:
@@ -129,23 +131,24 @@ def measure(
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instance: Instance,
-    settings: Settings,
+    context: Context,
 ) -> WindowCost:
     """Measure one window and one batch of an instance's rows, each after a warm-up."""
+    compute, precision = context.compute, context.numerics.precision
     local, box = predictor.crop_to(instance.row_voxels[:1])
     crop, window = image[box.index], local.layout.windows[0]
     voxels = box.local(instance.row_voxels)
     voxels = voxels[window.contains(voxels)]
-    with frozen(predictor.network), exact_arithmetic(tf32=settings.precision == "tf32"):
-        local = local.at(settings.precision)
-        suited = find_engine(local, crop, voxels[:1], engine=settings.engine, batch=settings.batch)
+    with frozen(predictor.network), exact_arithmetic(tf32=precision == "tf32"):
+        local = local.at(precision)
+        suited = find_engine(local, crop, voxels[:1], engine=compute.engine, batch=compute.batch)
         forward_pass(local, crop, window)
         one, window_seconds, graph_bytes = _timed_forward(local, crop, window)
         weights = torch.zeros(len(voxels), one.logits.shape[1])
         weights[:, instance.class_index] = 1
-        compute = suited.make(settings.tolerance).rows_of(one, voxels, weights)
+        rows = suited.make(context.numerics.row_tolerance).rows_of(one, voxels, weights)
         chunk = np.arange(min(len(voxels), suited.batch))
-        seconds, found = _timed(lambda: compute(chunk))
+        seconds, found = _timed(lambda: rows(chunk))
         if suited.name == "lowrank":
             window_seconds += DENSE * _timed(lambda: dense_rows(one, voxels[:1], weights[:1]))[0]
     # The widest layer of a batch holds several times what arrives at the image.
@@ -198,6 +201,24 @@ def _box_voxels(instance: Instance, measured: WindowCost, shape: tuple[int, ...]
 def _wait(values: Tensor) -> None:
     if values.is_cuda:
         torch.cuda.synchronize(values.device)
+
+
+def together(costs: Sequence[Plan]) -> Plan:
+    """Add up the costs of several runs on the same instances."""
+    first, *others = costs
+    total = first
+    for one in others:
+        total = replace(
+            total,
+            engine=" and ".join(sorted({*total.engine.split(" and "), one.engine})),
+            work={label: seconds + one.work[label] for label, seconds in total.work.items()},
+            rows=total.rows + one.rows,
+            backward_passes=total.backward_passes + one.backward_passes,
+            memory_bytes=max(total.memory_bytes, one.memory_bytes),
+            disk_bytes=total.disk_bytes + one.disk_bytes,
+            assumes_copies=total.assumes_copies or one.assumes_copies,
+        )
+    return total
 
 
 def in_words(cost: Plan) -> str:

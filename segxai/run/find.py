@@ -1,11 +1,13 @@
 """Findings: what the network sees in a case, which of it is explained, and at what cost."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, option
+from segxai.geometry import Grid
 from segxai.instances import (
     balls,
     chosen,
@@ -15,13 +17,18 @@ from segxai.instances import (
     smallest_voxels,
     whole_class,
 )
+from segxai.load.resampling import mismatch
 from segxai.methods.method import takes_rows, with_rows_for
 from segxai.rows.sampling import sample_rows
-from segxai.run.cost import Plan, in_words, plan
-from segxai.run.prepare import Task
+from segxai.run.cost import Plan, in_words, plan, together
+from segxai.run.options import Balls, Mask, Result
+from segxai.run.prepare import Run, Task
 from segxai.segment.detections import Detections
 from segxai.segment.predict import segment
 from segxai.segment.segmentation import Segmentation
+from segxai.store.hdf5 import open_result
+from segxai.store.reader import domains_of
+from segxai.store.schema import domain_grid_of
 from segxai.types import Instance
 
 MOST_NAMED = 8  # classes in a message
@@ -40,8 +47,8 @@ class Findings:
     explained : list of Instance
         The chosen instances, perhaps with their rows sampled; for a class-level method, the whole
         class as label 0.
-    cost : Plan
-        Cost of explaining them.
+    costs : tuple of Plan
+        Cost of explaining them, for each group of runs of the task.
     warnings : tuple of str
         What looks wrong with the objects of the class.
     """
@@ -49,13 +56,13 @@ class Findings:
     segmentation: Segmentation
     instances: list[Instance]
     explained: list[Instance]
-    cost: Plan
+    costs: tuple[Plan, ...]
     warnings: tuple[str, ...]
 
     def in_words(self) -> str:
         """Describe how much there is to explain and what it will cost, on one line."""
         count = f"{len(self.explained)} of {len(self.instances)} instances"
-        return f"{count}; {in_words(self.cost)}"
+        return f"{count}; {in_words(together(self.costs))}"
 
 
 def find(task: Task) -> Findings:
@@ -68,27 +75,47 @@ def find(task: Task) -> Findings:
     segmentation = segment(task.predictor, task.case, task.classes, task.progress, explained=kept)
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
-    if task.request.rows is not None and not takes_rows(task.settings.aggregator):
-        task.progress.say("--rows changes nothing: the map takes one backward pass and is exact")
+    _say_what_rows_change(task)
     warnings = tuple(task.adapter.check_objects(task.case, _objects(task, instances)))
     for text in warnings:
         task.progress.say(f"warning: {text}")
+    costs = tuple(_cost(task, group, explained) for group in task.groups)
+    return Findings(segmentation, instances, explained, costs, warnings)
+
+
+def _cost(task: Task, group: tuple[Run, ...], instances: list[Instance]) -> Plan:
+    """Plan the runs of a group: their rows are computed once."""
+    run = next((one for one in group if takes_rows(one.context.aggregator)), group[0])
+    selected = [with_rows_for(run.context.aggregator, one) for one in instances]
     image = torch.from_numpy(task.case.image)[None].to(task.device)
-    cost = plan(task.predictor, image, explained, task.method, task.settings)
-    return Findings(segmentation, instances, explained, cost, warnings)
+    cost = plan(task.predictor, image, selected, task.method, run.options.noise, run.context)
+    return replace(cost, disk_bytes=len(group) * cost.disk_bytes)
+
+
+def _say_what_rows_change(task: Task) -> None:
+    exact = [one for one in task.runs if not takes_rows(one.context.aggregator)]
+    if task.options.method.rows is not None and exact:
+        task.progress.say(
+            f"{option('rows')} changes nothing: the map takes one backward pass and is exact"
+        )
 
 
 def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     """Find all instances of the case: in what the user gives, or else in the prediction."""
-    grid = task.case.domain_grid
-    index = task.criteria.class_index
-    if task.request.spheres:
-        return balls(task.request.spheres, grid, index)
-    if task.labels is not None:
-        return from_labels(task.labels, index, split=task.request.split, grid=grid)
+    grid, index, source = (
+        task.case.domain_grid,
+        task.criteria.class_index,
+        task.options.target.instances,
+    )
+    if isinstance(source, Balls):
+        return balls(source.balls, grid, index)
+    if isinstance(source, Mask):
+        labels = task.adapter.load_labels(source.path, task.case)
+        return from_labels(labels, index, split=source.split, grid=grid)
+    if isinstance(source, Result):
+        return instances_of_result(source.path, grid, index)
     if task.detections is not None:
-        name = task.request.class_name or _named_by_index(task)
-        found = task.detections.instances(name, smallest_voxels(task.criteria, grid))
+        found = task.detections.instances(_class_asked(task), smallest_voxels(task.criteria, grid))
     else:
         mask = segmentation.mask(task.criteria.class_index, task.criteria.threshold)
         found = find_instances(mask, grid, task.criteria, task.case.reference)
@@ -97,13 +124,29 @@ def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     return found
 
 
-def _named_by_index(task: Task) -> str | None:
-    """Return the name of the class that --class-index asks for."""
-    return (
-        None
-        if task.request.class_index is None
-        else task.adapter.classes[task.criteria.class_index]
-    )
+def instances_of_result(path: Path, grid: Grid, class_index: int) -> list[Instance]:
+    """Read the domains of another result, to explain them on this model.
+
+    Raises
+    ------
+    SegxaiError
+        If they lie on another grid.
+    """
+    with open_result(path) as tree:
+        problem = mismatch("this case", grid, path.name, domain_grid_of(tree))
+        if problem:
+            raise SegxaiError(
+                f"{option('instances', path)}: {problem}; give a result of this image"
+            )
+        return [Instance(label, voxels, class_index) for label, voxels in domains_of(tree).items()]
+
+
+def _class_asked(task: Task) -> str | None:
+    """Return the class that the user names, by name or number; None for all detections."""
+    target = task.options.target
+    if target.class_index is None:
+        return target.class_name
+    return task.adapter.classes[task.criteria.class_index]
 
 
 def _nothing_found(task: Task, segmentation: Segmentation) -> str:
@@ -112,17 +155,18 @@ def _nothing_found(task: Task, segmentation: Segmentation) -> str:
         return _nothing_detected(task, task.detections)
     mask = segmentation.mask(task.criteria.class_index, task.criteria.threshold)
     why = _too_small(task, mask) if mask.any() else _nowhere(task, segmentation)
-    return f"no instance found: {why}, or a mask of your own with --instances MASK"
+    return f"no instance found: {why}, or a mask of your own with {option('instances', 'MASK')}"
 
 
 def _nothing_detected(task: Task, detections: Detections) -> str:
     seen = f"the model found: {', '.join(sorted(set(detections.names)))}"
-    name = task.request.class_name or _named_by_index(task)
+    name = _class_asked(task)
     if task.criteria.min_volume_mm3:
         size = _size(task, task.criteria.min_volume_mm3)
         wanted = f"no {name or 'object'} of {size} or more detected"
-        return f"{wanted}; {seen}; give a smaller --min-volume, or another --class"
-    return f"no {name or 'object'} detected; {seen}; give one of them with --class"
+        smaller = f"a smaller {option('min_volume_mm3')}"
+        return f"{wanted}; {seen}; give {smaller}, or another {option('class_name')}"
+    return f"no {name or 'object'} detected; {seen}; give one of them with {option('class_name')}"
 
 
 def _too_small(task: Task, mask: np.ndarray) -> str:
@@ -131,7 +175,8 @@ def _too_small(task: Task, mask: np.ndarray) -> str:
     size = _size(task, len(largest) * grid.voxel_volume_mm3)
     return (
         f"the largest piece of {name} has {size}, the smallest instance is "
-        f"{_size(task, task.criteria.min_volume_mm3)}; give a smaller --min-volume, another --class"
+        f"{_size(task, task.criteria.min_volume_mm3)}; give a smaller {option('min_volume_mm3')}, "
+        f"another {option('class_name')}"
     )
 
 
@@ -144,7 +189,8 @@ def _nowhere(task: Task, segmentation: Segmentation) -> str:
     order = np.argsort(-shares, kind="stable")[:MOST_NAMED]
     parts = [(task.classes[n], shares[n] / shares.sum()) for n in order if shares[n]]
     seen = ", ".join(f"{name} {share:.0%}" for name, share in parts)
-    return f"{largest}, {at}; this image shows {seen}; give another --class, a lower --threshold"
+    what = f"another {option('class_name')}, a lower {option('threshold')}"
+    return f"{largest}, {at}; this image shows {seen}; give {what}"
 
 
 def _size(task: Task, volume_mm3: float) -> str:
@@ -157,15 +203,14 @@ def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]
     if task.method.scope == "class":
         mask = segmentation.mask(task.criteria.class_index, task.criteria.threshold)
         selected = [whole_class(mask, task.criteria)]
-    elif task.request.instances is not None:
-        selected = chosen(instances, task.request.instances)
+    elif task.options.target.labels is not None:
+        selected = chosen(instances, task.options.target.labels)
     else:
         selected = instances
-    if task.request.rows is None:
+    asked, spacing = task.options.method, task.case.domain_grid.spacing
+    if asked.rows is None:
         return selected
-    seed, spacing = task.request.seed, task.case.domain_grid.spacing
-    sampled = [sample_rows(one, task.request.rows, seed, spacing) for one in selected]
-    return [with_rows_for(task.settings.aggregator, one) for one in sampled]
+    return [sample_rows(one, asked.rows, asked.seed, spacing) for one in selected]
 
 
 def _objects(task: Task, instances: list[Instance]) -> np.ndarray:

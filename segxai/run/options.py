@@ -1,119 +1,169 @@
-"""The request: what a user asks for, checked before anything is loaded."""
+"""The record of options: everything that is asked of a run, apart from the image and the model.
 
-from dataclasses import dataclass
-from typing import Literal
+The command line, `explain`, provenance, resuming and `rerun` read and write this record. Names of
+its leaves are unique, so that a door may give them flat (see `Options.of`).
+"""
 
-from segxai.errors import SegxaiError
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+from segxai.errors import SegxaiError, option, unknown_name
+from segxai.methods.options import Compute, MethodOptions, Numerics, at_least
 
 
 @dataclass(frozen=True)
-class Request:
-    """Everything that a user asks of a run, apart from the images and the model.
+class Predicted:
+    """The instances are what the model predicts."""
+
+
+@dataclass(frozen=True)
+class Mask:
+    """The instances are the labels of an integer mask.
 
     Parameters
     ----------
-    method : str
-        One of the methods that `segxai methods` lists.
-    aggregator : str, optional
-        The method's own default if not given.
-    samples : int or "auto"
-        Number of noisy copies; "auto" adds copies until the standard error is within the tolerance.
-    tolerance : float, optional
-        With samples "auto": the largest standard error, relative to the map's peak. The method's
-        own if not given.
-    antithetic : bool
-        Whether noisy copies come in pairs with opposite noise.
-    noise, noise_unit, seed
-        The noise of the copies, and what 1 means in it (see `noise_levels`).
-    layer : str, optional
-        Layer of CAM methods; the adapter's default if not given.
-    score : str
-        "logit", "margin" or "probability".
-    class_name, class_index, threshold, min_volume_mm3
-        What counts as an instance; the adapter's defaults if not given.
-    instances : tuple of int, optional
-        Labels to explain; all if not given.
-    spheres : tuple of tuple of float
-        Balls to explain instead of the predicted instances: centre and radius, in mm.
+    path : Path
+        The mask, on the grid of the case's files.
     split : bool
-        Whether a mask of instances is cut into its connected components.
-    rows : int, optional
-        Largest number of rows from which a domain is explained; the map is then an estimate.
-    crop_mm : float, optional
-        Cut maps at this distance from the domain.
-    tta : bool
-        Whether logits are the mean over mirror images of the input.
-    device, engine, batch, precision
-        How the run is computed. Values change by no more than float noise, except that engine
-        "lowrank" and a precision other than "float32" are approximations.
-
-    Raises
-    ------
-    SegxaiError
-        If a number makes no sense.
+        Whether every connected component is an instance of its own.
     """
 
-    method: str = "smoothgrad"
-    aggregator: str | None = None
-    samples: int | Literal["auto"] = 50
-    tolerance: float | None = None
-    antithetic: bool = False
-    noise: float = 0.05
-    noise_unit: str = "range"
-    seed: int = 0
-    layer: str | None = None
-    score: str = "logit"
+    path: Path
+    split: bool = False
+
+
+@dataclass(frozen=True)
+class Balls:
+    """The instances are balls: centre and radius of each, in mm."""
+
+    balls: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """The instances are the domains of another result file, so that maps can be compared."""
+
+    path: Path
+
+
+Source = Predicted | Mask | Balls | Result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is explained.
+
+    Parameters
+    ----------
+    class_name, class_index, threshold, min_volume_mm3, connectivity
+        What counts as an instance; the adapter's defaults if not given.
+    instances : Predicted, Mask, Balls or Result
+        Where the instances come from.
+    labels : tuple of int, optional
+        Which of them to explain; all if not given.
+    tta : bool
+        Whether logits are the mean over mirror images of the input.
+    """
+
     class_name: str | None = None
     class_index: int | None = None
     threshold: float | None = None
     min_volume_mm3: float | None = None
-    instances: tuple[int, ...] | None = None
-    spheres: tuple[tuple[float, ...], ...] = ()
-    split: bool = False
-    rows: int | None = None
-    crop_mm: float | None = None
+    connectivity: int | None = None
+    instances: Source = field(default_factory=Predicted)
+    labels: tuple[int, ...] | None = None
     tta: bool = False
-    device: str = "auto"
-    engine: str = "auto"
-    batch: int | None = None
-    precision: str = "float32"
 
     def __post_init__(self) -> None:
-        """Check that the numbers make sense."""
-        self._check_samples()
-        if self.batch is not None:
-            _at_least("batch", self.batch, 1)
-        _at_least("noise", self.noise, 0)
-        _at_least("seed", self.seed, 0)
-        if self.rows is not None:
-            _at_least("rows", self.rows, 1)
+        if self.connectivity is not None and self.connectivity not in (1, 2, 3):
+            raise SegxaiError(
+                f"{option('connectivity', self.connectivity)}: give 1 (faces), 2 (and edges) or 3 "
+                "(and corners)"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Everything that is asked of a run, apart from the image and the model.
+
+    Parameters
+    ----------
+    target : Target
+        What is explained.
+    method : MethodOptions
+        What is computed.
+    numerics : Numerics
+        How exactly.
+    compute : Compute
+        On what: no value depends on it, and resuming ignores it.
+    crop_mm : float, optional
+        Crop maps at this distance from the domain.
+
+    Raises
+    ------
+    SegxaiError
+        If a number makes no sense, or options exclude each other.
+    """
+
+    target: Target = field(default_factory=Target)
+    method: MethodOptions = field(default_factory=MethodOptions)
+    numerics: Numerics = field(default_factory=Numerics)
+    compute: Compute = field(default_factory=Compute)
+    crop_mm: float | None = None
+
+    def __post_init__(self) -> None:
         if self.crop_mm is not None:
-            _at_least("crop", self.crop_mm, 0)
-
-    def _check_samples(self) -> None:
-        if self.samples != "auto":
-            _at_least("samples", self.samples, 1)
-            if self.antithetic and self.samples % 2:
-                raise SegxaiError(
-                    f"--samples {self.samples} --antithetic: copies come in pairs; give an even "
-                    "number"
-                )
-        if self.samples == "auto" and self.engine == "lowrank":
+            at_least("crop_mm", self.crop_mm, 0)
+        tolerance = self.numerics.row_tolerance
+        if tolerance is not None and self.compute.engine != "lowrank":
             raise SegxaiError(
-                "--samples auto and --engine lowrank each use --tolerance in their own way: give a "
-                "number of samples, or another engine"
+                f"{option('row_tolerance', f'{tolerance:g}')} belongs to "
+                f"{option('engine', 'lowrank')}: give that, too"
             )
-        if self.tolerance is None:
-            return
-        if self.samples != "auto" and self.engine != "lowrank":
-            raise SegxaiError(
-                f"--tolerance {self.tolerance:g} needs --samples auto or --engine lowrank: give "
-                "one of them, too"
-            )
-        if not 0 < self.tolerance < float("inf"):
-            raise SegxaiError(f"--tolerance {self.tolerance}: give a number above 0, such as 0.03")
+
+    @classmethod
+    def of(cls, **leaves: Any) -> "Options":
+        """Build the record from its leaves, by name; what is not given keeps its default.
+
+        An aggregator or a score may be given by its bare name.
+
+        Raises
+        ------
+        SegxaiError
+            If there is no such option.
+        """
+        given = {
+            name: (value,) if name in ("aggregator", "score") and isinstance(value, str) else value
+            for name, value in leaves.items()
+            if value is not None
+        }
+        unknown = given.keys() - dict(leaves_of(cls()))
+        if unknown:
+            raise unknown_name("option", min(unknown), [name for name, _ in leaves_of(cls())])
+        found: Options = _filled(cls(), given)
+        return found
 
 
-def _at_least(name: str, value: float, smallest: int) -> None:
-    if not smallest <= value < float("inf"):  # NaN fails, too
-        raise SegxaiError(f"--{name} {value}: give a number of {smallest} or more")
+def leaves_of(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of every leaf of a record of options, its groups' included."""
+    for one in fields(record):
+        value = getattr(record, one.name)
+        if _is_group(value):
+            yield from leaves_of(value)
+        else:
+            yield one.name, value
+
+
+def _is_group(value: Any) -> bool:
+    return is_dataclass(value) and not isinstance(value, Predicted | Mask | Balls | Result)
+
+
+def _filled(record: Any, given: Mapping[str, Any]) -> Any:
+    """Build a record of the same kind with the given leaves, its groups first."""
+    values = {}
+    for one in fields(record):
+        value = getattr(record, one.name)
+        values[one.name] = _filled(value, given) if _is_group(value) else given.get(one.name, value)
+    return type(record)(**values)

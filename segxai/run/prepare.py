@@ -1,141 +1,106 @@
-"""The task: a model, a case and a request, checked and made ready to run."""
+"""The task: a model, a case and the options of a run, checked and made ready."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import nn
 
-from segxai.errors import SegxaiError, unknown_name
+from segxai.errors import SegxaiError, option
 from segxai.instances import InstanceCriteria
-from segxai.methods.layers import find_layer
-from segxai.methods.method import Aggregator, Method, Settings
-from segxai.methods.noise import noise_levels
+from segxai.methods.layers import default_layer_of, find_layer
+from segxai.methods.method import Context, Method
+from segxai.methods.noise import noise_levels, stop_at
+from segxai.methods.options import MethodOptions
+from segxai.methods.own_options import own_options
+from segxai.methods.together import Together, group_pairs
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import load_aggregator, load_method
-from segxai.rows.engines import ENGINES
-from segxai.rows.scores import find_score
-from segxai.run.options import Request
+from segxai.rows.lowrank import LowRank
+from segxai.rows.scores import base_of, find_score
+from segxai.run.options import Options, Predicted, Target
 from segxai.run.provenance import case_provenance, run_provenance
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
-from segxai.segment.predictor import PRECISIONS, Predictor
+from segxai.segment.predictor import Predictor
 from segxai.types import Case, Progress, Quiet
+
+
+@dataclass(frozen=True)
+class Run:
+    """One aggregator, or none, and one score: a run of its own in the result file.
+
+    Parameters
+    ----------
+    options : MethodOptions
+        Resolved, of this pair alone.
+    context : Context
+        What the method computes with.
+    provenance : mapping
+        What the maps depend on.
+    """
+
+    options: MethodOptions
+    context: Context
+    provenance: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The work that the pipeline does: one request on one case.
+    """What the pipeline runs.
 
     Parameters
     ----------
-    adapter, case, request
-        The model's adapter, the image, and what the user asks for.
+    adapter, case
+        The model's adapter, and the image.
+    options : Options
+        Resolved: nothing that values depend on is left to a default.
     predictor : Predictor
         The network with its windows on the case's grid.
-    method, settings
+    method : Method
         How instances are attributed.
+    groups : tuple of tuple of Run
+        One run for each pair of an aggregator and a score; those of a group share their rows.
     criteria : InstanceCriteria
         What counts as an instance.
     classes : tuple of str
-        Names of the predictor's logits: the adapter's, or one for each detection.
+        Names of the predictor's logits: the adapter's classes, or one name for each detection.
     detections : Detections, optional
         Detections of a model that finds instances itself.
-    labels : ndarray of shape (*grid), optional
-        A user's mask of instances, instead of the predicted ones.
-    case_provenance, run_provenance : mapping
-        What the maps depend on: the first for all runs on the case, the second for this one.
+    case_provenance : mapping
+        What the maps of all runs on the case depend on.
     """
 
     adapter: Adapter
     case: Case
-    request: Request
+    options: Options
     predictor: Predictor
     method: Method
-    settings: Settings
+    groups: tuple[tuple[Run, ...], ...]
     criteria: InstanceCriteria
     classes: tuple[str, ...]
     detections: Detections | None
-    labels: Int[np.ndarray, "*grid"] | None
     case_provenance: Mapping[str, Any]
-    run_provenance: Mapping[str, Any]
     device: torch.device
     progress: Progress = field(default_factory=Quiet)
 
-
-@dataclass(frozen=True)
-class Choice:
-    """The named parts of a request, looked up."""
-
-    method: Method
-    aggregator: Aggregator | None
-    device: torch.device
-
-
-def choose(request: Request) -> Choice:
-    """Look up the names in a request; cheap, and done before any image is read.
-
-    Raises
-    ------
-    SegxaiError
-        If a name is not known, or does not fit the method.
-    """
-    method = load_method(request.method)
-    find_score(request.score)
-    if request.aggregator and not method.aggregator:
-        raise SegxaiError(
-            f"method {method.name!r} has no rows to aggregate: leave out the aggregator"
-        )
-    if request.layer and not method.needs_layer:
-        raise SegxaiError(f"method {method.name!r} uses no layer: leave out the layer")
-    if not method.smooths and (request.antithetic or request.samples == "auto"):
-        raise SegxaiError(
-            f"method {method.name!r} makes no noisy copies: leave out --antithetic and --samples "
-            "auto"
-        )
-    if request.engine not in ("auto", *ENGINES):
-        raise unknown_name("engine", request.engine, ("auto", *ENGINES))
-    if request.precision not in PRECISIONS:
-        raise unknown_name("precision", request.precision, PRECISIONS)
-    name = request.aggregator or method.aggregator
-    return Choice(method, load_aggregator(name) if name else None, find_device(request.device))
-
-
-def settings_for(
-    request: Request,
-    choice: Choice,
-    image: Float[np.ndarray, "channel *grid"],
-    foreground: Bool[np.ndarray, "*grid"],
-    layer: str | None,
-) -> Settings:
-    """Build the settings of the chosen method for this image."""
-    return Settings(
-        aggregator=choice.aggregator,
-        samples=request.samples,
-        tolerance=request.tolerance,
-        antithetic=request.antithetic,
-        noise_levels=noise_levels(image, foreground, request.noise, request.noise_unit),
-        seed=request.seed,
-        score=request.score,
-        layer=layer,
-        engine=request.engine,
-        batch=request.batch,
-        precision=request.precision,
-    )
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """All runs, group by group."""
+        return tuple(run for group in self.groups for run in group)
 
 
 def prepare(
     adapter: Adapter,
     case: Case,
-    request: Request,
+    options: Options,
     *,
     checkpoint: Path | None = None,
-    mask: Path | None = None,
     progress: Progress | None = None,
 ) -> Task:
     """Prepare the task of explaining a case.
@@ -144,54 +109,166 @@ def prepare(
     ----------
     checkpoint : Path, optional
         Weights to load instead of the adapter's own.
-    mask : Path, optional
-        An integer mask whose labels are the instances, instead of the predicted ones.
 
     Raises
     ------
     SegxaiError
-        If a name is not known, or the checkpoint or the mask cannot be used.
+        If a name is not known, options exclude each other, or the checkpoint cannot be used.
     """
-    choice = choose(request)
-    criteria = adapter.criteria(
-        request.class_name, request.threshold, request.min_volume_mm3, request.class_index
-    )
-    network = _network(adapter, request, checkpoint).to(choice.device)
-    layer = _layer(adapter, request, choice.method, network)
-    _check_domains(adapter, choice.method, request, mask)
+    method, device = choose(options), find_device(options.compute.device)
+    criteria = criteria_for(adapter, options.target)
+    network = _network(adapter, options.target, checkpoint).to(device)
+    _check_instances(adapter, method, options.target)
     detections = _detect(adapter, network, case, criteria)
-    settings = settings_for(request, choice, case.image, case.foreground, layer)
+    predictor = detections.predictor if detections else adapter.predict_with(network, case)
+    layer = options.method.layer or adapter.layer
+    compute = replace(options.compute, device=str(device))
+    options = resolve(replace(options, compute=compute), method, predictor, case.image, layer)
+    classes = detections.classes if detections else adapter.classes
+    runs = runs_of(options, method, case.image, case.foreground)
     return Task(
         adapter=adapter,
         case=case,
-        request=request,
-        predictor=detections.predictor if detections else adapter.predict_with(network, case),
-        method=choice.method,
-        settings=settings,
+        options=options,
+        predictor=predictor,
+        method=method,
+        groups=grouped(runs, method, options, predictor, len(classes)),
         criteria=criteria,
-        classes=detections.classes if detections else adapter.classes,
+        classes=classes,
         detections=detections,
-        labels=None if mask is None else adapter.load_labels(mask, case),
-        case_provenance=case_provenance(adapter, case, request, criteria, checkpoint, mask),
-        run_provenance=run_provenance(request, choice.method, settings, choice.device),
-        device=choice.device,
+        case_provenance=case_provenance(adapter, case, options.target, criteria, checkpoint),
+        device=device,
         progress=progress or Quiet(),
     )
 
 
-def _network(adapter: Adapter, request: Request, checkpoint: Path | None) -> nn.Module:
-    """Load the adapter's network, averaged over mirror images if the request asks for that."""
-    if request.tta and not adapter.mirror_axes:
-        raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out --tta")
+def choose(options: Options) -> Method:
+    """Load the method of some options; cheap, and done before any image is read.
+
+    Raises
+    ------
+    SegxaiError
+        If a name is not known, or an option does not fit the method.
+    """
+    asked = options.method
+    method = load_method(asked.method)
+    for score in asked.score:
+        find_score(score)
+    for name in asked.aggregator:
+        load_aggregator(name)
+    own_options(method, asked.method_options)
+    if asked.aggregator and not method.aggregator:
+        raise SegxaiError(
+            f"method {method.name!r} has no rows to aggregate: leave out {option('aggregator')}"
+        )
+    if asked.layer and not method.needs_layer:
+        raise SegxaiError(f"method {method.name!r} uses no layer: leave out {option('layer')}")
+    if not method.smooths and (asked.noise.antithetic or asked.noise.samples == "auto"):
+        raise SegxaiError(
+            f"method {method.name!r} makes no noisy copies: leave out {option('antithetic')} and "
+            f"{option('samples', 'auto')}"
+        )
+    is_chosen = options.target.labels is not None or options.target.instances != Predicted()
+    if method.scope == "class" and is_chosen:
+        raise SegxaiError(
+            f"method {method.name!r} explains the whole class at once: leave out "
+            f"{option('instances')}"
+        )
+    return method
+
+
+def resolve(
+    options: Options,
+    method: Method,
+    predictor: Predictor,
+    image: Float[np.ndarray, "channel *grid"],
+    layer: str | None,
+) -> Options:
+    """Fill in what was left to a default of the method, the model or the engine."""
+    if method.needs_layer and layer is None:
+        layer = default_layer_of(predictor, torch.from_numpy(image)[None])
+    if method.needs_layer and layer is not None:
+        find_layer(predictor.network, layer)
+    own = own_options(method, options.method.method_options)
+    resolved = replace(
+        options.method,
+        aggregator=options.method.aggregator or ((method.aggregator,) if method.aggregator else ()),
+        layer=layer if method.needs_layer else None,
+        method_options=asdict(own) if own is not None else {},
+        noise=replace(options.method.noise, tolerance=stop_at(options.method.noise)),
+    )
+    numerics = options.numerics
+    if options.compute.engine == "lowrank" and numerics.row_tolerance is None:
+        numerics = replace(numerics, row_tolerance=LowRank().tolerance)
+    return replace(options, method=resolved, numerics=numerics)
+
+
+def runs_of(
+    options: Options,
+    method: Method,
+    image: Float[np.ndarray, "channel *grid"],
+    foreground: Bool[np.ndarray, "*grid"],
+) -> tuple[Run, ...]:
+    """Build a run for each pair of an aggregator and a score, in their order."""
+    noise = options.method.noise
+    levels = noise_levels(image, foreground, noise.noise, noise.noise_unit)
+    runs = []
+    for aggregator in options.method.aggregator or (None,):
+        context = Context(
+            aggregator=load_aggregator(aggregator) if aggregator else None,
+            noise_levels=levels,
+            own=own_options(method, options.method.method_options),
+            numerics=options.numerics,
+            compute=options.compute,
+        )
+        for score in options.method.score:
+            pair = options.method.of_pair(aggregator, score)
+            runs.append(Run(pair, context, run_provenance(options, pair, method, levels)))
+    return tuple(runs)
+
+
+def grouped(
+    runs: Sequence[Run], method: Method, options: Options, predictor: Predictor, classes: int
+) -> tuple[tuple[Run, ...], ...]:
+    """Group the runs that can share their rows."""
+    if method.together is None or options.compute.engine == "lowrank":
+        return tuple((run,) for run in runs)
+    pairs = [(run.context.aggregator, run.options.only_score) for run in runs]
+    found = group_pairs(pairs, options.method, predictor, classes)
+    return tuple(tuple(runs[number] for number in group) for group in found)
+
+
+def together_for(group: Sequence[Run], predictor: Predictor, classes: int) -> Together:
+    """Put the aggregators and scores of a group of runs together."""
+    score = group[0].options.only_score
+    folds = [(run.context.aggregator, run.options.only_score) for run in group]
+    kept = tuple((aggregator, score) for aggregator, score in folds if aggregator is not None)
+    return Together(kept, base_of(score, classes, predictor.activation))
+
+
+def criteria_for(adapter: Adapter, target: Target) -> InstanceCriteria:
+    """Return what counts as an instance: the adapter's choice where the user makes none."""
+    criteria = adapter.criteria(
+        target.class_name, target.threshold, target.min_volume_mm3, target.class_index
+    )
+    if target.connectivity is None:
+        return criteria
+    return replace(criteria, connectivity=target.connectivity)
+
+
+def _network(adapter: Adapter, target: Target, checkpoint: Path | None) -> nn.Module:
+    """Load the adapter's network, averaged over mirror images if that is asked for."""
+    if target.tta and not adapter.mirror_axes:
+        raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out {option('tta')}")
     network = adapter.load_network(checkpoint)
-    return Mirrored(network, adapter.mirror_axes) if request.tta else network
+    return Mirrored(network, adapter.mirror_axes) if target.tta else network
 
 
-def _check_domains(adapter: Adapter, method: Method, request: Request, mask: Path | None) -> None:
+def _check_instances(adapter: Adapter, method: Method, target: Target) -> None:
     """Check that a model that finds instances itself is not asked to explain any others."""
-    domains = mask.name if mask else "sphere:..." if request.spheres else None
-    if adapter.detect and (method.scope == "class" or domains):
-        asked = f"--instances {domains}" if domains else f"method {method.name!r}"
+    is_own = target.instances == Predicted()
+    if adapter.detect and (method.scope == "class" or not is_own):
+        asked = f"method {method.name!r}" if is_own else option("instances")
         raise SegxaiError(
             f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
             "detection by itself; use a semantic segmentation model instead"
@@ -226,13 +303,3 @@ def find_device(name: str) -> torch.device:
     if (f"{name}:0" if name == "cuda" else name) not in known:
         raise SegxaiError(f"device {name!r} is not available; known: auto, {', '.join(known)}")
     return torch.device(name)
-
-
-def _layer(adapter: Adapter, request: Request, method: Method, network: nn.Module) -> str | None:
-    """Find the name of the layer that a method needs; None leaves the choice to the method."""
-    if not method.needs_layer:
-        return None
-    name = request.layer or adapter.layer
-    if name:
-        find_layer(network, name)
-    return name

@@ -1,30 +1,27 @@
-"""Provenance: what the maps of a result depend on, for the record."""
+"""Provenance: the resolved options of a run, and what else its maps depend on, for the record."""
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from segxai.instances import InstanceCriteria
 from segxai.load.volumes import file_sha256
-from segxai.methods.method import Method, Settings
-from segxai.methods.noise import stop_at
+from segxai.methods.method import Method
+from segxai.methods.options import MethodOptions
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import describe
-from segxai.rows.lowrank import LowRank
-from segxai.run.options import Request
-from segxai.store.schema import versions
+from segxai.run.options import Balls, Mask, Options, Result, Source, Target
+from segxai.store.schema import as_json, versions
 from segxai.types import Case
 
 
 def case_provenance(
     adapter: Adapter,
     case: Case,
-    request: Request,
+    target: Target,
     criteria: InstanceCriteria,
     checkpoint: Path | None,
-    mask: Path | None,
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
     weights = adapter.weights(checkpoint)
@@ -32,7 +29,6 @@ def case_provenance(
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
         **({"notes": list(adapter.notes)} if adapter.notes else {}),
-        **({"tta": list(adapter.mirror_axes)} if request.tta else {}),
         "weights": {"name": weights.name, "sha256": file_sha256(weights)} if weights else None,
         "case": {
             "name": case.name,
@@ -48,23 +44,31 @@ def case_provenance(
         }
         if adapter.window
         else "whole image",
-        "rule": {"class": _class_asked(adapter, request, criteria), **asdict(criteria)},
-        "domains": _domains(request, mask),
+        "target": {
+            "class": _class_asked(adapter, target, criteria),
+            **asdict(criteria),
+            "instances": instances_provenance(target.instances),
+            **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
+        },
     }
 
 
-def _domains(request: Request, mask: Path | None) -> dict[str, Any]:
-    """Describe where the instances come from."""
-    if mask is not None:
-        return {"origin": mask.name, "sha256": file_sha256(mask), "split": request.split}
-    if request.spheres:
-        return {"origin": "spheres", "spheres": [list(one) for one in request.spheres]}
+def instances_provenance(source: Source) -> dict[str, Any]:
+    """Describe where the instances come from; files by name and content, never by folder."""
+    if isinstance(source, Mask):
+        known = {"name": source.path.name, "sha256": file_sha256(source.path)}
+        return {"origin": "mask", **known, "split": source.split}
+    if isinstance(source, Balls):
+        return {"origin": "balls", "balls": [list(one) for one in source.balls]}
+    if isinstance(source, Result):
+        known = {"name": source.path.name, "sha256": file_sha256(source.path)}
+        return {"origin": "result", **known}
     return {"origin": "predicted"}
 
 
-def _class_asked(adapter: Adapter, request: Request, criteria: InstanceCriteria) -> str | None:
+def _class_asked(adapter: Adapter, target: Target, criteria: InstanceCriteria) -> str | None:
     """Return the name of the class that is explained; None for all that a model detects."""
-    is_asked = request.class_name is not None or request.class_index is not None
+    is_asked = target.class_name is not None or target.class_index is not None
     return adapter.classes[criteria.class_index] if is_asked or adapter.detect is None else None
 
 
@@ -74,46 +78,35 @@ def _package_of(adapter: Adapter) -> dict[str, str]:
 
 
 def run_provenance(
-    request: Request, method: Method, settings: Settings, device: torch.device
+    options: Options, pair: MethodOptions, method: Method, noise_levels: tuple[float, ...]
 ) -> dict[str, Any]:
-    """Describe what the maps of one run depend on, and what they were computed with."""
-    aggregator = settings.aggregator.name if settings.aggregator else None
+    """Describe what the maps of one run depend on, and what they were computed with.
+
+    Parameters
+    ----------
+    options : Options
+        Resolved.
+    pair : MethodOptions
+        Of this run: its aggregator, if it has one, and its score.
+    """
+    aggregator = pair.aggregator[0] if pair.aggregator else None
     named = {"method": method.name, "aggregator": aggregator}
     found = {kind: describe(kind, name) for kind, name in named.items() if name}
-    return {
+    noise = {**asdict(pair.noise), "noise_levels": list(noise_levels)} if method.smooths else {}
+    labels = options.target.labels
+    described = {
         **named,
         "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
-        "layer": settings.layer,
-        "score": request.score,
-        **(_copies(request, settings) if method.smooths else {}),
-        "seed": request.seed,
-        "rows": request.rows,
-        "crop_mm": request.crop_mm,
-        "engine": request.engine,
-        **_approximation(request),
-        "instances": list(request.instances) if request.instances else "all",
-        "device": str(device),
-        "batch": request.batch,
+        "score": pair.only_score,
+        "layer": pair.layer,
+        "rows": pair.rows,
+        "seed": pair.seed,
+        "method_options": dict(pair.method_options),
+        **noise,
+        "numerics": asdict(options.numerics),
+        "crop_mm": options.crop_mm,
+        "labels": "all" if labels is None else list(labels),
+        "compute": asdict(options.compute),
     }
-
-
-def _copies(request: Request, settings: Settings) -> dict[str, Any]:
-    """Describe the noisy copies; rare options only if used, so that older results can resume."""
-    return {
-        "samples": request.samples,
-        **({"tolerance": stop_at(settings)} if request.samples == "auto" else {}),
-        **({"antithetic": True} if request.antithetic else {}),
-        "noise": request.noise,
-        "noise_unit": request.noise_unit,
-        "noise_levels": list(settings.noise_levels),
-    }
-
-
-def _approximation(request: Request) -> dict[str, Any]:
-    """Describe what makes rows inexact; empty where they are exact."""
-    found: dict[str, Any] = {}
-    if request.engine == "lowrank":
-        found["row_tolerance"] = request.tolerance or LowRank().tolerance
-    if request.precision != "float32":
-        found["precision"] = request.precision
-    return found
+    plain: dict[str, Any] = json.loads(as_json(described))  # as it will be read: no tuples
+    return plain

@@ -5,7 +5,7 @@ no other. The file holds tensors and a few words: nothing in it is executed.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -20,7 +20,7 @@ from segxai.errors import SegxaiError, one_line
 from segxai.methods.resume_state import State
 from segxai.store import hdf5
 from segxai.store.atomic_file import replacing
-from segxai.store.runs import HOW, comparable
+from segxai.store.runs import comparable
 from segxai.store.schema import as_json
 from segxai.types import Instance
 
@@ -136,7 +136,11 @@ class FileBookmark:
 
 
 def owner_of(
-    path: Path, run: str, run_provenance: Mapping[str, Any], instance: Instance, engine: str
+    path: Path,
+    runs: Sequence[str],
+    provenance: Sequence[Mapping[str, Any]],
+    instance: Instance,
+    engine: str,
 ) -> str:
     """Hash all that the state of an unfinished instance depends on, to the last bit.
 
@@ -147,14 +151,16 @@ def owner_of(
     ----------
     path : Path
         The result file.
+    runs, provenance : sequence
+        Name and provenance of each run whose maps are computed together.
     engine : str
         The engine that computes the rows, where the provenance may say "auto".
     """
     facts = {
         "case": hdf5.read_provenance(path),
-        "run": run,
-        "maps": comparable(run_provenance),
-        "how": {name: run_provenance[name] for name in HOW},
+        "runs": list(runs),
+        "maps": [comparable(one) for one in provenance],
+        "how": [one["compute"] for one in provenance],
         "engine": engine,
         "label": instance.label,
         "class": instance.class_index,

@@ -16,9 +16,8 @@ from segxai.geometry import Box
 from segxai.segment.logits import logits_of
 from segxai.segment.readout import Readout
 from segxai.segment.windows import Layout
-from segxai.types import Activation, Instance, Progress, Quiet
+from segxai.types import PRECISIONS, Activation, Instance, Progress, Quiet
 
-PRECISIONS = ("float32", "tf32", "bfloat16")
 SLAB = 2**24  # logits that are processed at once: 64 MiB as float32
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}

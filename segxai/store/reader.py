@@ -2,10 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from jaxtyping import Int
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.store.schema import group, provenance_of
+from segxai.store.schema import domain_of, group, provenance_of
 
 
 def run_names(tree: xr.DataTree) -> list[str]:
@@ -45,8 +47,26 @@ def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
 
 def missing_labels(tree: xr.DataTree, run: str) -> list[int]:
     """List the labels that a run was asked for but has no map of; empty if it is complete."""
-    asked, done = provenance_of_run(tree, run)["instances"], set(maps(tree, run))
+    asked, done = provenance_of_run(tree, run)["labels"], set(maps(tree, run))
     if 0 in done:  # the whole class: its only map
         return []
     wanted = group(tree, "instances")["label"].values.tolist() if asked == "all" else asked
     return [label for label in wanted if label not in done]
+
+
+def domains_of(tree: xr.DataTree) -> dict[int, Int[np.ndarray, "_ axis"]]:
+    """Read the voxels of every instance of a result, by label.
+
+    A map keeps the mask of its own domain; where domains overlap, the labels of the segmentation
+    cannot show all of them.
+    """
+    labels = group(tree, "segmentation")["labels"].values
+    found = {
+        label: np.argwhere(labels == label)
+        for label in group(tree, "instances")["label"].values.tolist()
+    }
+    for run in run_names(tree):
+        for label, stored in maps(tree, run).items():
+            if label:  # 0 is a whole class
+                found[label] = np.argwhere(domain_of(stored, labels.shape))
+    return found

@@ -1,62 +1,96 @@
 """Runs: which run of a result file a task resumes, or why it may not change the file."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, option
 from segxai.store import hdf5
 from segxai.store.schema import difference
 
 # How maps were computed, and which were asked for: no map's values depend on these.
-HOW = ("device", "engine", "batch")
-CHANGES_NO_VALUE = (*HOW, "instances", "warnings", "started", "resumed")
+CHANGES_NO_VALUE = ("compute", "labels", "warnings", "started", "resumed")
 
 
-def run_name(
+def run_names(
     path: Path | None,
     case_provenance: Mapping[str, Any],
-    run_provenance: Mapping[str, Any],
+    wanted: Sequence[Mapping[str, Any]],
     *,
     append: bool,
-) -> str:
-    """Choose the name of the run that a task belongs to: one in the file, or a new one.
+) -> tuple[str, ...]:
+    """Choose the names of the runs that a task consists of: those in the file, or new ones.
 
     Parameters
     ----------
     path : Path
         The result file; it need not exist. None if it is created anew.
+    wanted : sequence of mapping
+        The provenance of each run.
     append : bool
         Whether a new run, or more instances of an old one, may be added to an existing file.
 
     Raises
     ------
     SegxaiError
-        If the file holds another case, or holds another run and `append` is False. The first
+        If the file holds another case, or holds other runs and `append` is False. The first
         difference is named.
     """
-    if path is None or not path.exists():
-        return new_name(run_provenance, ())
-    stored_case = hdf5.read_provenance(path)
-    stored_case.pop("created", None)
-    differs = difference(stored_case, case_provenance)
+    stored: dict[str, Mapping[str, Any]] = {}
+    if path is not None and path.exists():
+        _check_case(path, case_provenance)
+        stored.update(hdf5.runs(path))
+    names = []
+    if path is not None and not append:
+        _check_runs(path, stored, wanted)
+    for provenance in wanted:
+        name = _same_run(stored, provenance)
+        if name is None:
+            name = new_name(provenance, stored)
+            stored[name] = provenance
+        elif path is not None:
+            _check_selection(path, stored[name], provenance, append=append)
+        names.append(name)
+    return tuple(names)
+
+
+def _check_case(path: Path, case_provenance: Mapping[str, Any]) -> None:
+    stored = hdf5.read_provenance(path)
+    stored.pop("created", None)
+    differs = difference(stored, case_provenance)
     if differs:
         raise SegxaiError(
-            f"{path} holds another case or model: {differs}; name another --out, or --overwrite it"
+            f"{path} holds another case or model: {differs}; name another {option('out')}, or give "
+            f"{option('overwrite')}"
         )
-    stored = hdf5.runs(path)
-    wanted = comparable(run_provenance)
-    for name, provenance in stored.items():
-        if not difference(comparable(provenance), wanted):
-            _check_selection(path, provenance, run_provenance, append=append)
-            return name
-    if stored and not append:
-        differs = difference(comparable(next(iter(stored.values()))), wanted)
-        raise SegxaiError(
-            f"{path} holds another run: {differs}; give --append to add this one, "
-            "--overwrite to start again, or another --out"
-        )
-    return new_name(run_provenance, stored)
+
+
+def _same_run(stored: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Any]) -> str | None:
+    """Find the run in a file whose maps are those of the wanted one."""
+    return next(
+        (
+            name
+            for name, provenance in stored.items()
+            if not difference(comparable(provenance), comparable(wanted))
+        ),
+        None,
+    )
+
+
+def _check_runs(
+    path: Path, stored: Mapping[str, Mapping[str, Any]], wanted: Sequence[Mapping[str, Any]]
+) -> None:
+    """Check that a file has the wanted runs; it may lack some if it has no other ones."""
+    asked = [comparable(one) for one in wanted]
+    if all(_same_run(stored, one) for one in wanted):
+        return
+    for provenance in map(comparable, stored.values()):
+        differences = [difference(provenance, one) for one in asked]
+        if all(differences):
+            raise SegxaiError(
+                f"{path} holds another run: {differences[0]}; give {option('append')} to add this "
+                f"one, {option('overwrite')} to start again, or another {option('out')}"
+            )
 
 
 def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
@@ -74,8 +108,12 @@ def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
 
 
 def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple[()]) -> str:
-    """Make a name for a run: method and aggregator, plus a number if that name is taken."""
-    parts = (run_provenance["method"], run_provenance["aggregator"])
+    """Make a name for a run: method, aggregator and score, and a number if that is taken.
+
+    The logit goes without saying.
+    """
+    score = run_provenance["score"]
+    parts = (run_provenance["method"], run_provenance["aggregator"], score != "logit" and score)
     base = "-".join(part for part in parts if part).replace("/", "-")  # HDF5's path separator
     number = 1
     while (name := base if number == 1 else f"{base}-{number}") in taken:
@@ -86,10 +124,11 @@ def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple
 def _check_selection(
     path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, append: bool
 ) -> None:
-    if stored["instances"] != asked["instances"] and not append:
+    if stored["labels"] != asked["labels"] and not append:
         raise SegxaiError(
-            f"{path} holds this run for instances {stored['instances']}, but now "
-            f"{asked['instances']} are asked for; give --append to add to it, or --overwrite"
+            f"{path} holds this run for instances {stored['labels']}, but now "
+            f"{asked['labels']} are asked for; give {option('append')} to add to it, or "
+            f"{option('overwrite')}"
         )
 
 

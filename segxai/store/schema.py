@@ -23,7 +23,7 @@ from segxai.geometry import Box, Grid
 from segxai.segment.segmentation import Segmentation
 from segxai.types import Attribution, Case, Instance
 
-SCHEMA = 1
+SCHEMA = 2
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
 
 
@@ -242,10 +242,10 @@ def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     All instances that were ever asked for are kept; when and how it was resumed is added to
     "resumed".
     """
-    chosen = (stored["instances"], asked["instances"])
+    chosen = (stored["labels"], asked["labels"])
     united = "all" if "all" in chosen else sorted({*chosen[0], *chosen[1]})
-    again = {name: asked[name] for name in ("started", "device", "engine", "batch")}
-    return {**stored, "instances": united, "resumed": [*stored.get("resumed", ()), again]}
+    again = {name: asked[name] for name in ("started", "compute")}
+    return {**stored, "labels": united, "resumed": [*stored.get("resumed", ()), again]}
 
 
 def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:

@@ -1,12 +1,10 @@
 """Checks of the record: names and numbers that make sense, and a case that fits them."""
 
-from dataclasses import fields
-
 import numpy as np
 
 from segxai.errors import unknown_name
 from segxai.plugins.adapter import Adapter
-from segxai.run.options import Request
+from segxai.run.options import Options
 from segxai.testing.subject import CheckFailedError
 from segxai.types import Case
 
@@ -24,17 +22,13 @@ def check_record(adapter: Adapter) -> str:
         raise CheckFailedError(f"divisor {adapter.divisor}: give 1 or more")
     if adapter.window is not None:
         adapter.layout(adapter.window)
-    _check_request(adapter)
+    _check_options(adapter)
     return ""
 
 
-def _check_request(adapter: Adapter) -> None:
-    """Check that the request for the embedded case is valid."""
-    known = [one.name for one in fields(Request)]
-    for name in adapter.embedded_request:
-        if name not in known:
-            raise unknown_name("field of embedded_request", name, known)
-    Request(**adapter.embedded_request)
+def _check_options(adapter: Adapter) -> None:
+    """Check that the options for the embedded case are valid."""
+    Options.of(**adapter.embedded_options)
 
 
 def check_case(adapter: Adapter, case: Case) -> str:

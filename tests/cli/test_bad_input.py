@@ -138,11 +138,11 @@ NAMES_AND_NUMBERS = {
     ),
     "tolerance without auto": (
         option("--tolerance", "0.1"),
-        ["--tolerance 0.1 needs --samples auto or --engine lowrank: give one"],
+        ["--tolerance 0.1 belongs to --samples auto: give that, too"],
     ),
     "an odd number of antithetic copies": (
         (*option("--samples", "5"), "--antithetic"),
-        ["--samples 5 --antithetic: copies come in pairs; give an even number"],
+        ["--samples 5, --antithetic: copies come in pairs; give an even number"],
     ),
     "auto without noisy copies": (
         (*option("--samples", "auto"), "--method", "gradient"),
@@ -180,13 +180,13 @@ INSTANCES = {
     "labels": (option("--instances", "1,7,99"), ["no instance 7, 99", "this case has 1 to 4"]),
     "mask that is not there": (
         option("--instances", "nosuch.nii"),
-        ["--instances nosuch.nii: neither 'all', nor labels such as 1,2,5, nor a file"],
+        ["--instances nosuch.nii: neither labels such as 1,2,5, nor a file"],
     ),
-    "word": (option("--instances", "first"), ["--instances first: neither 'all'"]),
-    "half a list": (option("--instances", "1,,2"), ["--instances 1,,2: neither 'all'"]),
+    "word": (option("--instances", "first"), ["--instances first: neither labels"]),
+    "half a list": (option("--instances", "1,,2"), ["--instances 1,,2: neither labels"]),
     "class-level method": (
         [*option("--instances", "1"), "--method", "class_smoothgrad"],
-        ["'class_smoothgrad' explains the whole class at once: give no --instances"],
+        ["'class_smoothgrad' explains the whole class at once: leave out --instances"],
     ),
     "split without a mask": (option("--split"), ["--split cuts a mask", "--instances MASK"]),
     "none found": (
@@ -425,11 +425,11 @@ NO_RESULTS = {
     "other HDF5": (foreign_hdf5, "x.h5 is HDF5, but not a result of segxai"),
     "newer": (
         lambda path: of_schema(path, 99),
-        "x.h5 has schema version 99, this segxai reads 1; install a newer segxai",
+        "x.h5 has schema version 99, this segxai reads 2; install a newer segxai",
     ),
     "older": (
-        lambda path: of_schema(path, 0),
-        "x.h5 has schema version 0, this segxai reads 1; run the command again",
+        lambda path: of_schema(path, 1),
+        "x.h5 has schema version 1, this segxai reads 2; run the command again",
     ),
     "word for a schema": (lambda path: of_schema(path, "one"), "not a result of segxai"),
 }

@@ -17,8 +17,9 @@ from PIL import Image
 import segxai as public
 from segxai import text
 from segxai.cli import app, terminal
-from segxai.cli.parsing import files_by_channel, selection
+from segxai.cli.parsing import are_labels, files_by_channel, labels_of, source_of
 from segxai.errors import SegxaiError
+from segxai.run.options import Mask
 from tests.commandline import (
     assert_same,
     make_case,
@@ -123,7 +124,10 @@ def test_every_command_is_listed_with_its_first_line():
 
 def test_the_help_of_run_has_its_options_in_panels(monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
-    text = segxai("run", "--help").out
+    short, text = segxai("run", "--help").out, segxai("run", "--help-all").out
+    assert short.count("│ --") < 25 < text.count("│ --")
+    assert {"--plugin", "--help-all", "--samples"} <= set(short.split())
+    assert {"--noise", "--row-tolerance"} <= set(text.split()) - set(short.split())
     panels = [text.index(f"─ {name} ") for name in (
         "Model and image", "What is explained", "How it is explained", "Output", "Computing"
     )]  # fmt: skip
@@ -157,12 +161,15 @@ def test_a_file_may_have_an_equals_sign_in_its_name(folder):
 
 def test_a_selection_of_instances(folder):
     Path("1").touch()
-    assert selection("all", split=False) == (None, None)
-    assert selection("5, 1,5", split=False) == ((1, 5), None)
-    assert selection("1", split=False) == ((1,), None)
-    assert selection("./1", split=True) == (None, Path("1"))
-    with pytest.raises(SegxaiError, match="--split cuts a mask"):
-        selection("1,2", split=True)
+    assert are_labels("all")
+    assert labels_of("all") is None
+    assert are_labels("5, 1,5")
+    assert labels_of("5, 1,5") == (1, 5)
+    assert labels_of("1") == (1,)
+    assert not are_labels("./1")
+    assert source_of("./1", split=True) == Mask(Path("1"), split=True)
+    with pytest.raises(SegxaiError, match="split=True cuts a mask"):
+        source_of(None, split=True)
 
 
 # -------------------------------------------------------------------------------------------- run

@@ -12,11 +12,11 @@ from segxai.methods.gradcam import (
     grad_cam_weights,
 )
 from segxai.methods.layers import default_layer, find_layer
-from segxai.methods.method import Settings
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from segxai.types import Instance
 from tests import literal
+from tests.asked import Asked
 from tests.networks import block, image_of, net2d, small_unet
 
 TOLERANCE = 1e-5
@@ -123,13 +123,13 @@ def test_the_instance_level_leaves_other_instances_alone():
     )
     image = torch.zeros(1, 1, 20, 30)
     image[..., 8:12, 5:9] = image[..., 8:12, 20:24] = 2.0
-    settings = Settings(layer="0")
+    settings = Asked(layer="0")
     predictor = Predictor(model, whole_image((20, 30)))
-    one = grad_cam(predictor, image, block((20, 30), (8, 5), (4, 4)), settings).on_grid((20, 30))
+    one = grad_cam(predictor, image, block((20, 30), (8, 5), (4, 4)), *settings).on_grid((20, 30))
     both = block((20, 30), (8, 5), (4, 4)).mask((20, 30)) | block((20, 30), (8, 20), (4, 4)).mask(
         (20, 30)
     )
-    whole = class_grad_cam(predictor, image, Instance.from_mask(both, label=0), settings).on_grid(
+    whole = class_grad_cam(predictor, image, Instance.from_mask(both, label=0), *settings).on_grid(
         (20, 30)
     )
     assert one[8:12, 5:9].max() > 0
@@ -141,10 +141,10 @@ def test_the_default_layer_is_the_last_wide_convolution_to_run():
     model = net2d()
     assert default_layer(model, image_of((3, 12, 10))) == "up"
     assert not any(module._forward_hooks for module in model.modules())
-    settings = Settings()
+    settings = Asked()
     instance = block((12, 10), (4, 4), (2, 2))
     found = grad_cam(
-        Predictor(model, whole_image((12, 10))), image_of((3, 12, 10)), instance, settings
+        Predictor(model, whole_image((12, 10))), image_of((3, 12, 10)), instance, *settings
     )
     assert found.facts["layer"] == "up"
     assert found.values.ndim == 2

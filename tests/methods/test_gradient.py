@@ -9,12 +9,12 @@ from torch import nn
 import segxai
 from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient, gradient
-from segxai.methods.method import Settings
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import InstanceScore
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
+from tests.asked import Asked
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 
 TOLERANCE = 1e-5
@@ -124,8 +124,8 @@ def test_ticks_add_up_to_the_whole():
 def test_the_method_crops_to_the_support_of_the_map():
     model, shape = small_unet(), (32, 32, 32)
     image, instance = image_of((2, *shape)), block(shape, (16, 16, 16), (2, 2, 2), label=3)
-    settings = Settings(aggregator=load_aggregator("signed_max"))
-    found = gradient(Predictor(model, whole_image(shape)), image, instance, settings)
+    settings = Asked(aggregator=load_aggregator("signed_max"))
+    found = gradient(Predictor(model, whole_image(shape)), image, instance, *settings)
     wanted = InstanceGradient(model).attribute(image, instance=instance)[0].numpy()
     assert found.label == 3
     assert found.facts == {"rows": 8, "samples": 1, "engine": "windowed"}

@@ -9,7 +9,6 @@ from torch import nn
 
 import segxai
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.method import Settings
 from segxai.methods.noise import EXPECTED_COPIES, FEWEST_COPIES, draw_noise
 from segxai.methods.noise_tunnel import SeededNoiseTunnel
 from segxai.methods.running_mean import Sums
@@ -18,6 +17,7 @@ from segxai.plugins.registry import load_aggregator
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from tests import literal
+from tests.asked import Asked
 from tests.commandline import make_case, use_toys
 from tests.commandline import segxai as command
 from tests.networks import block, image_of, net2d
@@ -45,11 +45,11 @@ class Cubic(nn.Module):
 
 def settings_of(samples, **more):
     more = {"noise_levels": (LEVEL,), "seed": SEED} | more
-    return Settings(aggregator=load_aggregator("signed_max"), samples=samples, **more)
+    return Asked(aggregator=load_aggregator("signed_max"), samples=samples, **more)
 
 
 def found(model, image, instance, settings):
-    return smoothgrad(Predictor(model, whole_image(image.shape[2:])), image, instance, settings)
+    return smoothgrad(Predictor(model, whole_image(image.shape[2:])), image, instance, *settings)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from torch import nn
 
 from segxai.methods.aggregators import Mean, SignedMax
 from segxai.methods.gradient import InstanceGradient, gradient
-from segxai.methods.method import Settings
 from segxai.methods.noise import draw_noise
 from segxai.methods.sampling_error import (
     FOLDS,
@@ -27,6 +26,7 @@ from segxai.rows.sampling import sample_rows, strata
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
+from tests.asked import Asked
 from tests.networks import block, image_of, net2d, small_unet
 
 ERRORS = ("peak_error", "map_error", "map_error_l2")
@@ -176,16 +176,16 @@ def predictor_of(model):
 
 def settings_of(aggregator="signed_max", samples=1, **more):
     found = {"signed_max": SignedMax(), "mean": Mean()}[aggregator]
-    return Settings(aggregator=found, samples=samples, noise_levels=NOISE, **more)
+    return Asked(aggregator=found, samples=samples, noise_levels=NOISE, **more)
 
 
 def test_extremes_in_a_stratum_are_found_by_its_share(core):
     """27 of 729 voxels are the core: 54 rows always have one of them, so the peak is exact."""
     model, image, instance = core
-    exact = gradient(predictor_of(model), image, instance, settings_of())
+    exact = gradient(predictor_of(model), image, instance, *settings_of())
     for seed in range(5):
         sample = sample_rows(instance, 54, seed)
-        found = gradient(predictor_of(model), image, sample, settings_of())
+        found = gradient(predictor_of(model), image, sample, *settings_of())
         assert np.abs(found.values).max() == pytest.approx(np.abs(exact.values).max())
 
 
@@ -193,9 +193,9 @@ def test_extremes_in_a_stratum_are_found_by_its_share(core):
 def test_as_many_rows_as_voxels_are_exact(core, method):
     model, image, instance = core
     small = replace(instance, voxels=instance.voxels[:60])
-    exact = method(predictor_of(model), image, small, settings_of())
+    exact = method(predictor_of(model), image, small, *settings_of())
     for count in (60, 1000):
-        found = method(predictor_of(model), image, sample_rows(small, count, 0), settings_of())
+        found = method(predictor_of(model), image, sample_rows(small, count, 0), *settings_of())
         np.testing.assert_array_equal(found.values, exact.values)
         assert found.facts == exact.facts
         assert not set(ERRORS) & set(found.facts)
@@ -209,7 +209,7 @@ def test_a_mean_takes_all_rows(method):
     predictor = Predictor(model, sliding_window((40, 36), (16, 16)))
     told = replace(settings_of("mean"), noise_levels=(0.1, 0.2, 0.3))
     exact, found = (
-        method(predictor, image, one, told) for one in (instance, sample_rows(instance, 3, 0))
+        method(predictor, image, one, *told) for one in (instance, sample_rows(instance, 3, 0))
     )
     np.testing.assert_array_equal(found.values, exact.values)
     assert found.facts == exact.facts
@@ -228,9 +228,9 @@ def test_a_mean_takes_all_rows_when_it_is_called_by_itself():
 def test_a_magnitude_is_never_above_the_exact_one():
     model, image = small_unet(), image_of((2, *SHAPE))
     instance = block(SHAPE, (11, 9, 12), (5, 6, 4))
-    exact = gradient(predictor_of(model), image, instance, settings_of()).on_grid(SHAPE)
+    exact = gradient(predictor_of(model), image, instance, *settings_of()).on_grid(SHAPE)
     sample = sample_rows(instance, 30, 0)
-    found = gradient(predictor_of(model), image, sample, settings_of()).on_grid(SHAPE)
+    found = gradient(predictor_of(model), image, sample, *settings_of()).on_grid(SHAPE)
     assert (np.abs(found) <= np.abs(exact) + 1e-6 * np.abs(exact).max()).all()
 
 
@@ -238,8 +238,8 @@ def test_a_magnitude_is_never_above_the_exact_one():
 def test_the_error_does_not_depend_on_how_rows_are_computed(options):
     model, image = small_unet(), image_of((2, *SHAPE))
     sample = sample_rows(block(SHAPE, (11, 9, 12), (8, 6, 7)), 24, 0)
-    wanted = gradient(predictor_of(model), image, sample, settings_of()).facts
-    found = gradient(predictor_of(model), image, sample, settings_of(**options)).facts
+    wanted = gradient(predictor_of(model), image, sample, *settings_of()).facts
+    found = gradient(predictor_of(model), image, sample, *settings_of(**options)).facts
     assert [found[name] for name in ERRORS] == pytest.approx([wanted[name] for name in ERRORS])
 
 
@@ -253,7 +253,7 @@ def test_copies_are_averaged_before_they_are_compared():
         noise = [level * draw_noise(0, copy, c, SHAPE) for c, level in enumerate(NOISE)]
         method.attribute(image + torch.from_numpy(np.stack(noise)[None]), instance=sample)
     wanted = sampling_error(sum(reported) / 3, 24, 180)
-    found = smoothgrad(predictor_of(model), image, sample, settings_of(samples=3)).facts
+    found = smoothgrad(predictor_of(model), image, sample, *settings_of(samples=3)).facts
     assert [found[name] for name in ERRORS] == pytest.approx(
         [getattr(wanted, name) for name in ERRORS], rel=1e-3
     )
@@ -262,8 +262,8 @@ def test_copies_are_averaged_before_they_are_compared():
 def test_of_a_linear_model_copies_change_no_error(core):
     model, image, instance = core
     sample = sample_rows(instance, 40, 0)
-    wanted = gradient(predictor_of(model), image, sample, settings_of()).facts
-    found = smoothgrad(predictor_of(model), image, sample, settings_of(samples=3)).facts
+    wanted = gradient(predictor_of(model), image, sample, *settings_of()).facts
+    found = smoothgrad(predictor_of(model), image, sample, *settings_of(samples=3)).facts
     assert [found[name] for name in ERRORS] == pytest.approx(
         [wanted[name] for name in ERRORS], rel=1e-3
     )
@@ -290,11 +290,11 @@ def test_an_error_is_near_the_true_one():
     """
     model, image = small_unet(), image_of((2, *SHAPE))
     instance = block(SHAPE, (11, 9, 12), (8, 7, 9))
-    exact = gradient(predictor_of(model), image, instance, settings_of()).on_grid(SHAPE)
+    exact = gradient(predictor_of(model), image, instance, *settings_of()).on_grid(SHAPE)
     told, true = [], []
     for seed in range(16):
         sample = sample_rows(instance, 48, seed)
-        found = gradient(predictor_of(model), image, sample, settings_of())
+        found = gradient(predictor_of(model), image, sample, *settings_of())
         told.append([found.facts[name] for name in ERRORS])
         true.append(truth(found.on_grid(SHAPE), exact))
     peak, anywhere, l2 = np.mean(told, axis=0) / np.mean(true, axis=0)

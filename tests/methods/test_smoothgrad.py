@@ -11,13 +11,13 @@ from torch import nn
 
 from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.method import Settings
 from segxai.methods.noise import noise_levels
 from segxai.methods.smoothgrad import SeededNoiseTunnel, draw_noise, segxai_method, smoothgrad
 from segxai.plugins.registry import load_aggregator
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
+from tests.asked import Asked
 from tests.networks import block, image_of, net2d, paper_unet, small_unet
 
 TOLERANCE = 1e-5
@@ -49,7 +49,7 @@ def setting(request):
 
 
 def settings_with(aggregator, **more):
-    return Settings(
+    return Asked(
         aggregator=load_aggregator(aggregator),
         samples=COPIES,
         noise_levels=LEVELS,
@@ -61,7 +61,7 @@ def settings_with(aggregator, **more):
 def test_mean_is_equation_2(setting):
     predictor, image, instance, rows = setting
     wanted = sum(literal.mean(found) for found in rows) / COPIES
-    found = smoothgrad(predictor, image, instance, settings_with("mean"))
+    found = smoothgrad(predictor, image, instance, *settings_with("mean"))
     assert literal.worst(found.on_grid(image.shape[2:]), wanted) < TOLERANCE
 
 
@@ -71,7 +71,7 @@ def test_signed_max_is_equation_3(setting, batch):
     wanted = sum(literal.signed_max(found) for found in rows) / COPIES
     free = torch.stack([literal.ties(found) for found in rows]).any(dim=0)
     assert free.float().mean() < 0.001
-    found = smoothgrad(predictor, image, instance, settings_with("signed_max", batch=batch))
+    found = smoothgrad(predictor, image, instance, *settings_with("signed_max", batch=batch))
     assert literal.worst(found.on_grid(image.shape[2:]) * ~free.numpy(), wanted * ~free) < TOLERANCE
 
 
@@ -79,7 +79,7 @@ def test_the_standard_error_is_that_of_the_mean_over_copies(setting):
     predictor, image, instance, rows = setting
     copies = torch.stack([literal.signed_max(found) for found in rows]).double()
     wanted = copies.std(dim=0, unbiased=True) / COPIES**0.5
-    found = smoothgrad(predictor, image, instance, settings_with("signed_max"))
+    found = smoothgrad(predictor, image, instance, *settings_with("signed_max"))
     assert found.standard_error is not None
     error = replace(found, values=found.standard_error).on_grid(image.shape[2:])
     peak = float(copies.abs().max())
@@ -89,8 +89,8 @@ def test_the_standard_error_is_that_of_the_mean_over_copies(setting):
 def test_equation_2_divides_by_the_domain_and_not_by_the_number_of_instances(setting):
     """Another instance in the case changes nothing; a larger domain is its own average."""
     predictor, image, instance, _ = setting
-    again = smoothgrad(predictor, image, replace(instance, label=9), settings_with("mean"))
-    first = smoothgrad(predictor, image, instance, settings_with("mean"))
+    again = smoothgrad(predictor, image, replace(instance, label=9), *settings_with("mean"))
+    first = smoothgrad(predictor, image, instance, *settings_with("mean"))
     np.testing.assert_array_equal(again.values, first.values)
 
 
@@ -101,7 +101,7 @@ def test_of_a_linear_model_it_is_the_gradient_whatever_the_copies(samples):
     plain = InstanceGradient(model).attribute(image, instance=instance)[0]
     settings = replace(settings_with("signed_max"), samples=samples)
     predictor = Predictor(model, whole_image((20, 18)))
-    found = smoothgrad(predictor, image, instance, settings)
+    found = smoothgrad(predictor, image, instance, *settings)
     assert literal.worst(found.on_grid((20, 18)), plain) < 1e-6
     if samples == 1:
         assert found.standard_error is None
@@ -187,7 +187,7 @@ def test_a_tunnel_adds_this_noise_to_the_image():
     model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach().clone()))
     image, instance = image_of((2, 6, 5)), block((6, 5), (2, 2), (1, 1))
     predictor = Predictor(model, whole_image((6, 5)))
-    smoothgrad(predictor, image, instance, settings_with("mean"))
+    smoothgrad(predictor, image, instance, *settings_with("mean"))
     for n, x in enumerate(seen):
         noise = np.stack([s * draw_noise(SEED, n, c, (6, 5)) for c, s in enumerate(LEVELS)])
         assert np.abs((x - image)[0].numpy() - noise).max() < 1e-6

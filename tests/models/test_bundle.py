@@ -157,11 +157,11 @@ def test_its_own_preprocessing_makes_the_input(folder, images):
 
 
 def test_the_prediction_is_that_of_its_inferer(folder, images):
-    from segxai.run.options import Request
+    from segxai.run.options import Options
 
     adapter = adapter_of(bundle(folder / "lesions"), images)
     case = adapter.load_case(images, None)
-    task = prepare(adapter, case, Request(device="cpu"))
+    task = prepare(adapter, case, Options.of(device="cpu"))
     inferer = SlidingWindowInferer((16, 16, 16), overlap=0.5, mode="gaussian")
     with torch.no_grad():
         image = torch.from_numpy(case.image)[None]

@@ -18,7 +18,7 @@ from segxai.load.reader import order_of_colours
 from segxai.models.factory import import_network, origin_of
 from segxai.models.own_model import OwnModel, adapter_for
 from segxai.pipeline import explain_case
-from segxai.run.options import Request
+from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.segment.weights import load_weights, tensors_sha256
 from segxai.store.hdf5 import open_result
@@ -213,8 +213,8 @@ def test_a_whole_image_is_padded_where_the_network_asks_for_it(case):
 def test_a_script_in_python(case):
     adapter = wrapped(Toy(), classes=("rest", "ball"), name="mine")
     case_ = adapter.load_case(dict(zip(adapter.channels, map(Path, FILES), strict=True)), None)
-    task = prepare(adapter, case_, Request(method="gradient", device="cpu", min_volume_mm3=3))
-    assert explain_case(task, Path("r.h5")) == "gradient-signed_max"
+    task = prepare(adapter, case_, Options.of(method="gradient", device="cpu", min_volume_mm3=3))
+    assert explain_case(task, Path("r.h5")) == ("gradient-signed_max",)
     with open_result("r.h5") as tree:
         assert len(tree["attributions/gradient-signed_max"].children) == 4
     assert "was a network in Python, tests.toy.segxai_toy.Toy" in segxai("rerun", "r.h5").error

@@ -16,7 +16,7 @@ from segxai.geometry import Grid
 from segxai.methods.noise import noise_levels
 from segxai.models.trial_run import probe_whole, probe_window
 from segxai.run.find import find
-from segxai.run.options import Request
+from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.types import Case
 from tests import literal
@@ -147,7 +147,7 @@ def test_background_may_come_first_last_or_not_at_all(classes, target):
     adapter = segxai.wrap(network, channels=colours, classes=classes, shape=SHAPE)
     assert adapter.target_class == target
     image = image_of((3, *SHAPE))
-    task = prepare(adapter, case_of(image), Request(method="gradient", device="cpu"))
+    task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
     findings = find(task)
     with torch.no_grad():
         logits = network(image)[0]
@@ -310,7 +310,7 @@ def test_activations_in_place_do_not_change_the_case():
     network, image = seeded(InPlace()), image_of((3, *SHAPE))
     before, case = image.clone(), case_of(image)
     adapter = segxai.wrap(network, channels=case.channels, shape=SHAPE)
-    task = prepare(adapter, case, Request(method="gradient", device="cpu"))
+    task = prepare(adapter, case, Options.of(method="gradient", device="cpu"))
     first, second = (find(task).segmentation.logits for _ in range(2))
     np.testing.assert_array_equal(case.image, before[0].numpy())
     np.testing.assert_array_equal(first, second)
@@ -375,7 +375,7 @@ def test_a_model_in_another_precision_is_brought_to_float32_and_says_so(kind):
     adapter = segxai.wrap(network, channels=("red", "green", "blue"), shape=SHAPE)
     assert f"the model's weights are {name}: computed in float32" in adapter.notes
     assert {one.dtype for one in network.parameters()} == {torch.float32}
-    task = prepare(adapter, case_of(image), Request(method="gradient", device="cpu"))
+    task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
     assert find(task).segmentation.logits.dtype == np.float32
     check(network)
 
@@ -408,7 +408,7 @@ def test_sizes_that_must_divide_by_32():
     adapter = segxai.wrap(network, channels=("red", "green", "blue"), shape=shape)
     assert adapter.divisor == 32
     assert any("multiples of 32" in note for note in adapter.notes)
-    task = prepare(adapter, case_of(image), Request(method="gradient", device="cpu"))
+    task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
 
     def padded(image):
         return network(functional.pad(image, (0, 26, 0, 24)))[..., :40, :70]
@@ -416,7 +416,8 @@ def test_sizes_that_must_divide_by_32():
     with torch.no_grad():
         assert literal.worst(task.predictor(image), padded(image)) < 1e-6
     instance = segxai.Instance(1, np.array([(20, 33), (21, 33)]))
-    found = task.method.attribute(task.predictor, image, instance, task.settings)
+    (run,) = task.runs
+    found = task.method.attribute(task.predictor, image, instance, run.options, run.context)
     expected = literal.signed_max(literal.rows(padded, image, instance.voxels))
     assert literal.worst(found.on_grid(shape), expected) < 1e-5
 

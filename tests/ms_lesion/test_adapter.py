@@ -282,7 +282,7 @@ def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
     stored = read_provenance(Path("r.h5"))
     assert stored["weights"]["name"] == "tiny.pt"
     assert [one["role"] for one in stored["case"]["sources"]] == ["flair", "mprage", "reference"]
-    assert stored["domains"]["origin"] == "labels.nii.gz"
+    assert stored["target"]["instances"]["name"] == "labels.nii.gz"
     assert stored["window"] == {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian"}
     with open_result("r.h5") as tree:
         assert tree["instances/label"].values.tolist() == [4, 9]

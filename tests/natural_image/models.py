@@ -30,7 +30,7 @@ from transformers import (
 from segxai.pipeline import attribute
 from segxai.plugins.registry import load_adapter, load_aggregator
 from segxai.run.find import find
-from segxai.run.options import Request
+from segxai.run.options import Options
 from segxai.run.prepare import prepare
 
 LABELS = {0: "background", 1: "car", 2: "person"}
@@ -183,13 +183,15 @@ def explain(checkpoint, path, **asked):
     """The task of one picture, and what was found in it, through the public pipeline."""
     adapter = load_adapter("natural_image").of(checkpoint)
     case = adapter.load_case({"image": path}, None)
-    request = Request(method="gradient", device="cpu", **asked)
+    request = Options.of(method="gradient", device="cpu", **asked)
     task = prepare(adapter, case, request, checkpoint=checkpoint)
     return task, find(task)
 
 
 def map_of(task, findings, instance, aggregator):
     """The map of an instance's sampled rows, on the network's whole input."""
-    settings = replace(task.settings, aggregator=load_aggregator(aggregator))
-    attribution = attribute(replace(task, settings=settings), instance, findings.cost)
+    (run,) = task.runs
+    context = replace(run.context, aggregator=load_aggregator(aggregator))
+    group = (replace(run, context=context),)
+    (attribution,) = attribute(task, group, instance, findings.costs[0])
     return torch.from_numpy(attribution.on_grid(task.case.grid.shape))

@@ -27,7 +27,7 @@ from segxai.errors import SegxaiError
 from segxai.pipeline import attribute
 from segxai.plugins.registry import load_adapter, load_method
 from segxai.run.find import find
-from segxai.run.options import Request
+from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.store.hdf5 import open_result
 from segxai.store.schema import group
@@ -52,12 +52,13 @@ def case(adapter):
 
 
 def found_in(adapter, case, **asked):
-    task = prepare(adapter, case, Request(device="cpu", **asked))
+    task = prepare(adapter, case, Options.of(device="cpu", **asked))
     return task, find(task)
 
 
 def map_on_grid(task, instance, cost):
-    return attribute(task, instance, cost).on_grid(task.case.grid.shape)
+    (found,) = attribute(task, task.groups[0], instance, cost)
+    return found.on_grid(task.case.grid.shape)
 
 
 # ----------------------------------------------------------------------------------------- the case
@@ -129,7 +130,7 @@ def test_patches_keep_coins_where_they_are_bright():
 
 
 def test_a_row_is_that_of_the_interpolated_logit(adapter, case):
-    task, findings = found_in(adapter, case, method="gradient", instances=(20,), rows=3)
+    task, findings = found_in(adapter, case, method="gradient", labels=(20,), rows=3)
     (instance,) = findings.explained
     network = load_coin_network()
 
@@ -140,9 +141,9 @@ def test_a_row_is_that_of_the_interpolated_logit(adapter, case):
 
     image = torch.from_numpy(case.image)[None]
     rows = literal.rows(logits, image, instance.row_voxels)
-    found = map_on_grid(task, instance, findings.cost)
+    found = map_on_grid(task, instance, findings.costs[0])
     assert literal.worst(found, literal.signed_max(rows)) < 1e-5
-    assert findings.cost.engine == "windowed"
+    assert findings.costs[0].engine == "windowed"
 
 
 def masses(found, own, coins_mask):
@@ -158,10 +159,10 @@ def test_the_map_of_a_coin_leaves_the_others_alone_and_that_of_the_class_does_no
     for instance in findings.instances:
         everything |= instance.mask(SHAPE)
     baseline, whole = found_in(adapter, case, samples=2, method="class_smoothgrad")
-    of_class = map_on_grid(baseline, whole.explained[0], whole.cost)
+    of_class = map_on_grid(baseline, whole.explained[0], whole.costs[0])
     for instance in findings.explained[2:24:9]:
         own = instance.mask(SHAPE)
-        near, others = masses(map_on_grid(task, instance, findings.cost), own, everything)
+        near, others = masses(map_on_grid(task, instance, findings.costs[0]), own, everything)
         assert near > 0.85
         assert others < 0.03
         near, others = masses(of_class, own, everything)
@@ -181,7 +182,7 @@ def test_the_embedded_run(folder):
 
 
 def test_the_embedded_case_takes_few_samples(adapter):
-    assert adapter.embedded_request == {"samples": 8}
+    assert adapter.embedded_options == {"samples": 8}
     assert load_method("smoothgrad").smooths
 
 

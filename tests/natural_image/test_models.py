@@ -241,7 +241,7 @@ def rcnn_model(checkpoint):
 
 def test_the_instances_of_boxes(rcnn, photo, small):
     least = 0.565  # random weights are sure of much
-    task, findings = natural.explain(rcnn, photo, instances=(1,), rows=2, threshold=least)
+    task, findings = natural.explain(rcnn, photo, labels=(1,), rows=2, threshold=least)
     assert_places(task)
     model = rcnn_model(rcnn)
     pixels = torch.from_numpy(np.moveaxis(np.asarray(Image.open(photo)), -1, 0) / np.float32(255))

@@ -257,7 +257,7 @@ def test_a_json_that_is_none_is_refused(model, name):
         (model / name).write_text(text)
         assert name in refusal(model)
     (model / name).write_text("{}")
-    assert f"{name} is no " in refusal(model)
+    assert f"{name} is not a " in refusal(model)
     (model / name).unlink()
     assert "no plans.json" in refusal(model) if name == "plans.json" else refusal(model)
 

@@ -221,7 +221,7 @@ def test_the_result_says_how_good_the_approximation_is(dynunet):
     options = {"method": "gradient"}
     exact = segxai.explain(predictor.network, image[0], mask, **options)
     found = segxai.explain(
-        predictor.network, image[0], mask, engine="lowrank", tolerance=0.03, **options
+        predictor.network, image[0], mask, engine="lowrank", row_tolerance=0.03, **options
     )
     assert found.attrs["engine"] == "lowrank"
     assert 0 < found.attrs["rank"] < len(voxels)

@@ -423,10 +423,13 @@ DIFFERENCES = {
     "score": (["--score", "margin"], RUN_DIFFERS + "score is 'logit' in the file, 'margin' now"),
     "aggregator": (["--aggregator", "signed_max"], RUN_DIFFERS + "aggregator is 'mean' in"),
     "method": (["--method", "gradient"], RUN_DIFFERS + "method is 'smoothgrad' in the file"),
-    "class": (["--class", "rest"], CASE + "rule class is 'ball' in the file, 'rest' now"),
-    "threshold": (["--threshold", "0.4"], CASE + "rule threshold is 0.5 in the file, 0.4 now"),
-    "volume": (["--min-volume", "4"], CASE + "rule min_volume_mm3 is 3 in the file, 4.0 now"),
-    "mask": (["--instances", "mask.nii.gz"], CASE + "domains origin is 'predicted' in the file"),
+    "class": (["--class", "rest"], CASE + "target class is 'ball' in the file, 'rest' now"),
+    "threshold": (["--threshold", "0.4"], CASE + "target threshold is 0.5 in the file, 0.4 now"),
+    "volume": (["--min-volume", "4"], CASE + "target min_volume_mm3 is 3 in the file, 4.0 now"),
+    "mask": (
+        ["--instances", "mask.nii.gz"],
+        CASE + "target instances origin is 'predicted' in the file",
+    ),
     "reference": (["--reference", "mask.nii.gz"], CASE + "case sources is [{'role': 'bright'"),
     "plugin": (["--plugin", "toy_plain"], CASE + "plugin name is 'toy' in the file, 'toy_plain'"),
     "instances": (
@@ -469,7 +472,7 @@ def test_append_adds_the_same_method_with_other_settings_under_another_name(resu
 
 def test_append_refuses_another_case(result):
     error = segxai(*COMMAND, "--threshold", "0.4", "--out", "r.h5", "--append").error
-    assert error.startswith(CASE + "rule threshold")
+    assert error.startswith(CASE + "target threshold")
 
 
 def test_append_adds_more_instances(case, unbroken):
@@ -480,13 +483,14 @@ def test_append_adds_more_instances(case, unbroken):
     assert segxai(*command, "--instances", "1", "--append", "--batch", "2").status == 0
     assert finished() == {1, 3}
     second = hdf5.runs(Path("r.h5"))[RUN]
-    assert second["instances"] == [1, 3]
-    assert {name: second[name] for name in ("started", "batch")} == {
-        name: first[name] for name in ("started", "batch")
+    assert second["labels"] == [1, 3]
+    assert {name: second[name] for name in ("started", "compute")} == {
+        name: first[name] for name in ("started", "compute")
     }
-    assert [(one["batch"], one["device"]) for one in second["resumed"]] == [(2, "cpu")]
+    (again,) = (one["compute"] for one in second["resumed"])
+    assert (again["batch"], again["device"]) == (2, "cpu")
     assert segxai(*command, "--append").status == 0
-    assert hdf5.runs(Path("r.h5"))[RUN]["instances"] == "all"
+    assert hdf5.runs(Path("r.h5"))[RUN]["labels"] == "all"
     assert_same(snapshot("r.h5"), snapshot(unbroken))
 
 
@@ -528,13 +532,13 @@ def test_the_default_file_is_named_after_plugin_and_case(case):
 def test_a_continued_run_keeps_its_start_and_unites_its_instances():
     here = {"device": "cpu", "engine": "auto", "batch": 1}
     there = {"device": "cuda:0", "engine": "dense", "batch": 8}
-    first = {"seed": 0, "instances": [2], "started": "a", **here}
-    second = {"seed": 0, "instances": [1, 2], "started": "b", **there}
-    third = second | {"instances": "all", "started": "c"}
+    first = {"seed": 0, "labels": [2], "started": "a", "compute": here}
+    second = {"seed": 0, "labels": [1, 2], "started": "b", "compute": there}
+    third = second | {"labels": "all", "started": "c"}
     united = continued(continued(first, second), third)
     assert united == first | {
-        "instances": "all",
-        "resumed": [{"started": "b", **there}, {"started": "c", **there}],
+        "labels": "all",
+        "resumed": [{"started": "b", "compute": there}, {"started": "c", "compute": there}],
     }
-    assert continued(first, second)["instances"] == [1, 2]
+    assert continued(first, second)["labels"] == [1, 2]
     assert json.loads(json.dumps(united)) == united

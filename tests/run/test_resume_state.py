@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from segxai.methods.gradient import gradient
-from segxai.methods.method import Settings
 from segxai.methods.resume_state import (
     NestedState,
     NoBookmark,
@@ -27,6 +26,7 @@ from segxai.run import resume
 from segxai.run.resume import FileBookmark, Meter, owner_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window
+from tests.asked import Asked
 from tests.networks import block, image_of, small_unet
 
 SHAPE = (20, 16, 8)
@@ -99,7 +99,7 @@ def settings_of(**more):
         "engine": "windowed",
         "batch": 5,
     }
-    return Settings(**basic | more)
+    return Asked(**basic | more)
 
 
 HOWS = {
@@ -121,16 +121,16 @@ def test_whenever_it_is_killed_it_goes_on_to_the_same_bits(predictor, method, mo
     if rows:
         instance = sample_rows(instance, rows, seed=0)
     settings, unbroken = settings_of(**more), Fragile(-1)
-    wanted = method(predictor, image, instance, replace(settings, bookmark=unbroken))
+    wanted = method(predictor, image, instance, *replace(settings, bookmark=unbroken))
     count = -1 - unbroken.lives
     assert count >= 3
     for lives in np.unique(np.linspace(1, count, 6).astype(int)):
         ticks, bookmark = [], Fragile(lives)
         broken = replace(settings, bookmark=bookmark)
         with pytest.raises(KilledError):
-            method(predictor, image, instance, broken)
+            method(predictor, image, instance, *broken)
         last = replace(settings, bookmark=bookmark, tick=ticks.append)
-        found = method(predictor, image, instance, last)
+        found = method(predictor, image, instance, *last)
         np.testing.assert_array_equal(found.values, wanted.values)
         if wanted.standard_error is not None:
             np.testing.assert_array_equal(found.standard_error, wanted.standard_error)
@@ -143,17 +143,17 @@ def test_whenever_it_is_killed_it_goes_on_to_the_same_bits(predictor, method, mo
 def test_what_was_done_is_not_done_again(predictor):
     image, instance = image_of((2, *SHAPE)), block(SHAPE, (8, 8, 3), (3, 2, 2))
     settings, unbroken = settings_of(samples=4), Fragile(-1)
-    smoothgrad(predictor, image, instance, replace(settings, bookmark=unbroken))
+    smoothgrad(predictor, image, instance, *replace(settings, bookmark=unbroken))
     batches = -1 - unbroken.lives - 4  # one more for each copy
     rows_made = []
     for lives in (3, 7):
         bookmark = Fragile(lives)
         with pytest.raises(KilledError):
-            smoothgrad(predictor, image, instance, replace(settings, bookmark=bookmark))
+            smoothgrad(predictor, image, instance, *replace(settings, bookmark=bookmark))
         done = int(bookmark.kept["copies"]), int(bookmark.kept.get("inside.rows", 0))
         again = Fragile(-1)
         again.kept, before = bookmark.kept, predictor.network.passes
-        smoothgrad(predictor, image, instance, replace(settings, bookmark=again))
+        smoothgrad(predictor, image, instance, *replace(settings, bookmark=again))
         rows_made.append(done)
         windows = len(predictor.crop_to(instance.row_voxels)[0].layout.windows)
         assert predictor.network.passes - before <= (4 - done[0]) * windows
@@ -298,20 +298,24 @@ def test_every_difference_is_another_owner(monkeypatch):
     monkeypatch.setattr("segxai.store.hdf5.read_provenance", lambda path: case)
     instance = block((6, 5, 4), (1, 1, 1), (3, 2, 2), label=2)
     run = {
-        "seed": 0, "samples": 50, "device": "cpu", "engine": "auto", "batch": 16,
-        "instances": "all", "started": "1",
+        "seed": 0, "samples": 50, "labels": "all", "started": "1",
+        "compute": {"device": "cpu", "engine": "auto", "batch": 16},
     }  # fmt: skip
-    known = {"run": "r", "run_provenance": run, "instance": instance, "engine": "dense"}
+    known = {"runs": ["r"], "provenance": [run], "instance": instance, "engine": "dense"}
 
     def owner(**more):
         return owner_of(Path("r.h5"), **known | more)
 
     wanted = owner()
     others = [
-        owner(run="s"),
+        owner(runs=["s"]),
+        owner(runs=["r", "s"], provenance=[run, run | {"score": "margin"}]),
         owner(engine="windowed"),
-        *(owner(run_provenance=run | {name: "x"}) for name in ("seed", "samples", "device")),
-        owner(run_provenance=run | {"batch": 8}),
+        *(owner(provenance=[run | {name: "x"}]) for name in ("seed", "samples")),
+        *(
+            owner(provenance=[run | {"compute": run["compute"] | {name: "x"}}])
+            for name in ("device", "engine", "batch")
+        ),
         owner(instance=replace(instance, label=3)),
         owner(instance=replace(instance, class_index=0)),
         owner(instance=replace(instance, voxels=instance.voxels + 1)),
@@ -321,7 +325,7 @@ def test_every_difference_is_another_owner(monkeypatch):
         owner(instance=replace(instance, sampled=np.array([0, 3]), voxels=instance.voxels[:-1])),
     ]
     # Asked for more instances, or at another time: the same maps.
-    assert owner(run_provenance=run | {"instances": [2], "started": "2"}) == wanted
+    assert owner(provenance=[run | {"labels": [2], "started": "2"}]) == wanted
     case["created"] = "tomorrow"
     others.append(owner())
     assert len({wanted, *others}) == 1 + len(others)

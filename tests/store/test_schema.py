@@ -83,14 +83,14 @@ def test_the_provenance_of_the_case_is_complete(tree, finished):
             "warnings": [],
         },
         "window": "whole image",
-        "rule": {
+        "target": {
             "class": "ball",
             "class_index": 1,
             "threshold": 0.5,
             "min_volume_mm3": 3,
             "connectivity": 2,
+            "instances": {"origin": "predicted"},
         },
-        "domains": {"origin": "predicted"},
     }
 
 
@@ -107,20 +107,22 @@ def test_the_provenance_of_a_run_is_complete(tree):
         "layer": None,
         "score": "logit",
         "samples": 2,
+        "tolerance": None,
+        "antithetic": False,
         "noise": 0.05,
         "noise_unit": "range",
         "seed": 0,
         "rows": 30,
+        "method_options": {},
+        "numerics": {"precision": "float32", "row_tolerance": None},
         "crop_mm": 2.0,
-        "instances": "all",
-        "device": "cpu",
-        "batch": 2,
+        "labels": "all",
+        "compute": {"device": "cpu", "engine": "auto", "batch": 2},
     }
     assert {name: stored[name] for name in expected} == expected
     assert stored["noise_levels"] == pytest.approx(
         [0.05 * np.ptp(channel) for channel in picture()], rel=1e-6
     )
-    assert stored["engine"]
     assert stored["started"].startswith("20")
     assert provenance_of_run(tree, "gradcam++")["layer"] == "active"
 
@@ -144,8 +146,9 @@ def test_a_mask_of_instances_and_the_weights_are_known_by_their_content(folder, 
     done = segxai(*COMMAND, "--instances", "mask.nii.gz", "--split", "--method", "gradcam++")
     assert done.status == 0, done.err
     with open_result("r.h5") as tree:
-        assert provenance_of(group(tree, "/"))["domains"] == {
-            "origin": "mask.nii.gz",
+        assert provenance_of(group(tree, "/"))["target"]["instances"] == {
+            "origin": "mask",
+            "name": "mask.nii.gz",
             "sha256": sha256(Path("mask.nii.gz")),
             "split": True,
         }
@@ -172,17 +175,20 @@ def test_facts_of_numpy_are_kept_as_plain_numbers():
 
 
 @pytest.mark.parametrize(
-    ("method", "aggregator", "taken", "name"),
+    ("method", "aggregator", "score", "taken", "name"),
     [
-        ("gradient", "mean", (), "gradient-mean"),
-        ("gradcam++", None, (), "gradcam++"),
-        ("gradient", "mean", {"gradient-mean": {}}, "gradient-mean-2"),
-        ("gradient", "mean", {"gradient-mean": {}, "gradient-mean-2": {}}, "gradient-mean-3"),
-        ("my/own", "a/b", (), "my-own-a-b"),
+        ("gradient", "mean", "logit", (), "gradient-mean"),
+        ("gradient", "mean", "probability", (), "gradient-mean-probability"),
+        ("gradcam++", None, "logit", (), "gradcam++"),
+        ("gradcam++", None, "margin", (), "gradcam++-margin"),
+        ("gradient", "mean", "logit", {"gradient-mean"}, "gradient-mean-2"),
+        ("gradient", "mean", "logit", {"gradient-mean", "gradient-mean-2"}, "gradient-mean-3"),
+        ("my/own", "a/b", "logit", (), "my-own-a-b"),
     ],
 )
-def test_the_name_of_a_run(method, aggregator, taken, name):
-    assert new_name({"method": method, "aggregator": aggregator}, taken) == name
+def test_the_name_of_a_run(method, aggregator, score, taken, name):
+    asked = {"method": method, "aggregator": aggregator, "score": score}
+    assert new_name(asked, {one: {} for one in taken}) == name
 
 
 # --------------------------------------------------------------------------------------- the groups
@@ -197,7 +203,7 @@ def test_the_groups_are_those_of_the_design(tree):
         "summaries",
     }
     assert not tree.to_dataset().coords
-    assert int(np.ravel(tree.attrs["schema"])[0]) == 1
+    assert int(np.ravel(tree.attrs["schema"])[0]) == 2
     assert run_names(tree) == [RUN, "gradcam++", "class_smoothgrad-mean"]
     assert find_run(tree, None) == "class_smoothgrad-mean"
     assert list(maps(tree, RUN)) == [1, 2, 3, 4, 5]

@@ -158,9 +158,9 @@ def segxai_adapter(name):
     return replace(ADAPTERS[name], name=name)
 
 
-def attribute_image(predictor, image, instance, settings):
+def attribute_image(predictor, image, instance, options, context):
     """The image itself, as a map."""
-    settings.tick(1.0)
+    context.tick(1.0)
     return Attribution(instance.label, image[0].cpu().numpy(), (0,) * (image.ndim - 2))
 
 

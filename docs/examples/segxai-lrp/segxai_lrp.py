@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,32 +15,46 @@ from zennit.types import Activation, AvgPool, BatchNorm, Convolution, Linear
 
 from segxai import (
     Attribution,
+    Context,
     Instance,
     InstanceGradient,
     Method,
+    MethodOptions,
     Predictor,
     SegxaiError,
-    Settings,
     crop_to_support,
     frozen,
     hookimpl,
     logits_of,
 )
 
-EPSILON = 1e-6
 OTHERS = [(Activation, Pass()), (AvgPool, Norm()), (BatchNorm, Pass())]
-RULES = {
-    "lrp": [(Linear, Epsilon(EPSILON)), *OTHERS],
-    "lrp_plus": [(Convolution, ZPlus()), (Linear, Epsilon(EPSILON)), *OTHERS],
-}
 SUMMARIES = {
     "lrp": "relevance by the epsilon rule: what each input voxel adds to the instance's mean logit",
     "lrp_plus": "relevance by the z-plus rule in convolutions: positive evidence alone",
 }
 
 
+@dataclass(frozen=True)
+class LrpOptions:
+    """The options of both methods: `--set epsilon=0.01`."""
+
+    epsilon: float = field(default=1e-6, metadata={"help": "stabiliser of the epsilon rule"})
+
+
+def rules_of(name: str, epsilon: float) -> list[tuple[type, Any]]:
+    """Return the rule for each kind of layer."""
+    linear = (Linear, Epsilon(epsilon))
+    return {"lrp": [linear, *OTHERS], "lrp_plus": [(Convolution, ZPlus()), linear, *OTHERS]}[name]
+
+
 def attribute(
-    name: str, predictor: Predictor, image: Tensor, instance: Instance, settings: Settings
+    name: str,
+    predictor: Predictor,
+    image: Tensor,
+    instance: Instance,
+    options: MethodOptions,
+    context: Context,
 ) -> Attribution:
     """Compute the relevance of the input for an instance's mean logit, in logits.
 
@@ -48,10 +63,11 @@ def attribute(
     logits is gradient x logit. The backward passes of the mean gradient, one for each window, do
     the rest.
     """
-    if settings.score != "logit":
-        raise SegxaiError(f"method {name!r} decomposes the logit: give no --score {settings.score}")
-    with relevance_rules(predictor, image, name) as scores:
-        mean = InstanceGradient(predictor, "mean", tick=settings.tick)
+    if options.only_score != "logit":
+        raise SegxaiError(f"method {name!r} decomposes the logit, not the {options.only_score}")
+    rules = rules_of(name, context.own.epsilon)
+    with relevance_rules(predictor, image, rules) as scores:
+        mean = InstanceGradient(predictor, "mean", tick=context.tick)
         values = mean.attribute(image, instance=instance)[0].cpu().numpy()
     facts = {"rule": name, "mean_logit": sum(scores), "relevance": float(values.sum())}
     start = (0,) * (image.ndim - 2)
@@ -60,7 +76,9 @@ def attribute(
 
 
 @contextmanager
-def relevance_rules(predictor: Predictor, image: Tensor, name: str) -> Iterator[list[float]]:
+def relevance_rules(
+    predictor: Predictor, image: Tensor, rules: list[tuple[type, Any]]
+) -> Iterator[list[float]]:
     """Make the network's backward pass carry relevance, until the block ends.
 
     Yields
@@ -76,7 +94,7 @@ def relevance_rules(predictor: Predictor, image: Tensor, name: str) -> Iterator[
 
     with ExitStack() as stack:
         stack.enter_context(merged_batch_norms(predictor, image))
-        composite = LayerMapComposite(RULES[name])
+        composite = LayerMapComposite(rules)
         stack.callback(composite.remove)  # also if it fails half-way
         composite.register(network)
         stack.callback(network.register_forward_hook(start).remove)
@@ -162,11 +180,12 @@ def _window_logits(predictor: Predictor, image: Tensor) -> Tensor:
 @hookimpl
 def segxai_method(name: str) -> Method | None:
     """Return the method of this name, as in `--method lrp`."""
-    if name not in RULES:
+    if name not in SUMMARIES:
         return None
     return Method(
         name=name,
         summary=SUMMARIES[name],
         attribute=partial(attribute, name),
+        options=LrpOptions,
         reference="Bach et al. 2015, doi:10.1371/journal.pone.0130140",
     )

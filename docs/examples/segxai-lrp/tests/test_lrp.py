@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import torch
-from segxai_lrp import EPSILON, RULES, attribute
+from segxai_lrp import SUMMARIES, LrpOptions, attribute, rules_of
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from zennit.composites import LayerMapComposite
 
 from segxai import (
+    Context,
     Instance,
+    MethodOptions,
     Predictor,
     SegxaiError,
-    Settings,
     load_method,
     sliding_window,
     whole_image,
@@ -71,7 +72,10 @@ def block(shape=SHAPE):
 
 def explain(network, layout=None, name="lrp", instance=None, **settings):
     predictor = Predictor(network, layout or whole_image(SHAPE))
-    found = attribute(name, predictor, image(), instance or block(), Settings(**settings))
+    options = MethodOptions(**settings)
+    found = attribute(
+        name, predictor, image(), instance or block(), options, Context(own=LrpOptions())
+    )
     return torch.from_numpy(found.on_grid(SHAPE)), found.facts
 
 
@@ -145,13 +149,13 @@ def literal(network, leaf, instance, positive):
         if positive:
             parts, bias = parts.clamp(min=0), bias.clamp(min=0)
         z = parts.sum(dim=1) + bias
-        z = z + EPSILON * torch.where(z >= 0, 1.0, -1.0)
+        z = z + LrpOptions().epsilon * torch.where(z >= 0, 1.0, -1.0)
         relevance = ((relevance.flatten() / z) @ parts).reshape(x.shape)
     network.float()
     return relevance
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", SUMMARIES)
 def test_it_is_the_rule_by_its_matrices(name):
     network = convolutions(bias=True)
     found, _ = explain(network, name=name)
@@ -170,7 +174,7 @@ def test_windows_are_explained_one_by_one():
         weights = (weights * torch.from_numpy(instance.mask(SHAPE)) / len(instance.voxels))[
             window.index
         ]
-        with LayerMapComposite(RULES["lrp"]).context(network) as carrying:
+        with LayerMapComposite(rules_of("lrp", 1e-6)).context(network) as carrying:
             logits = carrying(leaf)
             start = torch.zeros_like(logits)
             start[0, 1] = logits[0, 1].detach() * weights
@@ -234,7 +238,7 @@ def test_what_it_cannot_explain_is_said_and_the_model_left_alone(kind, error, wo
 
 
 @pytest.mark.parametrize("network", [convolutions(), seeded(Normed(inplace=True)).train()])
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", SUMMARIES)
 def test_the_model_is_left_as_it_came(network, name):
     before = fingerprint(network)
     explain(network, LAYOUTS["windows"], name)
@@ -242,10 +246,24 @@ def test_the_model_is_left_as_it_came(network, name):
 
 
 def test_scores_that_are_not_sums_are_refused():
-    with pytest.raises(SegxaiError, match="give no --score probability"):
-        explain(convolutions(), score="probability")
+    with pytest.raises(SegxaiError, match="decomposes the logit, not the probability"):
+        explain(convolutions(), score=("probability",))
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", SUMMARIES)
 def test_segxai_finds_it_by_name(name):
     assert load_method(name).name == name
+    assert load_method(name).options is LrpOptions
+
+
+def test_a_large_epsilon_absorbs_relevance():
+    network, image_, target = convolutions(), image(), block()
+    found = []
+    for epsilon in (1e-6, 10.0):
+        context, predictor = (
+            Context(own=LrpOptions(epsilon)),
+            Predictor(network, whole_image(SHAPE)),
+        )
+        one = attribute("lrp", predictor, image_, target, MethodOptions(), context)
+        found.append(abs(one.values).sum())
+    assert found[1] < 0.5 * found[0]

@@ -25,5 +25,5 @@ def segxai_adapter() -> Adapter:
         window=(24, 24, 24),  # REPLACE: the window of your sliding-window inference, or None
         overlap=0.25,  # REPLACE: its overlap; windows are blended with Gaussian weights
         layer="active",  # REPLACE: a layer for Grad-CAM++, as in `network.named_modules()`
-        embedded_request={"samples": 4},  # few noisy copies, so that the first run is quick
+        embedded_options={"samples": 4},  # few noisy copies, so that the first run is quick
     )
