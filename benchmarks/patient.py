@@ -99,10 +99,10 @@ def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instanc
     """Return the embedded model's predictor, its input, and the lesions that it finds."""
     adapter = load_adapter("ms_lesion")
     files = {"flair": folder / "flair.nii.gz", "mprage": folder / "t1.nii.gz"}
-    case = adapter.load_case(files, None)
-    network = adapter.load_network(None).eval().requires_grad_(False).to(device)
-    predictor = Predictor(network, adapter.layout(case.grid.shape))
-    criteria = adapter.criteria()
+    case = adapter.read(files)
+    network = adapter.load_network().eval().requires_grad_(False).to(device)
+    predictor = adapter.predict(network, case, adapter.criteria)
+    criteria = adapter.criteria
     mask = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
     instances = find_instances(mask, case.grid, criteria)
     if not instances:

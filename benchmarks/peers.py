@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from segxai import Instance, Predictor
+from segxai import Instance
 from segxai.errors import one_line
 from segxai.instances import find_instances
 from segxai.plugins.registry import load_adapter
@@ -130,7 +130,7 @@ def main() -> None:
     figures: list[dict[str, Any]] = []
     failed: dict[str, str] = {}
     for kind, (reference, calls) in KINDS.items():
-        exact = [reference(ADAPTER.load_network(None), scene, one) for one in scene.lesions]
+        exact = [reference(ADAPTER.load_network(), scene, one) for one in scene.lesions]
         done = []
         for name in (name for name in calls if asked.calls in name):
             try:
@@ -161,8 +161,8 @@ def arguments() -> argparse.Namespace:
 def made(patch: int, copies: int) -> Scene:
     """Cut a patch from the embedded case that holds its largest lesion and the next largest."""
     case = ADAPTER.embedded_case()
-    predictor = Predictor(ADAPTER.load_network(None), ADAPTER.layout(case.grid.shape))
-    criteria = ADAPTER.criteria()
+    predictor = ADAPTER.predict(ADAPTER.load_network(), case, ADAPTER.criteria)
+    criteria = ADAPTER.criteria
     mask = segment(predictor, case, ADAPTER.classes).mask(criteria.class_index, criteria.threshold)
     found = find_instances(mask, case.grid, criteria)
     middle = found[0].voxels.mean(axis=0).astype(int)
@@ -180,7 +180,7 @@ def made(patch: int, copies: int) -> Scene:
 def attempt(kind: str, name: str, scene: Scene, rounds: int) -> dict[str, Any]:
     """Measure one call's maps, seconds and memory; meant to run in a process of its own."""
     torch.manual_seed(0)
-    network, call = ADAPTER.load_network(None), KINDS[kind][1][name]
+    network, call = ADAPTER.load_network(), KINDS[kind][1][name]
     first, second = scene.lesions
     kept: list[Tensor] = []
     with exact_arithmetic():

@@ -126,11 +126,11 @@ def main() -> None:
 def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
     """Yield the lesions that the options ask for, one after the other."""
     adapter = load_adapter("ms_lesion")
-    network = adapter.load_network(None)
+    network = adapter.load_network()
     if asked.patient:
-        case = adapter.load_case(dict(zip(adapter.channels, asked.patient, strict=True)), None)
-        predictor = Predictor(network, adapter.layout(case.grid.shape))
-        criteria = adapter.criteria(None, None, None)
+        case = adapter.read(dict(zip(adapter.channels, asked.patient, strict=True)))
+        predictor = adapter.predict(network, case, adapter.criteria)
+        criteria = adapter.criteria
         found = segment(predictor, case, adapter.classes)
         lesions = find_instances(
             found.mask(criteria.class_index, criteria.threshold), case.grid, criteria
@@ -140,7 +140,7 @@ def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
     else:
         cases = [with_lesion(adapter.embedded_case(), count) for count in asked.voxels]
     for case, lesion in cases:
-        box = around(lesion, case.grid.shape, adapter.window or case.grid.shape)
+        box = around(lesion, case.grid.shape, predictor.layout.windows[0].size)
         patch = torch.from_numpy(np.ascontiguousarray(case.image[box.index]))[None]
         yield Subject(Predictor(network, whole_image(box.size)), patch, lesion.seen_from(box))
 

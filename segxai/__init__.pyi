@@ -19,17 +19,19 @@ from .errors import one_line as one_line
 from .errors import unknown_name as unknown_name
 from .geometry import Box as Box
 from .geometry import Grid as Grid
-from .instances import InstanceCriteria as InstanceCriteria
 from .types import Activation as Activation
 from .types import Attribution as Attribution
 from .types import Case as Case
 from .types import Instance as Instance
+from .types import InstanceCriteria as InstanceCriteria
 from .types import Source as Source
 
 # Predictors
 from .segment.detections import Detections as Detections
 from .segment.inference_mode import frozen as frozen
 from .segment.logits import logits_of as logits_of
+from .segment.prediction import SlidingWindow as SlidingWindow
+from .segment.prediction import WholeImage as WholeImage
 from .segment.predictor import Predictor as Predictor
 from .segment.readout import Readout as Readout
 from .segment.windows import Layout as Layout
@@ -40,9 +42,15 @@ from .segment.windows import whole_image as whole_image
 from .load.itk import is_for_itk as is_for_itk
 from .load.normalisation import IMAGENET_MEAN as IMAGENET_MEAN
 from .load.normalisation import IMAGENET_STD as IMAGENET_STD
+from .load.normalisation import Normalisation as Normalisation
+from .load.normalisation import find_normalisation as find_normalisation
 from .load.pictures import Picture as Picture
 from .load.pictures import load_picture as load_picture
 from .load.pictures import load_picture_labels as load_picture_labels
+from .load.reader import Reader as Reader
+from .load.reader import load_mask as load_mask
+from .load.reader import read_case as read_case
+from .load.reader import with_reference as with_reference
 from .load.resampling import describe_change as describe_change
 from .load.resampling import resample as resample
 from .load.resampling import working_grid as working_grid
@@ -59,6 +67,7 @@ from .plugins.registry import load_aggregator as load_aggregator
 from .plugins.registry import load_method as load_method
 from .segment.weights import load_weights as load_weights
 from .segment.weights import read_tensors as read_tensors
+from .segment.weights import unwrap as unwrap
 from .text import format_shape as format_shape
 
 # For methods

@@ -1,7 +1,6 @@
 """The instances to explain: from a predicted class, a user's mask or spheres."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -9,30 +8,7 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.types import Instance
-
-
-@dataclass(frozen=True)
-class InstanceCriteria:
-    """The criteria for an instance of a class.
-
-    Parameters
-    ----------
-    class_index : int
-        Index of the class.
-    threshold : float, optional
-        Voxels with a larger probability belong to the class; if None, the voxels where its logit is
-        the largest (see `Segmentation.mask`).
-    min_volume_mm3 : float
-        Smaller components are left out.
-    connectivity : int
-        Number of steps along axes between neighbours: 2 means 18 neighbours in 3D.
-    """
-
-    class_index: int = 1
-    threshold: float | None = 0.5
-    min_volume_mm3: float = 0.0
-    connectivity: int = 2
+from segxai.types import Instance, InstanceCriteria
 
 
 def find_instances(

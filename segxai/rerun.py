@@ -144,7 +144,6 @@ def _task(
         adapter,
         _case(adapter, stored["case"], places.folder),
         _options(adapter, stored["target"], how, places.folder, device),
-        checkpoint=places.checkpoint,
         progress=progress,
     )
 
@@ -153,7 +152,7 @@ def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
     """Load the adapter of the run's model: the plugin's, or the user's own model if it used one."""
     if is_own(stored):
         return adapter_again(stored, places.own, places.checkpoint)
-    return load_adapter(stored["plugin"]["name"]).of(places.checkpoint)
+    return load_adapter(stored["plugin"]["name"], places.checkpoint)
 
 
 def _options(
@@ -195,7 +194,7 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
             return case
     files = {one["role"]: _file(folder, one["name"], one["sha256"]) for one in sources}
     reference = files.pop("reference", None)
-    return adapter.load_case(files, reference)
+    return adapter.read(files, reference)
 
 
 def _file(folder: Path, name: str, sha256: str) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import ArrayLike
 
+from segxai.errors import SegxaiError
 from segxai.geometry import Box, Grid, ball
 
 Activation = Literal["softmax", "sigmoid"]
@@ -22,6 +23,40 @@ class Source:
     role: str
     name: str
     sha256: str
+
+
+@dataclass(frozen=True)
+class InstanceCriteria:
+    """The criteria for an instance of a class.
+
+    Parameters
+    ----------
+    class_index : int
+        Index of the class.
+    threshold : float, optional
+        Voxels with a larger probability belong to the class; if None, the voxels where its logit is
+        the largest (see `Segmentation.mask`).
+    min_volume_mm3 : float
+        Smaller components are left out.
+    connectivity : int
+        Number of steps along axes between neighbours: 2 means 18 neighbours in 3D.
+
+    Raises
+    ------
+    SegxaiError
+        If the threshold is not in (0, 1), or the volume is negative.
+    """
+
+    class_index: int = 1
+    threshold: float | None = 0.5
+    min_volume_mm3: float = 0.0
+    connectivity: int = 2
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and not 0 < self.threshold < 1:
+            raise SegxaiError(f"threshold {self.threshold:g} is not a probability between 0 and 1")
+        if not self.min_volume_mm3 >= 0:
+            raise SegxaiError(f"minimum volume {self.min_volume_mm3:g} mm3: give 0 or more")
 
 
 @dataclass(frozen=True)

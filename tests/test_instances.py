@@ -5,16 +5,9 @@ import pytest
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Box, Grid
-from segxai.instances import (
-    InstanceCriteria,
-    chosen,
-    components,
-    find_instances,
-    from_labels,
-    whole_class,
-)
+from segxai.instances import chosen, components, find_instances, from_labels, whole_class
 from segxai.segment.segmentation import Segmentation
-from segxai.types import Instance
+from segxai.types import Instance, InstanceCriteria
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))
@@ -26,6 +19,12 @@ def mask_of(*blocks):
     for start, size in blocks:
         mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
     return mask
+
+
+@pytest.mark.parametrize(("field", "value"), [("threshold", 1.5), ("min_volume_mm3", -1.0)])
+def test_criteria_that_nothing_can_meet_are_refused(field, value):
+    with pytest.raises(SegxaiError, match=f"{value:g}"):
+        InstanceCriteria(**{field: value})
 
 
 def test_labels_fall_with_the_volume():

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segxai import SegxaiError
+from segxai import SegxaiError, unwrap
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,10 @@ def unwrapped(content: Mapping[str, Any], kind: Kind, path: Path) -> dict[str, T
     SegxaiError
         If no part of the content has the tensor that every network of the kind has.
     """
-    for part in (content, *content.values()):
-        names = [str(name) for name in part] if isinstance(part, Mapping) else []
-        first = next((name for name in names if name.endswith(kind.first)), None)
-        if first is not None:
-            prefix = first.removesuffix(kind.first)
-            kept = [name for name in names if name.startswith(prefix)]
-            return {name.removeprefix(prefix): part[name] for name in kept}
-    raise kind.misfit(path, f"{kind.first!r} is absent")
+    found = unwrap(content, [kind.first])
+    if kind.first not in found:
+        raise kind.misfit(path, f"{kind.first!r} is absent")
+    return found
 
 
 def width(state: Mapping[str, Tensor], name: str, kind: Kind, path: Path) -> int:

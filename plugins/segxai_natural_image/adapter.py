@@ -4,13 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from torch import nn
 
 from segxai import Adapter, Case, Detections, InstanceCriteria, SegxaiError, hookimpl
 from segxai_natural_image.boxes import detect_boxes, feed
-from segxai_natural_image.cases import INPUT, Feed, load_mask
+from segxai_natural_image.cases import INPUT, Feed
 from segxai_natural_image.coins import coin_adapter, is_coin_checkpoint
 from segxai_natural_image.folders import Folder, load_folder, read_folder
 from segxai_natural_image.interpolation import CoarseLogits, predict_coarsely
@@ -25,7 +24,7 @@ SURE = 0.5  # of a detection: the default of transformers' `post_process_instanc
 BACKGROUND = ("background", "__background__", "bg", "unlabeled", "unlabelled", "void", "none")
 
 
-def adapter_of(checkpoint: Path, name: str) -> Adapter:
+def adapter_of(checkpoint: Path) -> Adapter:
     """Build the adapter of the model in a folder of transformers or in a file of weights.
 
     Raises
@@ -34,83 +33,61 @@ def adapter_of(checkpoint: Path, name: str) -> Adapter:
         If there is no such file or folder, or it holds no model that is known here.
     """
     if checkpoint.is_dir():
-        return _of_folder(read_folder(checkpoint), name)
+        return _of_folder(read_folder(checkpoint))
     if not checkpoint.is_file():
         raise SegxaiError(
             f"no checkpoint at {checkpoint}; give a folder of transformers, or a file of "
             "torchvision's weights (.pth, .safetensors)"
         )
     if is_coin_checkpoint(checkpoint):
-        return coin_adapter(name)
-    return _of_file(read_file(checkpoint), name)
+        return coin_adapter(checkpoint)
+    return _of_file(read_file(checkpoint), checkpoint)
 
 
-def _of_folder(folder: Folder, name: str) -> Adapter:
+def _of_folder(folder: Folder) -> Adapter:
     fed, notes = feed_of(folder.path)
     kind = f"{folder.config.model_type} of transformers"
-    adapter = replace(
-        _pictures(name, fed, folder.classes),
-        weights=lambda checkpoint: folder.weights,
+    detect = partial(detect_queries, classes=folder.classes) if folder.finds_instances else None
+    return replace(
+        _pictures(fed, folder.classes, partial(load_folder, folder), detect),
+        weights=folder.weights,
         notes=(_about(kind, folder.finds_instances, len(folder.classes)), *notes),
     )
-    detect = partial(detect_queries, classes=folder.classes) if folder.finds_instances else None
-    return _with_network(adapter, partial(load_folder, folder), detect)
 
 
-def _of_file(file: WeightsFile, name: str) -> Adapter:
+def _of_file(file: WeightsFile, path: Path) -> Adapter:
     kind = f"{file.architecture} of torchvision"
     fed = feed() if file.finds_instances else semantic_feed()
-    adapter = replace(
-        _pictures(name, fed, file.classes),
+    detect = partial(detect_boxes, classes=file.classes) if file.finds_instances else None
+    return replace(
+        _pictures(fed, file.classes, partial(load_file, file), detect),
+        weights=path,
         notes=(_about(kind, file.finds_instances, len(file.classes)),),
     )
-    detect = partial(detect_boxes, classes=file.classes) if file.finds_instances else None
-    return _with_network(adapter, partial(load_file, file), detect)
 
 
-def _with_network(
-    adapter: Adapter, load: Callable[[], nn.Module], detect: Detect | None
+def _pictures(
+    fed: Feed, classes: tuple[str, ...], load: Callable[[], nn.Module], detect: Detect | None
 ) -> Adapter:
-    """Add the network to an adapter; it finds instances itself or gives coarse logits."""
-    if detect is not None:
-        return replace(
-            adapter,
-            load_network=lambda checkpoint: load(),
-            detect=detect,
-            threshold=SURE,
-            min_volume_mm3=0.0,
-        )
-    return replace(
-        adapter,
-        load_network=lambda checkpoint: CoarseLogits(load()),
-        predictor=predict_coarsely,
-    )
-
-
-def _pictures(name: str, fed: Feed, classes: tuple[str, ...]) -> Adapter:
-    """Build what the adapters of all colour pictures share; the network is still missing."""
+    """Build the adapter of a network of colour pictures: it finds instances, or coarse logits."""
+    target = _first_object(classes)
     return Adapter(
-        name=name,
         channels=fed.channels,
         classes=classes,
-        load_network=_no_network,
+        load_network=load if detect else lambda: CoarseLogits(load()),
         load_case=fed.load,
-        load_labels=load_mask,
-        target_class=_first_object(classes),
+        criteria=InstanceCriteria(target, SURE)
+        if detect
+        else InstanceCriteria(target, None, SMALLEST_PIXELS),
+        predict=detect or predict_coarsely,
         inputs=(INPUT,),
-        threshold=None,
-        min_volume_mm3=SMALLEST_PIXELS,
     )
 
 
-def _no_network(checkpoint: Path | None) -> NoReturn:
-    raise ValueError("the adapter is not finished")
-
-
-def _first_object(classes: tuple[str, ...]) -> str:
-    """Return the first class that is not background: what a picture shows is not known yet."""
-    objects = (name for name in classes if name.lower() not in BACKGROUND)
-    return next(objects, classes[0])
+def _first_object(classes: tuple[str, ...]) -> int:
+    """Find the first class that is not background: what a picture shows is not known yet."""
+    objects = (number for number, name in enumerate(classes) if name.lower() not in BACKGROUND)
+    return next(objects, 0)
 
 
 def _about(kind: str, finds_instances: bool, classes: int) -> str:
@@ -125,7 +102,6 @@ def _about(kind: str, finds_instances: bool, classes: int) -> str:
 
 
 @hookimpl
-def segxai_adapter(name: str) -> Adapter:
-    """Build the adapter of the embedded coins, which can load other models from checkpoints."""
-    embedded = coin_adapter(name)
-    return replace(embedded, for_checkpoint=partial(adapter_of, name=name))
+def segxai_adapter(checkpoint: Path | None) -> Adapter:
+    """Build the adapter of the embedded coins, or of the model of a checkpoint."""
+    return coin_adapter(None) if checkpoint is None else adapter_of(checkpoint)

@@ -5,17 +5,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from segxai import (
     Case,
     Grid,
     Picture,
-    SegxaiError,
-    Source,
     format_shape,
     load_picture,
-    load_picture_labels,
 )
 
 INPUT = "image"
@@ -63,25 +60,22 @@ class Feed:
             warnings=("the picture has one colour everywhere",) if is_flat else (),
         )
 
-    def load(self, files: Mapping[str, Path], reference: Path | None) -> Case:
-        """Load the case of a picture file, perhaps with the objects that an expert drew.
+    def load(self, files: Mapping[str, Path]) -> Case:
+        """Load the case of a picture file.
 
         Parameters
         ----------
         files : mapping
             The file of "image".
-        reference : Path, optional
-            A mask of the picture's size, not 0 where there are objects of the class.
 
         Raises
         ------
         SegxaiError
-            If a file cannot be used, or the mask has another size.
+            If the file cannot be used.
         """
         picture = load_picture(files[INPUT], INPUT)
         case = self.case(picture.pixels, files[INPUT].name.split(".")[0] or INPUT)
-        case = replace(case, sources=(picture.source,), notes=_notes(picture, case))
-        return case if reference is None else with_reference(case, reference)
+        return replace(case, notes=_notes(picture, case))
 
 
 def resized(source: Grid, shape: tuple[int, ...]) -> Grid:
@@ -90,34 +84,6 @@ def resized(source: Grid, shape: tuple[int, ...]) -> Grid:
     change = np.diag([*steps, 1.0])
     change[:-1, -1] = (steps - 1) / 2
     return Grid(tuple(int(n) for n in shape), source.affine @ change)
-
-
-def with_reference(case: Case, path: Path) -> Case:
-    """Add the objects that an expert drew to a case."""
-    labels, source = _labels(path, "reference", case)
-    return replace(case, reference=labels != 0, sources=(*case.sources, source))
-
-
-def load_mask(path: Path, case: Case) -> Int[np.ndarray, "y x"]:
-    """Load an integer mask on the picture's own pixels.
-
-    Raises
-    ------
-    SegxaiError
-        If it cannot be used, or has another size.
-    """
-    return _labels(path, "mask of instances", case)[0]
-
-
-def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "y x"], Source]:
-    labels, source = load_picture_labels(path, role)
-    shape = case.domain_grid.shape
-    if labels.shape != shape:
-        raise SegxaiError(
-            f"{role} {source.name} has {format_shape(labels.shape)} pixels, the picture "
-            f"{format_shape(shape)} (rows x columns); give one of the same size"
-        )
-    return labels, source
 
 
 def _resizing(before: tuple[int, ...], after: tuple[int, ...]) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Coins: the embedded case, how the embedded network is fed, and how its logits are read."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -7,8 +8,8 @@ from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from segxai import Adapter, Case, Predictor, Readout, whole_image
-from segxai_natural_image.cases import INPUT, Feed, Pixels, load_mask, with_reference
+from segxai import Adapter, Case, InstanceCriteria, Predictor, Readout, whole_image, with_reference
+from segxai_natural_image.cases import INPUT, Feed, Pixels
 from segxai_natural_image.coin_network import (
     CLASSES,
     DIVISOR,
@@ -36,6 +37,7 @@ def _notes(pixels: Pixels) -> tuple[str, ...]:
     return () if is_grey else ("colours became grey: 0.299 red + 0.587 green + 0.114 blue",)
 
 
+CRITERIA = InstanceCriteria(CLASSES.index("coin"), None, SMALLEST_PIXELS)
 FEED = Feed(("grey",), grey_input, f"{STANDARD_DEVIATION:g} grey values", _notes)
 
 
@@ -47,7 +49,7 @@ def embedded_case() -> Case:
     return with_reference(FEED.case(np.stack([grey] * 3), "embedded"), DRAWN)
 
 
-def predict_coins(network: nn.Module, case: Case) -> Predictor:
+def predict_coins(network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
     """Build a predictor of the whole picture, with logits interpolated to every pixel."""
     layout = whole_image(case.grid.shape, DIVISOR)
     padded = layout.windows[0].size
@@ -71,23 +73,19 @@ def is_coin_checkpoint(path: Path) -> bool:
         return False  # the error is reported where the file is read
 
 
-def coin_adapter(name: str) -> Adapter:
-    """Build the adapter of the embedded network."""
+def coin_adapter(checkpoint: Path | None) -> Adapter:
+    """Build the adapter of the embedded network, perhaps trained again."""
     return Adapter(
-        name=name,
         channels=FEED.channels,
         classes=CLASSES,
-        load_network=load_coin_network,
+        load_network=partial(load_coin_network, checkpoint),
         load_case=FEED.load,
-        load_labels=load_mask,
-        embedded_case=embedded_case,
-        weights=lambda checkpoint: checkpoint or weights_file(),
-        target_class="coin",
+        criteria=CRITERIA,
+        predict=predict_coins,
+        weights=checkpoint or weights_file(),
         inputs=(INPUT,),
-        threshold=None,
-        min_volume_mm3=SMALLEST_PIXELS,
-        predictor=predict_coins,
         layer="joined",
+        embedded_case=embedded_case,
         embedded_options={"samples": 8},
         summary="coins on a photograph; with --checkpoint, models of transformers and torchvision",
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from segxai import Case, Predictor, Readout, frozen, logits_of, whole_image
+from segxai import Case, InstanceCriteria, Predictor, Readout, frozen, logits_of, whole_image
 
 SAME = 1e-5  # of the largest logit: rounding between an interpolation and its matrices
 
@@ -77,7 +77,7 @@ class CoarseLogits(nn.Module):
         return logits, next((one for one in watch.steps if one.after is logits), None)
 
 
-def predict_coarsely(network: nn.Module, case: Case) -> Predictor:
+def predict_coarsely(network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
     """Build a predictor of the whole picture that interpolates logits as the model's users do.
 
     The network's own last interpolation comes first, if it has one; then logits are interpolated

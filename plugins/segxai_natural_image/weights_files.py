@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segxai import SegxaiError, load_weights, read_tensors
+from segxai import SegxaiError, load_weights, read_tensors, unwrap
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
 
-DEPTH = 3  # of the wrappers that training scripts add
 BACKBONE, AUXILIARY = "backbone.", "aux_classifier."
 COUNTER = "num_batches_tracked"  # of batch norm; counts training
 SHORTER = 520  # pixels of the input: torchvision's preset for semantic segmentation
@@ -72,8 +71,9 @@ def read_file(path: Path) -> WeightsFile:
     SegxaiError
         If the file cannot be read without running code, or belongs to another model.
     """
-    tensors = _tensors(read_tensors(path))
-    last = next((name for name in BUILDERS if name in tensors), None)
+    content = read_tensors(path)
+    last = next((name for name in BUILDERS if name in unwrap(content, [name])), None)
+    tensors = unwrap(content, [last or ""])
     if last is None:
         some = next(iter(tensors), "nothing")
         raise SegxaiError(
@@ -119,21 +119,6 @@ def _preset(pixels: Pixels) -> Float[np.ndarray, "3 h w"]:
     preset = presets.SemanticSegmentation(resize_size=SHORTER)
     found: Tensor = preset(torch.from_numpy(pixels.round().astype(np.uint8)))
     return found.numpy()
-
-
-def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the tensors under torchvision's names, without the wrappers of training scripts."""
-    part = _largest(content, DEPTH)
-    first = next((name for name in part if BACKBONE in name), BACKBONE)
-    prefix = first[: first.index(BACKBONE)]
-    return {name.removeprefix(prefix): one for name, one in part.items() if name.startswith(prefix)}
-
-
-def _largest(content: Mapping[str, Any], depth: int) -> dict[str, Tensor]:
-    """Find the mapping within a checkpoint that holds the most tensors."""
-    here = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
-    inner = [one for one in content.values() if isinstance(one, Mapping)] if depth else []
-    return max([here, *(_largest(one, depth - 1) for one in inner)], key=len)
 
 
 def _fitting(
@@ -182,8 +167,8 @@ def _build(architecture: str, classes: int, *, is_frozen: bool = False) -> nn.Mo
 
 def _auxiliary(file: WeightsFile) -> nn.Module:
     """Build the head that helps in training only, to be filled and thrown away."""
-    tensors = _tensors(read_tensors(file.path))
-    width = tensors[f"{AUXILIARY}0.weight"].shape[1]
+    first = f"{AUXILIARY}0.weight"
+    width = unwrap(read_tensors(file.path), [first])[first].shape[1]
     fcn = library("torchvision.models.segmentation.fcn")
     head: nn.Module = fcn.FCNHead(width, file.auxiliary_classes)
     return head

@@ -11,32 +11,41 @@ from segxai_ms_lesion import adapter as ms_lesion
 from segxai_ms_lesion.guards import check_images, check_lesion_contrast
 from torch import nn
 
-from segxai import Adapter, Case, Predictor, file_sha256, hookimpl, resample, working_grid
-from segxai_nnunet.cases import load_case, load_mask, load_volumes
+from segxai import (
+    Adapter,
+    Case,
+    InstanceCriteria,
+    Predictor,
+    file_sha256,
+    hookimpl,
+    read_case,
+    resample,
+    working_grid,
+)
+from segxai_nnunet.cases import load_case, load_volumes
 from segxai_nnunet.dynunet import THRESHOLD, load_dynunet
 from segxai_nnunet.folder import TRAINER, TrainedModel, in_model_folder, load_model, open_model
-from segxai_nnunet.tiles import STEP, tiles
+from segxai_nnunet.tiles import tiles
 
-NAME = "nnunet"
 EMBEDDED = Path(__file__).parent / "weights"
 FEW: Mapping[str, object] = {"labels": (2,), "rows": 4, "samples": 2}  # about a minute
 
 
 @hookimpl
-def segxai_adapter() -> Adapter:
-    """Build the adapter of the embedded nnU-Net, which can load any other from a checkpoint."""
-    return embedded(EMBEDDED)
+def segxai_adapter(checkpoint: Path | None = None) -> Adapter:
+    """Build the adapter of the embedded nnU-Net, or of any other."""
+    return embedded(EMBEDDED) if checkpoint is None else for_checkpoint(checkpoint)
 
 
 def embedded(folder: Path) -> Adapter:
     """Build the adapter of a model of FLAIR and MPRAGE, with the embedded case of `ms_lesion`."""
     model = open_model(folder)
+    adapter = adapter_of(model)
     return replace(
-        adapter_of(model),
+        adapter,
         load_case=partial(load_brain, model),
         embedded_case=partial(embedded_case, model),
-        for_checkpoint=for_checkpoint,
-        min_volume_mm3=5.0,
+        criteria=replace(adapter.criteria, min_volume_mm3=5.0),
         check_objects=check_objects,
         embedded_options=FEW,
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, nnU-Net; or your own nnU-Net",
@@ -47,13 +56,12 @@ def for_checkpoint(path: Path) -> Adapter:
     """Build the adapter of a folder with a trained model, of a fold, or of a DynUNet's weights."""
     if in_model_folder(path):
         return adapter_of(open_model(path))
+    unet = ms_lesion.segxai_adapter()
     return replace(
-        ms_lesion.segxai_adapter(),
-        name=NAME,
-        load_network=lambda checkpoint: load_dynunet(checkpoint or path),
-        weights=lambda checkpoint: checkpoint or path,
-        for_checkpoint=for_checkpoint,
-        threshold=THRESHOLD,
+        unet,
+        load_network=partial(load_dynunet, path),
+        weights=path,
+        criteria=replace(unet.criteria, threshold=THRESHOLD),
         layer=None,
         notes=("MONAI's DynUNet as in the paper's scripts, fed like the network of ms_lesion",),
         summary="lesions of multiple sclerosis on FLAIR and MPRAGE, the paper's DynUNet",
@@ -65,35 +73,30 @@ def adapter_of(model: TrainedModel) -> Adapter:
     plans, dataset = model.plans, model.dataset
     missing = 3 - len(plans.patch)  # the axis that a 2D network does not see
     return Adapter(
-        name=NAME,
         channels=dataset.channels,
         classes=dataset.classes,
-        load_network=partial(_load_network, model),
+        load_network=partial(load_model, model),
         load_case=partial(load_case, model),
-        load_labels=load_mask,
-        weights=partial(_weights, model),
-        target_class=dataset.target,
-        for_checkpoint=for_checkpoint,
-        threshold=None,
-        activation=dataset.activation,
-        window=(*(1,) * missing, *plans.patch),
-        overlap=1 - STEP,
+        criteria=InstanceCriteria(dataset.classes.index(dataset.target), threshold=None),
+        predict=partial(predict, model),
+        weights=model.checkpoints[0],
         mirror_axes=tuple(missing + axis for axis in model.mirror_axes),
-        predictor=partial(predictor, model),
         notes=tuple(_notes(model)),
         summary=f"{plans.dataset} by nnU-Net {plans.configuration}",
     )
 
 
-def predictor(model: TrainedModel, network: nn.Module, case: Case) -> Predictor:
+def predict(
+    model: TrainedModel, network: nn.Module, case: Case, criteria: InstanceCriteria
+) -> Predictor:
     """Build a predictor from the network, with nnU-Net's tiles on the case's grid."""
     layout = tiles(case.grid.shape, model.plans.patch)
     return Predictor(network, layout, activation=model.dataset.activation)
 
 
-def load_brain(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
+def load_brain(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     """Load a pair of brain images as a case, with warnings about what looks wrong with them."""
-    case = load_case(model, files, reference)
+    case = load_case(model, files)
     volumes = load_volumes(model, files)
     grid = working_grid(volumes[0].grid)
     flair, mprage = (resample(one.data, one.grid, grid, order=1) for one in volumes)
@@ -104,21 +107,13 @@ def embedded_case(model: TrainedModel) -> Case:
     """Load the phantom that comes with the plugin `ms_lesion`, as this model's network sees it."""
     folder = ms_lesion.EMBEDDED
     files = {channel: folder / f"{channel}.nii.gz" for channel in model.dataset.channels}
-    return replace(load_brain(model, files, folder / "reference.nii.gz"), name="embedded")
+    case = read_case(partial(load_brain, model), files, folder / "reference.nii.gz")
+    return replace(case, name="embedded")
 
 
 def check_objects(case: Case, lesions: Bool[np.ndarray, "*grid"]) -> list[str]:
     """Return warnings about lesions that do not look like lesions of MS."""
     return check_lesion_contrast(case.image, lesions, case.foreground)
-
-
-def _load_network(model: TrainedModel, checkpoint: Path | None) -> nn.Module:
-    """Load the model's network; checkpoints of other kinds have their own adapters."""
-    return load_model(model if checkpoint is None else open_model(checkpoint))
-
-
-def _weights(model: TrainedModel, checkpoint: Path | None) -> Path:
-    return model.checkpoints[0]
 
 
 def _notes(model: TrainedModel) -> list[str]:

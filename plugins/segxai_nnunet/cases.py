@@ -1,28 +1,22 @@
 """Cases: images and masks read as nnU-Net reads them, and brought to the network's grid."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import nibabel as nib
 import numpy as np
-from jaxtyping import Int
 
 from segxai import (
     Case,
     Grid,
-    SegxaiError,
-    Source,
     Volume,
     check_same_grid,
     check_varies,
     describe_change,
     format_shape,
     is_for_itk,
-    load_labels,
     load_volume,
-    resample,
 )
 from segxai_nnunet.folder import TrainedModel
 from segxai_nnunet.normalisation import unit_of
@@ -32,15 +26,13 @@ from segxai_nnunet.preprocessing import Prepared, network_order, prepare
 SAME_SIZE = 1e-4  # of a voxel: rounding in headers is smaller
 
 
-def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | None) -> Case:
+def load_case(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     """Load the images of a case as the model's network sees them.
 
     Parameters
     ----------
     files : mapping
         A 3D image for each channel, on one grid.
-    reference : Path, optional
-        Objects of the class as an expert drew them, non-zero, on the same grid.
 
     Raises
     ------
@@ -51,7 +43,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | 
     source = volumes[0].grid
     exact, warnings = _as_in_header(files[model.dataset.channels[0]], source)
     prepared = prepare(np.stack([one.data for one in volumes]), exact, model.plans)
-    case = Case(
+    return Case(
         name=files[model.dataset.channels[0]].name.split(".")[0],
         image=prepared.image,
         channels=model.dataset.channels,
@@ -59,14 +51,9 @@ def load_case(model: TrainedModel, files: Mapping[str, Path], reference: Path | 
         foreground=prepared.foreground,
         input_unit=unit_of(model.plans.schemes),
         source_grid=source,
-        sources=tuple(one.source for one in volumes),
         notes=_notes(source, prepared, model.plans),
         warnings=warnings,
     )
-    if reference is None:
-        return case
-    labels, found = _labels_on_grid(reference, "reference", case)
-    return replace(case, reference=labels != 0, sources=(*case.sources, found))
 
 
 def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]:
@@ -82,18 +69,6 @@ def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]
         check_varies(volume)
     check_same_grid(*volumes)
     return volumes
-
-
-def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
-    """Load an integer mask on the input's grid and resample it to the network's, keeping labels.
-
-    Raises
-    ------
-    SegxaiError
-        If it cannot be used, lies on another grid, or loses a label on the way.
-    """
-    labels, _ = _labels_on_grid(path, "mask of instances", case)
-    return labels
 
 
 def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
@@ -113,21 +88,6 @@ def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
         f"{path.name}: voxels of {_sizes(steps)} in its header, but {_millimetres(grid)} in its "
         "affine, which is used; nnU-Net may have used the former",
     )
-
-
-def _labels_on_grid(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"], Source]:
-    labels, grid, source = load_labels(path, role)
-    source_grid = case.source_grid or case.grid
-    check_same_grid((f"{case.channels[0]} file", source_grid), (f"{role} {source.name}", grid))
-    moved = resample(labels, grid, case.grid, order=0)
-    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)) - {0})
-    if lost:
-        raise SegxaiError(
-            f"{source.name}: label {lost[0]} is lost on the network's grid: it is smaller than its "
-            f"voxels of {_millimetres(case.grid)}, or lies where all images are 0, which nnU-Net "
-            "cuts off; leave it out or draw it larger"
-        )
-    return moved, source
 
 
 def _notes(source: Grid, prepared: Prepared, plans: Plans) -> tuple[str, ...]:

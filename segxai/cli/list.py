@@ -96,10 +96,10 @@ def check(
     from segxai.plugins.registry import load_adapter
     from segxai.testing import check_adapter
 
-    adapter, broken = load_adapter(name), 0
+    adapter, broken = load_adapter(name, checkpoint), 0
     if adapter.summary:
         typer.echo(f"{name}: {adapter.summary}")
-    for finding in check_adapter(adapter, checkpoint):
+    for finding in check_adapter(adapter):
         broken += not finding.holds
         detail = f": {finding.detail}" if finding.detail else ""
         typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")

@@ -189,7 +189,7 @@ def _adapter(words: model_options.Words, files: Files) -> "Adapter":
     if words.plugin is not None:
         from segxai.plugins.registry import load_adapter
 
-        return load_adapter(words.plugin).of(files.checkpoint)
+        return load_adapter(words.plugin, files.checkpoint)
     if not files.images:
         raise SegxaiError("a model of your own has no embedded case: give it images")
     from segxai.load.reader import input_names
@@ -262,12 +262,12 @@ def _task(
 
     choose(found)  # a misspelt name should not wait for the images
     case = _case(adapter, files)
-    return prepare(adapter, case, found, checkpoint=files.checkpoint, progress=progress)
+    return prepare(adapter, case, found, progress=progress)
 
 
 def _case(adapter: "Adapter", files: Files) -> "Case":
     if files.images:
-        return adapter.load_case(files_by_channel(files.images, adapter.files), files.reference)
+        return adapter.read(files_by_channel(files.images, adapter.files), files.reference)
     return replace(adapter.embedded_case(), name="embedded")
 
 

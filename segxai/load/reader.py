@@ -14,11 +14,17 @@ from segxai.geometry import Grid
 from segxai.load.normalisation import Normalisation
 from segxai.load.pictures import load_picture, load_picture_labels
 from segxai.load.resampling import describe_change, resample, working_grid
-from segxai.load.volumes import Volume, check_same_grid, load_labels, load_volume
+from segxai.load.volumes import (
+    Volume,
+    check_same_grid,
+    file_sha256,
+    load_labels,
+    load_volume,
+)
 from segxai.text import format_shape
 from segxai.types import Case, Source
 
-LoadCase = Callable[[Mapping[str, Path], Path | None], Case]
+LoadCase = Callable[[Mapping[str, Path]], Case]
 PICTURE = "image"  # the role of a picture that fills all channels
 COLOURS = ("red", "green", "blue")
 # fmt: off
@@ -30,7 +36,7 @@ PICTURES = (
 
 @dataclass(frozen=True)
 class Reader:
-    """The settings that turn a case's files into the network's input, without a plugin.
+    """The settings that turn a case's files into the network's input.
 
     Parameters
     ----------
@@ -78,7 +84,6 @@ class Reader:
             grid,
             name=short_name(files[self.channels[0]]),
             source_grid=source,
-            sources=tuple(one.source for one in volumes),
             notes=(_about_voxels(source, grid),),
             warnings=tuple(f"{one} has the same value in every voxel" for one in _flat(volumes)),
         )
@@ -87,15 +92,13 @@ class Reader:
         if tuple(files) == (PICTURE,) and len(self.channels) == 3:
             picture = load_picture(files[PICTURE], PICTURE)
             planes, notes = picture.pixels[list(order_of_colours(self.channels))], picture.notes
-            sources: tuple[Source, ...] = (picture.source,)
         else:
             loaded = [load_picture(files[channel], channel) for channel in self.channels]
             planes = np.stack([_grey(one.pixels, one.source) for one in loaded])
             notes = tuple(dict.fromkeys(note for one in loaded for note in one.notes))
-            sources = tuple(one.source for one in loaded)
         grid = Grid.unit(planes.shape[1:])
         name = short_name(next(iter(files.values())))
-        return self._case(planes, grid, name=name, sources=sources, notes=notes)
+        return self._case(planes, grid, name=name, notes=notes)
 
     def _case(
         self,
@@ -104,7 +107,6 @@ class Reader:
         *,
         name: str,
         notes: tuple[str, ...],
-        sources: tuple[Source, ...],
         source_grid: Grid | None = None,
         warnings: tuple[str, ...] = (),
     ) -> Case:
@@ -118,13 +120,12 @@ class Reader:
             foreground=inside if source_grid is not None else np.ones(grid.shape, dtype=bool),
             input_unit=self.normalisation.unit,
             source_grid=source_grid,
-            sources=sources,
             notes=(*notes, _about_numbers(raw, self.normalisation)),
             warnings=warnings,
         )
 
 
-def loader(read: Callable[[Mapping[str, Path]], Case]) -> LoadCase:
+def loader(read: LoadCase) -> LoadCase:
     """Build an adapter's `load_case` that reads the same files only once.
 
     Trial runs for the input size need the case before the run does.
@@ -134,11 +135,32 @@ def loader(read: Callable[[Mapping[str, Path]], Case]) -> LoadCase:
     def remembered(files: tuple[tuple[str, Path], ...]) -> Case:
         return read(dict(files))
 
-    def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
-        case = remembered(tuple(files.items()))
-        return case if reference is None else with_reference(case, reference)
+    return lambda files: remembered(tuple(files.items()))
 
-    return load_case
+
+def read_case(
+    load_case: LoadCase, files: Mapping[str, Path], reference: Path | None = None
+) -> Case:
+    """Load a case by an adapter's function, and add its sources and an expert's reference.
+
+    Parameters
+    ----------
+    load_case : callable
+        Maps the files, by name, to a case.
+    files : mapping
+        The files; their names and sha256 are kept as the case's sources.
+    reference : Path, optional
+        A mask on the grid of the files, not 0 where an expert drew an object of the class.
+
+    Raises
+    ------
+    SegxaiError
+        If a file cannot be used, or the reference lies on another grid or loses a label.
+    """
+    case = load_case(files)
+    sources = tuple(Source(role, path.name, file_sha256(path)) for role, path in files.items())
+    case = replace(case, sources=sources)
+    return case if reference is None else with_reference(case, reference)
 
 
 def with_reference(case: Case, path: Path) -> Case:
@@ -148,27 +170,29 @@ def with_reference(case: Case, path: Path) -> Case:
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
-    """Load an integer mask on the grid of the case's files, resampled to the case's own grid.
+    """Load an integer mask on the grid of the case's files, as labels on the grid of instances.
 
     Raises
     ------
     SegxaiError
         If it cannot be used, lies on another grid, or loses a label in resampling.
     """
-    return _labels(path, "mask of instances", case)[0]
+    return _labels(path, "mask", case)[0]
 
 
 def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"], Source]:
-    if case.source_grid is None:
-        return _picture_labels(path, role, case)
-    labels, grid, source = load_labels(path, role)
-    check_same_grid(("image", case.source_grid), (f"{role} {source.name}", grid))
-    moved = resample(labels, grid, case.grid, order=0)
-    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)))
+    grid = case.domain_grid
+    if len(grid.shape) == 2:
+        return _picture_labels(path, role, grid)
+    labels, own, source = load_labels(path, role)
+    check_same_grid(("the image", case.source_grid or case.grid), (f"{role} {source.name}", own))
+    moved = resample(labels, own, grid, order=0)
+    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)) - {0})
     if lost:
         raise SegxaiError(
-            f"{source.name}: label {lost[0]} is too small to survive on the network's grid of "
-            f"{format_shape(case.grid.shape)} voxels; leave it out or draw it larger"
+            f"{source.name}: label {lost[0]} is lost on the network's grid of "
+            f"{format_shape(grid.shape)} voxels: it is smaller than they are, or lies where the "
+            "network sees nothing; leave it out or draw it larger"
         )
     return moved, source
 
@@ -194,12 +218,12 @@ def order_of_colours(channels: tuple[str, ...]) -> tuple[int, ...]:
     return (0, 1, 2)
 
 
-def _picture_labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "y x"], Source]:
+def _picture_labels(path: Path, role: str, grid: Grid) -> tuple[Int[np.ndarray, "y x"], Source]:
     labels, source = load_picture_labels(path, role)
-    if labels.shape != case.grid.shape:
+    if labels.shape != grid.shape:
         raise SegxaiError(
             f"{role} {source.name} has {format_shape(labels.shape)} pixels, the picture "
-            f"{format_shape(case.grid.shape)} (rows x columns); give one of the same size"
+            f"{format_shape(grid.shape)} (rows x columns); give one of the same size"
         )
     return labels, source
 

@@ -61,7 +61,6 @@ class BundleReader:
             grid=grid,
             foreground=resample(inside, source, grid, order=0),
             source_grid=source,
-            sources=tuple(volume.source for volume in volumes),
             notes=("prepared by the bundle's own preprocessing",),
         )
 

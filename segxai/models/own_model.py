@@ -16,6 +16,7 @@ from segxai.models.factory import import_network, origin_of
 from segxai.models.program import is_program, load_program
 from segxai.models.wrap import Said, distinct, make_adapter
 from segxai.plugins.adapter import Adapter
+from segxai.segment.prediction import WholeImage
 from segxai.segment.weights import load_weights, tensors_sha256
 from segxai.types import Activation
 
@@ -121,14 +122,13 @@ def adapter_for(
     files = files_of(channels) if files_of else {}
     shape = None
     if files and said.window is None and said.divisor is None:
-        shape = load_case(files, None).grid.shape
+        shape = load_case(files).grid.shape
     adapter = make_adapter(loaded.network, channels, load_case, _said(said), shape=shape)
     return replace(
         adapter,
         name=loaded.name,
         inputs=() if tuple(files) in ((), channels) else tuple(files),
-        load_network=lambda path: _again(loaded, path, checkpoint),
-        weights=lambda path: path or loaded.weights,
+        weights=loaded.weights,
         notes=(*loaded.notes, *adapter.notes),
         origin={**loaded.origin, "options": _record(said, adapter)},
     )
@@ -175,7 +175,8 @@ def adapter_again(
 
 def _record(said: OwnModel, adapter: Adapter) -> dict[str, Any]:
     """Collect what a rerun must know, as JSON holds it."""
-    found = replace(said, classes=adapter.classes, divisor=adapter.divisor)
+    divisor = adapter.predict.divisor if isinstance(adapter.predict, WholeImage) else 1
+    found = replace(said, classes=adapter.classes, divisor=divisor)
     values = {name: getattr(found, name) for name in RECORDED_FIELDS}
     lists = {name: list(one) if isinstance(one, tuple) else one for name, one in values.items()}
     return {name: one for name, one in lists.items() if one is not None}
@@ -202,13 +203,6 @@ def _load_case(loaded: Loaded, said: OwnModel, channels: tuple[str, ...]) -> Loa
         return loaded.load_case(channels)
     normalisation = find_normalisation(said.normalise or "none", len(channels))
     return loader(Reader(channels, normalisation, said.spacing_mm).read)
-
-
-def _again(loaded: Loaded, path: Path | None, checkpoint: Path | None) -> nn.Module:
-    """Return the network that was tried, with the weights of another file if one is given."""
-    if path in (None, checkpoint):
-        return loaded.network
-    return load_weights(loaded.network, Path(path), loaded.name)
 
 
 def _load(own: OwnModel, checkpoint: Path | None) -> Loaded:

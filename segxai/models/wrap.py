@@ -6,13 +6,14 @@ from typing import Any
 
 from torch import nn
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, unknown_name
 from segxai.load.normalisation import find_normalisation
-from segxai.load.reader import LoadCase, Reader, load_mask, loader
+from segxai.load.reader import LoadCase, Reader, loader
 from segxai.models.trial_run import Probe, probe_whole, probe_window
 from segxai.plugins.adapter import Adapter
-from segxai.segment.weights import in_float32, load_weights, tensors_sha256
-from segxai.types import Activation, Case
+from segxai.segment.prediction import SlidingWindow, WholeImage
+from segxai.segment.weights import in_float32, tensors_sha256
+from segxai.types import Activation, Case, InstanceCriteria
 
 BACKGROUND = ("background", "bg", "rest", "other", "void", "unlabelled", "unlabeled", "ignore")
 
@@ -73,8 +74,8 @@ def wrap(
     >>> import torch, segxai
     >>> network = torch.nn.Conv3d(2, 3, kernel_size=3, padding=1)
     >>> adapter = segxai.wrap(network, channels=["flair", "t1"], window=(16, 16, 16))
-    >>> adapter.classes, adapter.target_class
-    (('class 0', 'class 1', 'class 2'), 'class 2')
+    >>> adapter.classes, adapter.criteria.class_index
+    (('class 0', 'class 1', 'class 2'), 2)
     """
     names = distinct(channels, "channel")
     reader = Reader(names, find_normalisation(normalise, len(names)), spacing_mm)
@@ -113,17 +114,14 @@ def make_adapter(
         name=type(network).__name__,
         channels=channels,
         classes=classes,
-        load_network=lambda path: network if path is None else load_weights(network, path),
+        load_network=lambda: network,
         load_case=load_case,
-        load_labels=load_mask,
-        embedded_case=no_images,
-        target_class=target,
-        threshold=None,
-        activation=said.activation,
-        window=None if said.window is None else tuple(said.window),
-        overlap=said.overlap,
-        divisor=found.divisor if found else said.divisor or 1,
+        criteria=InstanceCriteria(target, threshold=None),
+        predict=WholeImage(found.divisor if found else said.divisor or 1, said.activation)
+        if said.window is None
+        else SlidingWindow(tuple(said.window), said.overlap, said.activation),
         layer=said.layer,
+        embedded_case=no_images,
         notes=(*notes, *about_classes, *about_target, *_about_sizes(found)),
         origin=_origin(network),
         summary="a model of your own",
@@ -187,14 +185,17 @@ def distinct(names: Sequence[str], kind: str) -> tuple[str, ...]:
     return found
 
 
-def _target(target: str | None, classes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+def _target(target: str | None, classes: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """Choose the class that is explained by default, with a note if that is a guess."""
     if target is not None:
-        return target, ()
+        if target not in classes:
+            raise unknown_name("class", target, classes)
+        return classes.index(target), ()
     candidates = [name for name in classes if name.lower() not in BACKGROUND] or list(classes)
+    chosen = classes.index(candidates[-1])
     if len(candidates) == 1:
-        return candidates[0], ()
-    return candidates[-1], (f"the default class is the last one: {candidates[-1]}",)
+        return chosen, ()
+    return chosen, (f"the default class is the last one: {candidates[-1]}",)
 
 
 def _about_sizes(found: Probe | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ marked with `segxai.hookimpl`; the entry point's name is what the command line t
 implementation may leave out arguments that it does not need.
 """
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -18,9 +19,10 @@ hookimpl = pluggy.HookimplMarker("segxai")
 
 
 @hookspec(firstresult=True)
-def segxai_adapter(name: str) -> "Adapter | None":
+def segxai_adapter(name: str, checkpoint: Path | None) -> "Adapter | None":
     """Return the adapter of this name: how to load a model and a case, and how it predicts.
 
+    `checkpoint` is a user's file or folder of weights, or None for the plugin's own.
     Entry-point group `segxai.adapters`. Stops at the first result that is not None. Must be cheap:
     weights and images are loaded by the adapter's own functions, later.
     """

@@ -2,8 +2,9 @@
 
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -58,10 +59,21 @@ def describe(kind: str, name: str) -> PluginInfo:
     return _info(kind, _entry_point(kind, name))
 
 
-def load_adapter(name: str) -> "Adapter":
-    """Load the adapter of this name; raise SegxaiError if there is none, or if it fails to load."""
-    adapter: Adapter = _load("adapter", name)
-    return adapter
+def load_adapter(name: str, checkpoint: Path | None = None) -> "Adapter":
+    """Load the adapter of this name.
+
+    Parameters
+    ----------
+    checkpoint : Path, optional
+        A user's file or folder of weights, instead of the plugin's own.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none, it fails to load, or it knows no such checkpoint.
+    """
+    adapter: Adapter = _load("adapter", name, checkpoint=checkpoint)
+    return adapter if adapter.name else replace(adapter, name=name)
 
 
 def load_method(name: str) -> "Method":
@@ -94,7 +106,7 @@ def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
     return lines[-1] if lines else f"the process dies with exit status {process.returncode}"
 
 
-def _load(kind: str, name: str) -> Any:
+def _load(kind: str, name: str, **asked: Any) -> Any:
     """Load the one plugin of this name, and return what its hook of this kind returns.
 
     A plugin is somebody else's code: whatever it raises is reported with its package and version.
@@ -105,7 +117,9 @@ def _load(kind: str, name: str) -> Any:
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(entry_point.load(), name=name)
-        found = getattr(manager.hook, f"segxai_{kind}")(name=name)
+        found = getattr(manager.hook, f"segxai_{kind}")(name=name, **asked)
+    except SegxaiError:
+        raise
     except (Exception, SystemExit) as error:
         raise SegxaiError(
             f"{kind} {name!r} of {info.package} {info.version} ({info.module}) fails to load: "
@@ -123,7 +137,8 @@ def _require(found: Any, info: PluginInfo) -> None:
     if found is None:
         raise SegxaiError(f"{registered}, but no hook segxai_{info.kind} in it returns one")
     called = getattr(found, "name", None)
-    if called != info.name:
+    is_filled_in = info.kind == "adapter" and called == ""
+    if called != info.name and not is_filled_in:
         raise SegxaiError(
             f"{registered}, but its hook returns a {type(found).__name__} that is named "
             f"{called!r}: make the names the same"

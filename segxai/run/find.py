@@ -17,6 +17,7 @@ from segxai.instances import (
     smallest_voxels,
     whole_class,
 )
+from segxai.load.reader import load_mask
 from segxai.load.resampling import mismatch
 from segxai.methods.method import takes_rows, with_rows_for
 from segxai.rows.sampling import sample_rows
@@ -110,7 +111,7 @@ def _instances(task: Task, segmentation: Segmentation) -> list[Instance]:
     if isinstance(source, Balls):
         return balls(source.balls, grid, index)
     if isinstance(source, Mask):
-        labels = task.adapter.load_labels(source.path, task.case)
+        labels = load_mask(source.path, task.case)
         return from_labels(labels, index, split=source.split, grid=grid)
     if isinstance(source, Result):
         return instances_of_result(source.path, grid, index)

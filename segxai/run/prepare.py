@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from segxai.errors import SegxaiError, option
-from segxai.instances import InstanceCriteria
+from segxai.errors import SegxaiError, option, unknown_name
 from segxai.methods.layers import default_layer_of, find_layer
 from segxai.methods.method import Context, Method
 from segxai.methods.noise import noise_levels, stop_at
@@ -27,8 +25,9 @@ from segxai.run.provenance import case_provenance, run_provenance
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
+from segxai.segment.prediction import predictor_of
 from segxai.segment.predictor import Predictor
-from segxai.types import Case, Progress, Quiet
+from segxai.types import Case, InstanceCriteria, Progress, Quiet
 
 
 @dataclass(frozen=True)
@@ -100,27 +99,23 @@ def prepare(
     case: Case,
     options: Options,
     *,
-    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Task:
     """Prepare the task of explaining a case.
 
-    Parameters
-    ----------
-    checkpoint : Path, optional
-        Weights to load instead of the adapter's own.
-
     Raises
     ------
     SegxaiError
-        If a name is not known, options exclude each other, or the checkpoint cannot be used.
+        If a name is not known, options exclude each other, or the weights cannot be used.
     """
     method, device = choose(options), find_device(options.compute.device)
     criteria = criteria_for(adapter, options.target)
-    network = _network(adapter, options.target, checkpoint).to(device)
-    _check_instances(adapter, method, options.target)
-    detections = _detect(adapter, network, case, criteria)
-    predictor = detections.predictor if detections else adapter.predict_with(network, case)
+    network = _network(adapter, options.target).to(device)
+    predicted = _predict(adapter, network, case, criteria)
+    detections = predicted if isinstance(predicted, Detections) else None
+    if detections is not None:
+        _check_detections(adapter, detections, case, method, options.target)
+    predictor = predictor_of(predicted)
     layer = options.method.layer or adapter.layer
     compute = replace(options.compute, device=str(device))
     options = resolve(replace(options, compute=compute), method, predictor, case.image, layer)
@@ -136,7 +131,7 @@ def prepare(
         criteria=criteria,
         classes=classes,
         detections=detections,
-        case_provenance=case_provenance(adapter, case, options.target, criteria, checkpoint),
+        case_provenance=case_provenance(adapter, case, predicted, options.target, criteria),
         device=device,
         progress=progress or Quiet(),
     )
@@ -247,45 +242,62 @@ def together_for(group: Sequence[Run], predictor: Predictor, classes: int) -> To
 
 
 def criteria_for(adapter: Adapter, target: Target) -> InstanceCriteria:
-    """Return what counts as an instance: the adapter's choice where the user makes none."""
-    criteria = adapter.criteria(
-        target.class_name, target.threshold, target.min_volume_mm3, target.class_index
-    )
-    if target.connectivity is None:
-        return criteria
-    return replace(criteria, connectivity=target.connectivity)
+    """Return what counts as an instance: the adapter's choice where the user makes none.
+
+    Raises
+    ------
+    SegxaiError
+        If the class is not known.
+    """
+    given = {
+        name: getattr(target, name)
+        for name in ("threshold", "min_volume_mm3", "connectivity")
+        if getattr(target, name) is not None
+    }
+    return replace(adapter.criteria, class_index=_class_index(adapter, target), **given)
 
 
-def _network(adapter: Adapter, target: Target, checkpoint: Path | None) -> nn.Module:
+def _class_index(adapter: Adapter, target: Target) -> int:
+    """Find the class that is explained, from its name or its number."""
+    if target.class_name is not None:
+        if target.class_name not in adapter.classes:
+            raise unknown_name("class", target.class_name, adapter.classes)
+        return adapter.classes.index(target.class_name)
+    if target.class_index is None:
+        return adapter.criteria.class_index
+    if not 0 <= target.class_index < len(adapter.classes):
+        raise SegxaiError(f"no class {target.class_index}; known: 0 to {len(adapter.classes) - 1}")
+    return target.class_index
+
+
+def _network(adapter: Adapter, target: Target) -> nn.Module:
     """Load the adapter's network, averaged over mirror images if that is asked for."""
     if target.tta and not adapter.mirror_axes:
         raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out {option('tta')}")
-    network = adapter.load_network(checkpoint)
+    network = adapter.load_network()
     return Mirrored(network, adapter.mirror_axes) if target.tta else network
 
 
-def _check_instances(adapter: Adapter, method: Method, target: Target) -> None:
-    """Check that a model that finds instances itself is not asked to explain any others."""
+def _predict(
+    adapter: Adapter, network: nn.Module, case: Case, criteria: InstanceCriteria
+) -> Predictor | Detections:
+    with torch.no_grad(), frozen(network), exact_arithmetic():
+        return adapter.predict(network, case, criteria)
+
+
+def _check_detections(
+    adapter: Adapter, found: Detections, case: Case, method: Method, target: Target
+) -> None:
+    """Check that a model that finds instances itself is asked to explain these, and finds some."""
     is_own = target.instances == Predicted()
-    if adapter.detect and (method.scope == "class" or not is_own):
+    if method.scope == "class" or not is_own:
         asked = f"method {method.name!r}" if is_own else option("instances")
         raise SegxaiError(
             f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
             "detection by itself; use a semantic segmentation model instead"
         )
-
-
-def _detect(
-    adapter: Adapter, network: nn.Module, case: Case, criteria: InstanceCriteria
-) -> Detections | None:
-    """Run a model that finds instances itself; None for one that gives logits of classes."""
-    if adapter.detect is None:
-        return None
-    with torch.no_grad(), frozen(network), exact_arithmetic():
-        found = adapter.detect(network, case, criteria)
     if not found.names:
         raise SegxaiError(f"{adapter.name!r} detects nothing in {case.name}")
-    return found
 
 
 def find_device(name: str) -> torch.device:

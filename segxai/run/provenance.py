@@ -2,29 +2,30 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
-from segxai.instances import InstanceCriteria
 from segxai.load.volumes import file_sha256
 from segxai.methods.method import Method
 from segxai.methods.options import MethodOptions
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import describe
 from segxai.run.options import Balls, Mask, Options, Result, Source, Target
+from segxai.segment.detections import Detections
+from segxai.segment.prediction import SlidingWindow, predictor_of
+from segxai.segment.predictor import Predictor
 from segxai.store.schema import as_json, versions
-from segxai.types import Case
+from segxai.types import Case, InstanceCriteria
 
 
 def case_provenance(
     adapter: Adapter,
     case: Case,
+    predicted: Predictor | Detections,
     target: Target,
     criteria: InstanceCriteria,
-    checkpoint: Path | None,
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
-    weights = adapter.weights(checkpoint)
+    weights = adapter.weights
     return {
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
@@ -37,15 +38,9 @@ def case_provenance(
             "notes": list(case.notes),
             "warnings": list(case.warnings),
         },
-        "window": {
-            "size": list(adapter.window),
-            "overlap": adapter.overlap,
-            "blend": "gaussian",
-        }
-        if adapter.window
-        else "whole image",
+        "window": _window(adapter, predicted),
         "target": {
-            "class": _class_asked(adapter, target, criteria),
+            "class": _class_asked(adapter, predicted, target, criteria),
             **asdict(criteria),
             "instances": instances_provenance(target.instances),
             **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
@@ -66,10 +61,27 @@ def instances_provenance(source: Source) -> dict[str, Any]:
     return {"origin": "predicted"}
 
 
-def _class_asked(adapter: Adapter, target: Target, criteria: InstanceCriteria) -> str | None:
+def _window(adapter: Adapter, predicted: Predictor | Detections) -> dict[str, Any] | str:
+    """Describe what the network sees at once."""
+    if isinstance(adapter.predict, SlidingWindow):
+        size, overlap = adapter.predict.size, adapter.predict.overlap
+        return {"size": list(size), "overlap": overlap, "blend": "gaussian"}
+    windows = predictor_of(predicted).layout.windows
+    if len(windows) == 1:
+        return "whole image"
+    return {"size": list(windows[0].size), "windows": len(windows)}
+
+
+def _class_asked(
+    adapter: Adapter,
+    predicted: Predictor | Detections,
+    target: Target,
+    criteria: InstanceCriteria,
+) -> str | None:
     """Return the name of the class that is explained; None for all that a model detects."""
     is_asked = target.class_name is not None or target.class_index is not None
-    return adapter.classes[criteria.class_index] if is_asked or adapter.detect is None else None
+    is_all = isinstance(predicted, Detections) and not is_asked
+    return None if is_all else adapter.classes[criteria.class_index]
 
 
 def _package_of(adapter: Adapter) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -39,7 +39,7 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
         If the file cannot be read, or does not hold exactly the tensors of the network.
     """
     wanted = network.state_dict()
-    found = _best(read_tensors(path), wanted)
+    found = unwrap(read_tensors(path), wanted)
     problems = "; ".join(_problems(found, wanted))
     if problems:
         raise SegxaiError(f"checkpoint {path.name} does not fit {name}: {problems}")
@@ -144,14 +144,28 @@ def without_halves(network: nn.Module) -> Iterator[nn.Module]:
             one.data = one.data.to(kind)
 
 
-def _best(content: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Find the mapping in a checkpoint, without its prefix, that has the most wanted tensors."""
+def unwrap(content: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Tensor]:
+    """Find a network's tensors in a checkpoint, without what training scripts wrap around them.
+
+    Parameters
+    ----------
+    content : mapping
+        As `read_tensors` returns it.
+    wanted : collection of str
+        Names of some of the network's tensors, the first without any prefix.
+
+    Returns
+    -------
+    dict
+        The enclosed mapping that has the most of these names, without a common prefix such as
+        "module."; empty if none has any.
+    """
     candidates = [
         _without(prefix, part)
         for part in _parts(content, DEPTH)
         for prefix in _prefixes(part, wanted)
     ]
-    return max(candidates, key=lambda found: len(found.keys() & wanted.keys()), default={})
+    return max(candidates, key=lambda found: sum(name in found for name in wanted), default={})
 
 
 def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]]:
@@ -165,7 +179,7 @@ def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]
                 yield from _parts(one, depth - 1)
 
 
-def _prefixes(part: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> list[str]:
+def _prefixes(part: Mapping[str, Tensor], wanted: Collection[str]) -> list[str]:
     """List the possible prefixes in a checkpoint: none, and what precedes a wanted name."""
     first = next((name for name in wanted if not name.endswith(COUNTER)), "")
     return ["", *sorted({name.removesuffix(first) for name in part if name.endswith(f".{first}")})]

@@ -6,7 +6,6 @@ Plugin authors call `check_adapter` in their own tests; `segxai check NAME` prin
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 from segxai.plugins.adapter import Adapter
 from segxai.testing import geometry, instances, network, record
@@ -26,29 +25,19 @@ class CheckResult:
     detail: str = ""
 
 
-def check_adapter(adapter: Adapter, checkpoint: Path | None = None) -> Iterator[CheckResult]:
+def check_adapter(adapter: Adapter) -> Iterator[CheckResult]:
     """Run every check in turn, and yield one result for each.
 
     A case or a network that fails to load, or a network that takes no input, ends the list:
     nothing else can be checked.
-
-    Parameters
-    ----------
-    checkpoint : Path, optional
-        Weights to load instead of the adapter's own.
     """
-    try:
-        adapter = adapter.of(checkpoint)
-    except Exception as error:  # somebody else's code: whatever it raises is the finding
-        yield CheckResult("the checkpoint has its adapter", False, in_words(error))
-        return
     yield _finding("the record makes sense", partial(record.check_record, adapter))
     case, finding = _embedded_case(adapter)
     yield finding
     if not finding.holds:
         return
     try:
-        subject = make_subject(adapter, adapter.load_network(checkpoint), case, checkpoint)
+        subject = make_subject(adapter, adapter.load_network(), case)
     except Exception as error:  # somebody else's code: whatever it raises is the finding
         yield CheckResult("the network loads", False, in_words(error))
         return
@@ -84,6 +73,7 @@ def _checks(subject: Subject) -> dict[str, Callable[[Subject], str]]:
     detections = subject.detections
     checks: dict[str, Callable[[Subject], str]] = {
         "the same weights whenever it is loaded": network.check_weights,
+        "the weights are those of the file that is named": network.check_named_weights,
         "one finite logit for each class and voxel": network.check_logits,
         "logits, not probabilities": network.check_unnormalised,
         "the same twice in evaluation mode": network.check_repeatable,

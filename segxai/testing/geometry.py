@@ -12,9 +12,10 @@ from segxai.geometry import Grid
 from segxai.load.resampling import mismatch, resample
 from segxai.load.volumes import save_volume
 from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.prediction import SlidingWindow, predictor_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
-from segxai.testing.subject import CheckFailedError, Subject, in_words
+from segxai.testing.subject import PLAIN, CheckFailedError, Subject, in_words
 from segxai.text import format_shape
 from segxai.types import Case
 
@@ -29,13 +30,13 @@ def check_windows(subject: Subject) -> str:
     """Check that the windows add up; returns how many there are."""
     adapter, case = subject.adapter, subject.case
     layout = subject.predictor.layout
-    if subject.is_plain:
-        layout = adapter.layout(case.grid.shape if case else subject.image.shape[2:])
-        _check_single(subject)
+    if isinstance(adapter.predict, PLAIN):
+        layout = adapter.predict.layout(case.grid.shape if case else subject.image.shape[2:])
+        _check_single(subject, adapter.predict.layout(subject.image.shape[2:]))
     elif case is not None and subject.detections is None:
-        layout = adapter.predict_with(subject.network, case).layout
+        layout = predictor_of(adapter.predict(subject.network, case, adapter.criteria)).layout
     _check_shares(layout)
-    if adapter.window is None and len(layout.windows) == 1:
+    if not isinstance(adapter.predict, SlidingWindow) and len(layout.windows) == 1:
         return "the whole image at once"
     return f"{len(layout.windows)} of {format_shape(layout.windows[0].size)} voxels"
 
@@ -51,10 +52,9 @@ def _check_shares(layout: Layout) -> None:
         )
 
 
-def _check_single(subject: Subject) -> None:
+def _check_single(subject: Subject, layout: Layout) -> None:
     """Check that an image the size of a window is predicted by that window alone."""
     alone = subject.logits()
-    layout = subject.adapter.layout(subject.image.shape[2:])
     with torch.no_grad(), frozen(subject.network), exact_arithmetic():
         blended = Predictor(subject.network, layout)(subject.image)
     if (blended - alone).abs().max() > 1e-4 * alone.abs().max():
@@ -74,7 +74,7 @@ def check_places(subject: Subject) -> str:
         warnings.simplefilter("ignore")  # whatever looks wrong with such a picture
         files = _write(Path(folder), subject, grid)
         try:
-            case = subject.adapter.load_case(files, None)
+            case = subject.adapter.load_case(files)
         except Exception as error:  # somebody else's code, and files that it need not take
             return f"skipped, load_case takes no made-up file: {in_words(error)}"
     moved = mismatch("the file", grid, "source_grid", case.source_grid or case.grid)

@@ -8,6 +8,7 @@ from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
 from segxai.segment.predict import segment
+from segxai.segment.prediction import predictor_of
 from segxai.segment.predictor import Predictor
 from segxai.testing.subject import CheckFailedError, Subject
 
@@ -19,8 +20,9 @@ def check_instances(subject: Subject) -> str:
     adapter, case = subject.adapter, subject.case
     if case is None:
         return "skipped, there is no embedded case"
-    criteria, name = adapter.criteria(), adapter.target_class
-    predictor = adapter.predict_with(subject.network, case)
+    criteria = adapter.criteria
+    name = adapter.classes[criteria.class_index]
+    predictor = predictor_of(adapter.predict(subject.network, case, criteria))
     segmentation = segment(predictor, case, adapter.classes)
     mask = segmentation.mask(criteria.class_index, criteria.threshold)
     found = find_instances(mask, case.domain_grid, criteria)

@@ -6,12 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.layers import find_layer
 from segxai.rows.engines import find_engine
 from segxai.segment.inference_mode import frozen
 from segxai.segment.logits import logits_of
 from segxai.segment.predictor import stride_of
+from segxai.segment.weights import read_tensors, unwrap
 from segxai.testing.subject import CheckFailedError, Subject, in_words
 from segxai.types import Instance
 
@@ -45,11 +47,33 @@ def _form(output: object, image: Tensor) -> list[str]:
 
 def check_weights(subject: Subject) -> str:
     """Check that loading the network again gives the same weights, as resuming a run needs."""
-    again = subject.adapter.load_network(subject.checkpoint).state_dict()
+    again = subject.adapter.load_network().state_dict()
     for name, value in subject.network.state_dict().items():
         if name not in again or not torch.equal(value, again[name]):
             raise CheckFailedError(f"loaded twice, {name} differs: the weights are random")
     return ""
+
+
+def check_named_weights(subject: Subject) -> str:
+    """Check that the weights whose sha256 results keep are those that are loaded."""
+    path = subject.adapter.weights
+    if path is None:
+        return "skipped, no file is named"
+    try:
+        content = read_tensors(path)
+    except SegxaiError:
+        return "skipped, they are not in one file of tensors"
+    mine = {
+        name: value
+        for name, value in subject.network.state_dict().items()
+        if isinstance(value, Tensor) and value.is_floating_point()
+    }
+    found = unwrap(content, list(mine))
+    same = [name for name in mine if name in found]
+    for name in same:
+        if not torch.equal(mine[name].float(), found[name].float()):
+            raise CheckFailedError(f"{name} is not as in {path.name}, which `weights` names")
+    return f"{path.name}" if same else f"skipped, {path.name} has other names for its tensors"
 
 
 def check_logits(subject: Subject) -> str:
@@ -152,7 +176,7 @@ def _middle(subject: Subject) -> Instance:
     shape = tuple(subject.logits().shape[2:])
     mask = np.zeros(shape, dtype=bool)
     mask[tuple(slice(n // 2, n // 2 + 2) for n in shape)] = True
-    return Instance.from_mask(mask, class_index=subject.adapter.criteria().class_index)
+    return Instance.from_mask(mask, class_index=subject.adapter.criteria.class_index)
 
 
 def _fingerprint(network: nn.Module) -> dict[str, object]:

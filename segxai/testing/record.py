@@ -5,25 +5,41 @@ import numpy as np
 from segxai.errors import unknown_name
 from segxai.plugins.adapter import Adapter
 from segxai.run.options import Options
-from segxai.testing.subject import CheckFailedError
+from segxai.segment.prediction import SlidingWindow
+from segxai.testing.subject import PLAIN, CheckFailedError
 from segxai.types import Case
 
 
 def check_record(adapter: Adapter) -> str:
     """Check that the record makes sense."""
-    adapter.criteria()
+    _check_criteria(adapter)
     for what in ("channels", "classes", "files"):
         names = getattr(adapter, what)
         if not names or len(set(names)) < len(names):
             raise CheckFailedError(f"{what} must be distinct names, found {names}")
-    if adapter.activation not in ("softmax", "sigmoid"):
-        raise unknown_name("activation", adapter.activation, ("softmax", "sigmoid"))
-    if adapter.divisor < 1:
-        raise CheckFailedError(f"divisor {adapter.divisor}: give 1 or more")
-    if adapter.window is not None:
-        adapter.layout(adapter.window)
+    _check_prediction(adapter)
     _check_options(adapter)
     return ""
+
+
+def _check_criteria(adapter: Adapter) -> None:
+    """Check that the class exists."""
+    index = adapter.criteria.class_index
+    if not 0 <= index < len(adapter.classes):
+        raise CheckFailedError(f"no class {index}; known: 0 to {len(adapter.classes) - 1}")
+
+
+def _check_prediction(adapter: Adapter) -> None:
+    """Check the sizes of windows, and what turns logits into probabilities."""
+    predict = adapter.predict
+    if not isinstance(predict, PLAIN):
+        return
+    if predict.activation not in ("softmax", "sigmoid"):
+        raise unknown_name("activation", predict.activation, ("softmax", "sigmoid"))
+    if isinstance(predict, SlidingWindow):
+        predict.layout(predict.size)
+    elif predict.divisor < 1:
+        raise CheckFailedError(f"divisor {predict.divisor}: give 1 or more")
 
 
 def _check_options(adapter: Adapter) -> None:
@@ -35,7 +51,10 @@ def check_case(adapter: Adapter, case: Case) -> str:
     """Check that the case fits the adapter."""
     _check_image(adapter, case)
     _check_grids(case)
-    adapter.layout(case.grid.shape)
+    if not np.array_equal(adapter.embedded_case().image, case.image):
+        raise CheckFailedError("loaded twice, the image differs: a run cannot be repeated on it")
+    if isinstance(adapter.predict, PLAIN):
+        adapter.predict.layout(case.grid.shape)
     return ""
 
 

@@ -1,7 +1,6 @@
 """The subject of the conformance kit: an adapter with its network loaded, and input for it."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +12,13 @@ from segxai.geometry import Grid
 from segxai.plugins.adapter import Adapter
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.prediction import SlidingWindow, WholeImage
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from segxai.types import Case
 
 Image = Float[Tensor, "1 channel *grid"]
+PLAIN = (WholeImage, SlidingWindow)  # predictions that follow from a record of sizes alone
 TRIAL_SHAPES = ((64, 64), (32, 32, 32))  # of made-up images, where there is no embedded case
 
 
@@ -31,8 +32,8 @@ class Subject:
 
     Parameters
     ----------
-    adapter, network, checkpoint
-        The adapter, and the network that it loads from the checkpoint.
+    adapter, network
+        The adapter, and the network that it loads.
     predictor : Predictor
         The network on one window of a case; where the adapter builds it, on the windows that cover
         the middle of a case.
@@ -48,7 +49,6 @@ class Subject:
 
     adapter: Adapter
     network: nn.Module
-    checkpoint: Path | None
     predictor: Predictor
     image: Image
     classes: tuple[str, ...]
@@ -57,8 +57,8 @@ class Subject:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the predictor follows from the adapter's windows alone."""
-        return self.adapter.predictor is None and self.detections is None
+        """Whether the predictor follows from the sizes of windows alone."""
+        return isinstance(self.adapter.predict, PLAIN)
 
     def logits(self) -> Float[Tensor, "1 class *out"]:
         """Predict the image, without a graph."""
@@ -67,9 +67,7 @@ class Subject:
         return logits
 
 
-def make_subject(
-    adapter: Adapter, network: nn.Module, case: Case | None, checkpoint: Path | None
-) -> Subject:
+def make_subject(adapter: Adapter, network: nn.Module, case: Case | None) -> Subject:
     """Combine the adapter and its network with an input, from the embedded case or made up.
 
     Raises
@@ -77,25 +75,22 @@ def make_subject(
     CheckFailedError
         If a model that finds instances itself finds none.
     """
-    if adapter.predictor is None and adapter.detect is None:
-        image = _window(adapter, network, case)
+    if isinstance(adapter.predict, PLAIN):
+        image = _window(adapter, adapter.predict, network, case)
         layout = whole_image(image.shape[2:])
-        predictor = Predictor(network, layout, activation=adapter.activation)
-        return Subject(adapter, network, checkpoint, predictor, image, adapter.classes, case)
-    shown = case or _made_up(adapter, adapter.window or TRIAL_SHAPES[0])
+        predictor = Predictor(network, layout, activation=adapter.predict.activation)
+        return Subject(adapter, network, predictor, image, adapter.classes, case)
+    shown, found = _predicted(adapter, network, case)
     image = torch.from_numpy(shown.image)[None]
-    if adapter.detect is None:
+    if isinstance(found, Predictor):
         middle = np.array([[size // 2 for size in shown.grid.shape]])
-        predictor, box = adapter.predict_with(network, shown).crop_to(middle)
-        part = image[box.index]
-        return Subject(adapter, network, checkpoint, predictor, part, adapter.classes, case)
-    with torch.no_grad(), frozen(network), exact_arithmetic():
-        found = adapter.detect(network, shown, adapter.criteria())
+        predictor, box = found.crop_to(middle)
+        return Subject(adapter, network, predictor, image[box.index], adapter.classes, case)
     if not found.names:
         raise CheckFailedError(
             f"nothing is detected in {shown.name}: embed a case with something to detect"
         )
-    return Subject(adapter, network, checkpoint, found.predictor, image, found.classes, case, found)
+    return Subject(adapter, network, found.predictor, image, found.classes, case, found)
 
 
 def in_words(error: Exception) -> str:
@@ -104,16 +99,33 @@ def in_words(error: Exception) -> str:
     return name + one_line(error, limit=2000)
 
 
-def _window(adapter: Adapter, network: nn.Module, case: Case | None) -> Image:
+def _predicted(
+    adapter: Adapter, network: nn.Module, case: Case | None
+) -> tuple[Case, Predictor | Detections]:
+    """Predict the case in the adapter's own way; without one, noise of a shape that it takes."""
+    shown = [case] if case else [_made_up(adapter, shape) for shape in TRIAL_SHAPES]
+    for number, one in enumerate(shown, start=1):
+        try:
+            with torch.no_grad(), frozen(network), exact_arithmetic():
+                return one, adapter.predict(network, one, adapter.criteria)
+        except Exception:  # whatever somebody else's code raises, this was no input for it
+            if number == len(shown):
+                raise
+    raise ValueError("no shape to try")
+
+
+def _window(
+    adapter: Adapter, predict: WholeImage | SlidingWindow, network: nn.Module, case: Case | None
+) -> Image:
     """Prepare an input of the size that the network gets: from the embedded case, or random."""
     if case is not None:
-        layout = adapter.layout(case.grid.shape)
+        layout = predict.layout(case.grid.shape)
         window = layout.windows[len(layout.windows) // 2]
         inside = window.inside(case.grid.shape)
         image = torch.zeros(1, len(adapter.channels), *window.size)
         image[inside.seen_from(window).index] = torch.from_numpy(case.image[inside.index])
         return image
-    sizes = [adapter.window] if adapter.window else TRIAL_SHAPES
+    sizes = [predict.size] if isinstance(predict, SlidingWindow) else TRIAL_SHAPES
     images = [torch.from_numpy(_made_up(adapter, size).image)[None] for size in sizes]
     return next((one for one in images if _takes(network, one)), images[-1])
 

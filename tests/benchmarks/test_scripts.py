@@ -318,7 +318,7 @@ def test_a_figure_says_whether_the_lesion_matters():
 
 def test_a_call_is_measured(scene, monkeypatch):
     network, where = scene
-    monkeypatch.setattr(peers, "ADAPTER", SimpleNamespace(load_network=lambda _: network))
+    monkeypatch.setattr(peers, "ADAPTER", SimpleNamespace(load_network=lambda: network))
     found = peers.attempt("mean gradient", "segxai InstanceGradient", where, 1)
     figure = peers.judged(
         "mean gradient",

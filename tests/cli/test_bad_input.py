@@ -233,11 +233,6 @@ def test_a_mask_that_does_not_fit(case, given_as, data, affine, words):
     assert all(word in error for word in words), error
 
 
-def test_an_adapter_that_reads_no_masks_says_so(case):
-    error = refused(*run("--instances", "mask.nii.gz", plugin="toy_plain", out="new.h5"))
-    assert "reads no masks" in error
-
-
 # ---------------------------------------------------------------------------------------- images
 
 

@@ -21,6 +21,7 @@ from monai.transforms import (
     Spacingd,
 )
 
+from segxai import WholeImage
 from segxai.errors import SegxaiError
 from segxai.models.bundle import load_bundle
 from segxai.models.own_model import OwnModel, adapter_for
@@ -146,7 +147,7 @@ def test_a_bundle_brings_names_windows_and_weights(folder, images, suffix):
 
 def test_its_own_preprocessing_makes_the_input(folder, images):
     adapter = adapter_of(bundle(folder / "lesions"), images)
-    case, expected = adapter.load_case(images, None), expected_image(images)
+    case, expected = adapter.read(images), expected_image(images)
     np.testing.assert_array_equal(case.image, expected.numpy())
     np.testing.assert_allclose(case.grid.affine, expected.affine.numpy())
     assert case.grid.spacing == (1, 1, 1)
@@ -160,7 +161,7 @@ def test_the_prediction_is_that_of_its_inferer(folder, images):
     from segxai.run.options import Options
 
     adapter = adapter_of(bundle(folder / "lesions"), images)
-    case = adapter.load_case(images, None)
+    case = adapter.read(images)
     task = prepare(adapter, case, Options.of(device="cpu"))
     inferer = SlidingWindowInferer((16, 16, 16), overlap=0.5, mode="gaussian")
     with torch.no_grad():
@@ -194,7 +195,7 @@ def test_a_bundle_on_the_command_line(folder, images, monkeypatch):
 
 def test_a_normalisation_of_the_users_own_takes_the_place_of_the_bundles(folder, images):
     adapter = adapter_of(bundle(folder / "lesions"), images, normalise="z-score")
-    case = adapter.load_case(images, None)
+    case = adapter.read(images)
     assert case.image.shape == (2, *SHAPE)
     assert case.input_unit == "standard deviation"
 
@@ -226,7 +227,7 @@ def test_without_metadata_inferer_or_preprocessing(folder, images):
         adapter_of(folder / "b", images)
     adapter = adapter_of(folder / "b", images, channels=("FLAIR", "T1"))
     assert adapter.classes == ("class 0", "class 1")
-    assert (adapter.window, adapter.divisor) == (None, 1)
+    assert adapter.predict == WholeImage()
 
 
 def test_a_module_in_the_bundles_folder(folder):
@@ -314,5 +315,5 @@ def test_a_preprocessing_that_fails_names_the_files(folder, images):
     config = without(preprocessing={"_target_": "Compose", "transforms": steps})
     adapter = adapter_of(bundle(folder / "b", config), images)
     with pytest.raises(SegxaiError, match=r"fails on flair\.nii\.gz, t1\.nii\.gz: ") as error:
-        adapter.load_case(images, None)
+        adapter.read(images)
     assert "\n" not in str(error.value)

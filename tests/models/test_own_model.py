@@ -183,8 +183,8 @@ def test_a_checkpoint_fills_the_factory(case):
         stored = tree["segmentation"].to_dataset()["probability"].values
     assert provenance["weights"]["name"] == "w.pt"
     assert "tensors_sha256" not in provenance["plugin"]
-    case_ = public.wrap(network, channels=("bright", "other"), shape=SHAPE).load_case(
-        dict(zip(("bright", "other"), map(Path, FILES), strict=True)), None
+    case_ = public.wrap(network, channels=("bright", "other"), shape=SHAPE).read(
+        dict(zip(("bright", "other"), map(Path, FILES), strict=True))
     )
     with torch.no_grad():
         wanted = network(torch.from_numpy(case_.image)[None])[0].softmax(dim=0)
@@ -212,7 +212,7 @@ def test_a_whole_image_is_padded_where_the_network_asks_for_it(case):
 
 def test_a_script_in_python(case):
     adapter = wrapped(Toy(), classes=("rest", "ball"), name="mine")
-    case_ = adapter.load_case(dict(zip(adapter.channels, map(Path, FILES), strict=True)), None)
+    case_ = adapter.read(dict(zip(adapter.channels, map(Path, FILES), strict=True)))
     task = prepare(adapter, case_, Options.of(method="gradient", device="cpu", min_volume_mm3=3))
     assert explain_case(task, Path("r.h5")) == ("gradient-signed_max",)
     with open_result("r.h5") as tree:
@@ -531,7 +531,7 @@ def test_a_mistake_is_one_clear_line(case, what):
 def test_wrapping_needs_something_to_count_classes_on():
     with pytest.raises(SegxaiError, match="classes can only be counted with a window"):
         public.wrap(Toy(), channels=("bright", "other"))
-    assert public.wrap(Toy(), channels=("a", "b"), classes=("rest", "ball")).divisor == 1
+    assert public.wrap(Toy(), channels=("a", "b"), classes=("rest", "ball")).predict.divisor == 1
 
 
 def test_one_logit_is_one_class():
@@ -632,5 +632,5 @@ def test_own_models_have_adapters_of_the_usual_kind(case):
         OwnModel(model="ownnets:network", channels=("bright", "other")), None, lambda names: files
     )
     assert isinstance(adapter, public.Adapter)
-    assert adapter.load_network(None) is adapter.load_network(None)
+    assert adapter.load_network() is adapter.load_network()
     assert adapter.files == ("bright", "other")

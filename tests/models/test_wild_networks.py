@@ -145,7 +145,7 @@ def test_background_may_come_first_last_or_not_at_all(classes, target):
     network = seeded(Net(classes=len(classes)))
     colours = ("red", "green", "blue")
     adapter = segxai.wrap(network, channels=colours, classes=classes, shape=SHAPE)
-    assert adapter.target_class == target
+    assert adapter.classes[adapter.criteria.class_index] == target
     image = image_of((3, *SHAPE))
     task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
     findings = find(task)
@@ -264,7 +264,7 @@ def test_noise_is_measured_where_something_is_seen(tmp_path):
     adapter = segxai.wrap(
         network, channels=["ct"], classes=["rest", "lesion"], normalise="mean:850;std:10"
     )
-    case = adapter.load_case({"ct": tmp_path / "a.nii.gz"}, None)
+    case = adapter.read({"ct": tmp_path / "a.nii.gz"})
     assert case.image[0, 0, 0, 0] == -85
     (level,) = noise_levels(case.image, case.foreground, 1.0)
     assert level == pytest.approx(np.ptp(data[data > 0]) / 10, rel=1e-4)
@@ -277,7 +277,7 @@ def test_channels_in_the_order_blue_green_red(tmp_path):
     Image.fromarray(pixels).save(tmp_path / "photo.png")
     network = seeded(Net())
     adapter = segxai.wrap(network, channels=("blue", "green", "red"), shape=SHAPE)
-    case = adapter.load_case({"image": tmp_path / "photo.png"}, None)
+    case = adapter.read({"image": tmp_path / "photo.png"})
     np.testing.assert_array_equal(case.image, np.moveaxis(pixels[..., ::-1], -1, 0))
     image = torch.from_numpy(case.image)[None]
     check(network, image=image)
@@ -406,7 +406,7 @@ def test_sizes_that_must_divide_by_32():
     network, shape = seeded(Divided()), (40, 70)
     image = image_of((3, *shape))
     adapter = segxai.wrap(network, channels=("red", "green", "blue"), shape=shape)
-    assert adapter.divisor == 32
+    assert adapter.predict.divisor == 32
     assert any("multiples of 32" in note for note in adapter.notes)
     task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
 

@@ -2,6 +2,7 @@
 
 import shutil
 import warnings
+from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -13,12 +14,14 @@ from segxai_ms_lesion import adapter, network
 from segxai_ms_lesion.preprocessing import normalise
 
 from segxai.errors import SegxaiError
+from segxai.load.reader import load_mask, read_case
 from segxai.load.resampling import resample
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result, read_provenance, runs
 from tests.commandline import segxai, write_nifti
 
 SHAPE = (26, 30, 24)
+read = partial(read_case, adapter.load_case)
 RAS = np.array([[1, 0, 0, -12], [0, 1, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]], dtype=float)
 
 
@@ -59,7 +62,7 @@ def files(folder):
 
 
 def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
-    case = adapter.load_case(files, None)
+    case = read(files)
     expected = np.stack([normalise(image) for image in brains()[:2]])
     np.testing.assert_array_equal(case.image, expected)
     np.testing.assert_array_equal(case.grid.affine, RAS)
@@ -75,14 +78,14 @@ def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
 
 @pytest.mark.parametrize("codes", ["LPI", "SRA", "PIR"])
 def test_the_orientation_of_the_files_does_not_matter(files, codes):
-    expected = adapter.load_case(files, Path("labels.nii.gz"))
+    expected = read(files, Path("labels.nii.gz"))
     flair, mprage, labels = brains()
     turned = {
         "flair": stored_as(codes, flair, "f.nii"),
         "mprage": stored_as(codes, mprage, "m.nii"),
     }
     mask = stored_as(codes, labels, "l.nii")
-    case = adapter.load_case(turned, mask)
+    case = read(turned, mask)
     np.testing.assert_array_equal(case.image, expected.image)
     np.testing.assert_array_equal(case.reference, expected.reference)
     np.testing.assert_array_equal(case.reference, labels > 0)
@@ -91,7 +94,7 @@ def test_the_orientation_of_the_files_does_not_matter(files, codes):
     assert case.notes == (
         f"reoriented {codes} -> RAS for the network; exported on the input's grid",
     )
-    np.testing.assert_array_equal(adapter.load_mask(mask, case), labels)
+    np.testing.assert_array_equal(load_mask(mask, case), labels)
 
 
 def test_other_voxels_are_brought_to_1_mm(files):
@@ -99,7 +102,7 @@ def test_other_voxels_are_brought_to_1_mm(files):
     affine = RAS @ np.diag([0.8, 1.3, 2, 1])
     for name, data in (("flair", flair), ("t1", mprage), ("labels", labels)):
         write_nifti(f"{name}.nii.gz", data, affine)
-    case = adapter.load_case(files, Path("labels.nii.gz"))
+    case = read(files, Path("labels.nii.gz"))
     assert case.grid.spacing == pytest.approx((1, 1, 1))
     assert case.grid.shape == (21, 39, 48)
     np.testing.assert_allclose(case.source_grid.affine, affine, atol=1e-6)
@@ -107,7 +110,7 @@ def test_other_voxels_are_brought_to_1_mm(files):
     moved = resample(flair, source, case.grid, order=1)
     np.testing.assert_allclose(case.image[0], normalise(moved), atol=1e-5)
     np.testing.assert_array_equal(
-        adapter.load_mask(Path("labels.nii.gz"), case),
+        load_mask(Path("labels.nii.gz"), case),
         resample(labels.astype(np.int32), source, case.grid, order=0),
     )
     (note,) = case.notes
@@ -117,16 +120,16 @@ def test_other_voxels_are_brought_to_1_mm(files):
 def test_files_on_different_grids_are_refused(files):
     write_nifti("t1.nii.gz", brains()[1], RAS + 0.5 * np.eye(4, k=3))
     with pytest.raises(SegxaiError, match=r"mprage file t1.nii.gz .* lies up to 0.5 mm away"):
-        adapter.load_case(files, None)
+        read(files)
 
 
 def test_a_mask_on_another_grid_is_refused(files):
-    case = adapter.load_case(files, None)
+    case = read(files)
     write_nifti("labels.nii.gz", brains()[2][:, :, :-1], RAS)
-    with pytest.raises(SegxaiError, match=r"instances labels.nii.gz is 26 x 30 x 23 .* share a gr"):
-        adapter.load_mask(Path("labels.nii.gz"), case)
+    with pytest.raises(SegxaiError, match=r"mask labels.nii.gz is 26 x 30 x 23 .* share a gr"):
+        load_mask(Path("labels.nii.gz"), case)
     with pytest.raises(SegxaiError, match=r"reference labels.nii.gz is 26 x 30 x 23 .* share a gr"):
-        adapter.load_case(files, Path("labels.nii.gz"))
+        read(files, Path("labels.nii.gz"))
 
 
 def test_a_label_that_the_networks_grid_is_too_coarse_for_is_refused(files):
@@ -136,10 +139,10 @@ def test_a_label_that_the_networks_grid_is_too_coarse_for_is_refused(files):
     labels[2:20, 2:20, 2:20], labels[22, 22, 22] = 1, 5
     for name, data in (("flair", flair), ("t1", mprage), ("labels", labels)):
         write_nifti(f"{name}.nii.gz", data, fine)
-    case = adapter.load_case(files, None)
-    words = "labels.nii.gz: label 5 is too small to survive on the network's grid of 1x1x1 mm"
+    case = read(files)
+    words = "labels.nii.gz: label 5 is lost on the network's grid of"
     with pytest.raises(SegxaiError, match=words):
-        adapter.load_mask(Path("labels.nii.gz"), case)
+        load_mask(Path("labels.nii.gz"), case)
 
 
 def test_the_embedded_case_has_no_warnings():

@@ -88,7 +88,7 @@ def test_only_the_evaluation_opens_files_beside_the_guarded_door() -> None:
         path.name
         for path in folder.glob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Attribute) and node.attr in ("load", "load_case")
+        if isinstance(node, ast.Attribute) and node.attr in ("load", "read")
     }
     assert readers == {"sources.py", "evaluate.py"}
 

@@ -181,10 +181,10 @@ def vision(build, path, classes=3, **options):
 
 def explain(checkpoint, path, **asked):
     """The task of one picture, and what was found in it, through the public pipeline."""
-    adapter = load_adapter("natural_image").of(checkpoint)
-    case = adapter.load_case({"image": path}, None)
+    adapter = load_adapter("natural_image", checkpoint)
+    case = adapter.read({"image": path})
     request = Options.of(method="gradient", device="cpu", **asked)
-    task = prepare(adapter, case, request, checkpoint=checkpoint)
+    task = prepare(adapter, case, request)
     return task, find(task)
 
 

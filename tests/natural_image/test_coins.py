@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +23,7 @@ from skimage import data
 from torch.nn import functional
 
 from segxai.errors import SegxaiError
+from segxai.load.reader import load_mask
 from segxai.pipeline import attribute
 from segxai.plugins.registry import load_adapter, load_method
 from segxai.run.find import find
@@ -223,7 +223,7 @@ def test_a_photograph_in_colour_becomes_grey(adapter, folder):
     grey = data.coins()[:120, :140]
     rgb = np.stack([grey, grey, grey], axis=-1)
     rgb[..., 0] //= 2
-    case = adapter.load_case({"image": photo("a.png", rgb)}, None)
+    case = adapter.read({"image": photo("a.png", rgb)})
     wanted = (rgb @ [0.299, 0.587, 0.114] - 99) / 52
     np.testing.assert_allclose(case.image[0], wanted, atol=1e-4)
     assert case.notes == ("colours became grey: 0.299 red + 0.587 green + 0.114 blue",)
@@ -231,7 +231,7 @@ def test_a_photograph_in_colour_becomes_grey(adapter, folder):
 
 
 def test_a_picture_of_one_colour_is_warned_of(adapter, folder):
-    case = adapter.load_case({"image": photo("a.png", np.full((9, 9), 7, dtype=np.uint8))}, None)
+    case = adapter.read({"image": photo("a.png", np.full((9, 9), 7, dtype=np.uint8))})
     assert case.warnings == ("the picture has one colour everywhere",)
 
 
@@ -240,20 +240,20 @@ def test_masks_must_have_the_pictures_size(adapter, folder):
     photo("mask.png", np.eye(60, 70, dtype=np.uint8))
     words = r"reference mask.png has 60 x 70 pixels, the picture 60 x 80 \(rows x columns\)"
     with pytest.raises(SegxaiError, match=words):
-        adapter.load_case({"image": image}, Path("mask.png"))
+        adapter.read({"image": image}, Path("mask.png"))
     photo("mask.png", 9 * np.eye(60, 80, dtype=np.uint8))
-    case = adapter.load_case({"image": image}, Path("mask.png"))
+    case = adapter.read({"image": image}, Path("mask.png"))
     assert case.reference.sum() == 60
     assert [one.role for one in case.sources] == ["image", "reference"]
-    assert adapter.load_labels(Path("mask.png"), case).max() == 9
+    assert load_mask(Path("mask.png"), case).max() == 9
 
 
 def test_coins_that_were_trained_again(adapter, folder):
     state = load_file(weights_file())
     state["logits.bias"] += 1
     save_file(state, "mine.safetensors")
-    mine = adapter.of(Path("mine.safetensors"))
-    assert replace(mine, for_checkpoint=None).classes == ("background", "coin")
-    network = mine.load_network(Path("mine.safetensors"))
+    mine = load_adapter("natural_image", Path("mine.safetensors"))
+    assert mine.classes == ("background", "coin")
+    network = mine.load_network()
     assert torch.equal(network.logits.bias, state["logits.bias"])
-    assert mine.weights(Path("mine.safetensors")) == Path("mine.safetensors")
+    assert mine.weights == Path("mine.safetensors")

@@ -42,11 +42,11 @@ class Evil:
 
 
 def adapter(path):
-    return adapter_of(Path(path), "natural_image")
+    return adapter_of(Path(path))
 
 
 def load(path):
-    return adapter(path).load_network(Path(path))
+    return adapter(path).load_network()
 
 
 def refused(path, words):
@@ -114,13 +114,13 @@ def test_no_weights_run_code(folder):
 
 def test_weights_without_code_may_be_pickled(folder):
     natural.segformer(folder)
-    wanted = adapter(folder).load_network(folder).state_dict()
+    wanted = adapter(folder).load_network().state_dict()
     (folder / "model.safetensors").unlink()
     torch.save(
         {name.removeprefix("network."): one for name, one in wanted.items()},
         folder / "pytorch_model.bin",
     )
-    found = adapter(folder).load_network(folder).state_dict()
+    found = adapter(folder).load_network().state_dict()
     assert all((found[name] == wanted[name]).all() for name in wanted)
 
 
@@ -128,7 +128,7 @@ def test_code_in_a_folder_is_not_run(folder):
     natural.segformer(folder)
     (folder / "evil.py").write_text("open('harm', 'w')\nclass Evil: pass\n")
     change_config(folder, auto_map={"AutoConfig": "evil.Evil", "AutoModel": "evil.Evil"})
-    adapter(folder).load_network(folder)
+    adapter(folder).load_network()
     change_config(folder, model_type="evil")
     refused(folder, "of type 'evil', not a segmentation model known")
     assert not (folder / "harm").exists()
@@ -136,15 +136,15 @@ def test_code_in_a_folder_is_not_run(folder):
 
 def test_half_precision_is_computed_in_full(folder):
     natural.segformer(folder)
-    network = adapter(folder).load_network(folder).network
+    network = adapter(folder).load_network().network
     natural.save(network.half(), folder / "half")
-    again = adapter(folder / "half").load_network(folder / "half")
+    again = adapter(folder / "half").load_network()
     assert {one.dtype for one in again.parameters()} == {torch.float32}
 
 
 def test_a_folder_is_hashed_by_its_weights(folder):
     natural.segformer(folder)
-    assert adapter(folder).weights(folder) == folder / "model.safetensors"
+    assert adapter(folder).weights == folder / "model.safetensors"
 
 
 # --------------------------------------------------------------------------------------- processors
@@ -155,14 +155,14 @@ def test_without_a_processor_colours_are_those_of_imagenet(folder):
     (folder / "preprocessor_config.json").unlink()
     found = adapter(folder)
     assert "no preprocessor_config.json" in found.notes[1]
-    case = found.load_case({"image": natural.picture(folder / "a.png", (64, 32))}, None)
+    case = found.read({"image": natural.picture(folder / "a.png", (64, 32))})
     assert case.grid.shape == (64, 32)
     pixels = np.moveaxis(case.picture, -1, 0) / 255
     wanted = (pixels - np.array(processors.IMAGENET_MEAN)[:, None, None]) / np.array(
         processors.IMAGENET_STD
     )[:, None, None]
     np.testing.assert_allclose(case.image, wanted, atol=1e-5)
-    case = found.load_case({"image": natural.picture(folder / "a.png", (46, 70))}, None)
+    case = found.read({"image": natural.picture(folder / "a.png", (46, 70))})
     assert case.grid.shape == (32, 64)
 
 
@@ -178,7 +178,7 @@ def test_blue_first_and_no_crop(folder):
     found = adapter(folder)
     assert found.channels == ("blue", "green", "red")
     assert "do_center_crop of its image processor is left out" in found.notes[1]
-    case = found.load_case({"image": natural.picture(folder / "a.png", (40, 60))}, None)
+    case = found.read({"image": natural.picture(folder / "a.png", (40, 60))})
     assert case.input_unit == "full scale"
     wanted = np.moveaxis(case.picture[..., ::-1], -1, 0) / 255
     np.testing.assert_allclose(case.image, wanted, atol=1e-6)
@@ -238,7 +238,7 @@ def test_weights_however_they_were_saved(folder, wrapped):
         torch.save({f"module.{name}": one for name, one in state.items()}, path)
     else:
         torch.save(state if wrapped == "bare" else {"state_dict": state, "step": 3}, path)
-    found = adapter(path).load_network(path)
+    found = adapter(path).load_network()
     image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         logits, step = found.watched(image)
@@ -254,7 +254,7 @@ def test_an_auxiliary_head_is_left_out(folder, auxiliary):
     width = network.aux_classifier[0].in_channels
     network.aux_classifier = segmentation.fcn.FCNHead(width, auxiliary)
     torch.save(network.state_dict(), "weights.pth")
-    found = adapter("weights.pth").load_network(Path("weights.pth"))
+    found = adapter("weights.pth").load_network()
     assert found.network.aux_classifier is None
     wanted = network.classifier.state_dict()
     state = found.network.classifier.state_dict()
@@ -264,7 +264,7 @@ def test_an_auxiliary_head_is_left_out(folder, auxiliary):
 def test_names_of_classes(folder):
     torch.save(lraspp(21).state_dict(), "voc.pth")
     assert adapter("voc.pth").classes[7] == "car"
-    assert adapter("voc.pth").target_class == "aeroplane"
+    assert adapter("voc.pth").criteria.class_index == 1
     torch.save(lraspp(4).state_dict(), "own.pth")
     assert adapter("own.pth").classes == ("background", "class 1", "class 2", "class 3")
     torch.save(lraspp(1).state_dict(), "one.pth")

@@ -215,7 +215,7 @@ def test_noise_cannot_swap_queries(home, photo, kind, seed):
     noisy = image_of(task) + 2 * torch.randn(image_of(task).shape, generator=generator)
     case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.detect(model, case, task.criteria).predictor.network.numbers
+        again = task.adapter.predict(model, case, task.criteria).predictor.network.numbers
         logits = found.predictor(noisy)[0]
         every = query_logits(model, kind)(noisy)[0]
     queries = found.predictor.network.numbers
@@ -266,7 +266,7 @@ def test_the_instances_of_boxes(rcnn, photo, small):
     )
     case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.detect(model, case, replace(task.criteria, threshold=0.3))
+        again = task.adapter.predict(model, case, replace(task.criteria, threshold=0.3))
         moved = torch.cdist(again.predictor.network.boxes, found.predictor.network.boxes)
         assert moved.min(dim=0).values.max() > 1  # pixel
         frozen = box_logits(model, noisy, wanted, place)

@@ -93,11 +93,11 @@ def blended_in_full(theirs, predictor, data):
 def explainable(folder, files, *, tta=False):
     """The case, and the logits of the predictor that the plugin makes."""
     made = adapter.for_checkpoint(Path(folder))
-    case = made.load_case(files, None)
-    network = made.load_network(folder)
+    case = made.read(files)
+    network = made.load_network()
     network = Mirrored(network, made.mirror_axes) if tta else network
     with torch.no_grad(), frozen(network):
-        logits = made.predict_with(network, case)(torch.from_numpy(case.image)[None])[0]
+        logits = made.predict(network, case, made.criteria)(torch.from_numpy(case.image)[None])[0]
     return case, logits
 
 
@@ -262,9 +262,9 @@ def test_regions_have_a_logit_each_and_the_background_has_none(theirs, folder):
     assert_agree(theirs, folder / "model", nnunet.files(folder))
     made = adapter.for_checkpoint(folder / "model")
     assert made.classes == ("whole", "core", "enhancing")
-    assert (made.activation, made.target_class) == ("sigmoid", "whole")
-    case = made.load_case(nnunet.files(folder), None)
-    assert made.predict_with(made.load_network(None), case).activation == "sigmoid"
+    assert made.criteria.class_index == 0
+    case = made.read(nnunet.files(folder))
+    assert made.predict(made.load_network(), case, made.criteria).activation == "sigmoid"
 
 
 # ------------------------------------------------------------------------------------- its parts
@@ -329,7 +329,7 @@ def test_every_voxel_of_the_network_lies_where_its_affine_says(folder, reader, s
     order = {"transpose_forward": [1, 0, 2], "transpose_backward": [1, 0, 2]}
     nnunet.trained_model(folder / "model", chosen, image_reader_writer=reader, **order)
     files = {name: Path(f"{name}.nii.gz") for name in ("t1w", "flair")}
-    case = adapter.for_checkpoint(folder / "model").load_case(files, None)
+    case = adapter.for_checkpoint(folder / "model").read(files)
     wanted = waves(case.grid.to_mm(np.moveaxis(np.indices(case.grid.shape) * 1.0, 0, -1)))
     inner = (slice(2, -2),) * 3  # splines bend at the border
     np.testing.assert_allclose(case.image[0][inner], wanted[inner], atol=tolerance)

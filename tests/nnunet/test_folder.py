@@ -14,8 +14,10 @@ from segxai_nnunet import adapter
 from segxai_nnunet.folder import open_model
 from segxai_nnunet.network import Ensemble, build_network
 
+from segxai import InstanceCriteria
 from segxai.errors import SegxaiError
 from segxai.geometry import Box, Grid
+from segxai.load.reader import load_mask
 from segxai.load.resampling import resample
 from segxai.plugins.registry import load_adapter
 from segxai.testing import check_adapter
@@ -47,13 +49,12 @@ def test_the_adapter_says_what_the_folder_says(model):
     made = adapter.for_checkpoint(model)
     assert made.channels == ("t1w", "flair")
     assert made.classes == ("background", "tuber", "cyst")
-    assert (made.activation, made.target_class, made.threshold) == ("softmax", "tuber", None)
-    assert (made.window, made.overlap) == ((16, 16, 16), 0.5)
+    assert made.criteria == InstanceCriteria(1, threshold=None)
     assert made.mirror_axes == (0, 1, 2)
     assert made.notes[0] == ("nnU-Net 3d_fullres of Dataset007_Tubers, fold_0/checkpoint_final.pth")
     assert "also averages over mirror images (axes 0, 1, 2)" in made.notes[1]
     assert "--tta does so here and takes 8 times as long" in made.notes[1]
-    assert made.weights(model) == model / "fold_0/checkpoint_final.pth"
+    assert made.weights == model / "fold_0/checkpoint_final.pth"
 
 
 NAMES = {
@@ -95,7 +96,7 @@ UNITS = {
 @pytest.mark.parametrize(("unit", "schemes"), UNITS.items(), ids=UNITS)
 def test_the_unit_is_that_of_the_normalisation(model, unit, schemes):
     change_configuration(model, normalization_schemes=schemes, use_mask_for_norm=[False] * 2)
-    assert adapter.for_checkpoint(model).load_case(nnunet.files("."), None).input_unit == unit
+    assert adapter.for_checkpoint(model).read(nnunet.files(".")).input_unit == unit
 
 
 def test_mirror_axes_of_a_network_of_slices_are_those_of_the_grid(folder):
@@ -103,7 +104,7 @@ def test_mirror_axes_of_a_network_of_slices_are_those_of_the_grid(folder):
         architecture=nnunet.architecture(2), patch_size=[16, 20], spacing=[1, 1]
     )
     made = adapter.for_checkpoint(nnunet.trained_model(folder / "m", chosen, mirror_axes=(0, 1)))
-    assert (made.window, made.mirror_axes) == ((1, 16, 20), (1, 2))
+    assert made.mirror_axes == (1, 2)
 
 
 def test_without_mirroring_in_training_there_is_none(folder):
@@ -137,7 +138,7 @@ def test_a_trainer_of_ones_own_is_told(model):
 def test_all_folds_are_taken_one_can_be_picked_and_all_the_data_comes_last(folder):
     model = nnunet.trained_model(folder / "model", folds=(0, 3, "all"))
     made = adapter.for_checkpoint(model)
-    network = made.load_network(model)
+    network = made.load_network()
     assert isinstance(network, Ensemble)
     assert len(network.folds) == 2
     assert "fold_0/checkpoint_final.pth, fold_3/checkpoint_final.pth: the mean" in made.notes[0]
@@ -176,8 +177,8 @@ def test_masks_come_to_the_networks_grid_and_maps_back(folder):
     labels[4:8, 5:9, 6:12], labels[10:13, 18:22, 14:17] = 2, 5
     write_nifti("labels.nii.gz", labels, nnunet.AFFINE)
     made = adapter.for_checkpoint(model)
-    case = made.load_case(nnunet.files(folder), Path("labels.nii.gz"))
-    mask = made.load_labels(Path("labels.nii.gz"), case)
+    case = made.read(nnunet.files(folder), Path("labels.nii.gz"))
+    mask = load_mask(Path("labels.nii.gz"), case)
     np.testing.assert_array_equal(case.reference, mask > 0)
     for label in (2, 5):
         drawn = nnunet.AFFINE[:3, :3] @ np.argwhere(labels == label).mean(axis=0)
@@ -189,7 +190,7 @@ def test_masks_come_to_the_networks_grid_and_maps_back(folder):
 
 
 def test_what_was_done_to_the_grid_is_told(model):
-    case = adapter.for_checkpoint(model).load_case(nnunet.files("."), None)
+    case = adapter.for_checkpoint(model).read(nnunet.files("."))
     assert case.name == "t1w"
     assert case.notes == (
         "reoriented ILA -> ALI; cropped from 23 x 26 x 20 to 18 x 23 x 16 voxels, where images "
@@ -199,7 +200,7 @@ def test_what_was_done_to_the_grid_is_told(model):
 
 def test_the_foreground_is_what_differs_from_0_and_what_that_encloses(folder):
     model = nnunet.trained_model(folder / "model", image_reader_writer="NibabelIO")
-    case = adapter.for_checkpoint(model).load_case(nnunet.files(folder), None)
+    case = adapter.for_checkpoint(model).read(nnunet.files(folder))
     wanted = (nnunet.images()[0] != 0).astype(np.int32)
     wanted[9:11, 12:14, 13:15] = 1
     ours = resample(case.foreground.astype(np.int32), case.grid, case.source_grid, order=0)
@@ -218,7 +219,7 @@ def test_a_voxel_size_in_the_header_that_is_not_the_affines_is_told(model):
         raw = nib.load(path)
         raw.header.set_zooms((1.1, 2.0, 1.4))
         nib.Nifti1Image(np.asarray(raw.dataobj), None, raw.header).to_filename(path)
-    (warning,) = adapter.for_checkpoint(model).load_case(files, None).warnings
+    (warning,) = adapter.for_checkpoint(model).read(files).warnings
     assert "voxels of 1.1 x 2 x 1.4 mm in its header, but 1.1 x 0.9 x 1.4 mm in its aff" in warning
 
 
@@ -228,7 +229,7 @@ def test_a_voxel_size_in_the_header_that_is_not_the_affines_is_told(model):
 def refusal(path):
     """The one line that says why a model cannot be used."""
     with pytest.raises(SegxaiError) as caught:
-        adapter.for_checkpoint(Path(path)).load_network(Path(path))
+        adapter.for_checkpoint(Path(path)).load_network()
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -397,7 +398,7 @@ def test_colours_outside_of_0_to_255_are_refused(model):
     made, files = adapter.for_checkpoint(model), nnunet.files(".")
     write_nifti(files["flair"], nnunet.images()[1] * 3, nnunet.AFFINE)
     with pytest.raises(SegxaiError, match=r"values from \S+ to \S+, but the plans' RGBTo01Norm"):
-        made.load_case(files, None)
+        made.read(files)
 
 
 def test_a_label_where_the_image_was_cut_off_is_refused(model):
@@ -405,16 +406,18 @@ def test_a_label_where_the_image_was_cut_off_is_refused(model):
     labels[10, 10, 10], labels[0, 0, 0] = 1, 4
     write_nifti("labels.nii.gz", labels, nnunet.AFFINE)
     made = adapter.for_checkpoint(model)
-    case = made.load_case(nnunet.files("."), None)
-    with pytest.raises(SegxaiError, match="label 4 is lost on the network's grid: it is smaller"):
-        made.load_labels(Path("labels.nii.gz"), case)
+    case = made.read(nnunet.files("."))
+    with pytest.raises(
+        SegxaiError, match="label 4 is lost on the network's grid of 18 x 23 x 16 voxels: it is"
+    ):
+        load_mask(Path("labels.nii.gz"), case)
 
 
 def test_images_on_different_grids_are_refused(model):
     files = nnunet.files(".")
     write_nifti(files["flair"], nnunet.images()[1][:-1], nnunet.AFFINE)
     with pytest.raises(SegxaiError, match="files of one case must share a grid"):
-        adapter.for_checkpoint(model).load_case(files, None)
+        adapter.for_checkpoint(model).read(files)
 
 
 def test_a_model_of_ones_own_has_no_embedded_case(model):
@@ -448,15 +451,15 @@ def test_the_embedded_case_is_that_of_the_plugin_ms_lesion(brain):
     np.testing.assert_array_equal(back, theirs.reference)
     (note,) = case.notes
     assert note.startswith("cropped from ")
-    assert brain.min_volume_mm3 == 5
+    assert brain.criteria.min_volume_mm3 == 5
     assert brain.mirror_axes == (0,)
 
 
 def test_guards_of_brain_images_belong_to_the_embedded_model_alone(brain, folder):
     files = {"flair": EMBEDDED / "mprage.nii.gz", "mprage": EMBEDDED / "flair.nii.gz"}
-    assert any("swapped" in text for text in brain.load_case(files, None).warnings)
-    own = adapter.for_checkpoint(brain.weights(None).parents[1])
-    assert own.load_case(files, None).warnings == ()
+    assert any("swapped" in text for text in brain.read(files).warnings)
+    own = adapter.for_checkpoint(brain.weights.parents[1])
+    assert own.read(files).warnings == ()
     case = brain.embedded_case()
     dark = replace(case, image=-case.image)
     assert brain.check_objects(dark, case.reference)

@@ -9,6 +9,7 @@ from monai.networks.nets.dynunet import DynUNet
 from safetensors.torch import save_file, save_model
 from segxai_nnunet import adapter, dynunet
 
+from segxai import SlidingWindow
 from segxai.errors import SegxaiError
 from segxai.methods.gradcam import InstanceGradCamPlusPlus
 from segxai.methods.layers import find_layer
@@ -44,9 +45,10 @@ def explainable(folder, chosen, options, *, tta=False):
     """A predictor, its image, and the adapter that made both."""
     model = nnunet.trained_model(folder / "model", chosen, **options)
     made = adapter.for_checkpoint(model)
-    case = made.load_case(nnunet.files(folder), None)
-    network = made.load_network(model)
-    predictor = made.predict_with(Mirrored(network, made.mirror_axes) if tta else network, case)
+    case = made.read(nnunet.files(folder))
+    network = made.load_network()
+    network = Mirrored(network, made.mirror_axes) if tta else network
+    predictor = made.predict(network, case, made.criteria)
     return predictor, torch.from_numpy(case.image)[None]
 
 
@@ -164,11 +166,11 @@ def test_a_dynunet_loads_with_its_own_filters(folder, save, name, filters):
     model = seeded(filters)
     save(model, Path(name))
     made = adapter.for_checkpoint(Path(name))
-    loaded = made.load_network(Path(name))
+    loaded = made.load_network()
     assert not loaded.training
     torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
-    assert made.window == (96, 96, 96)
-    assert (made.overlap, made.threshold, made.weights(None)) == (0.25, 0.3, Path(name))
+    assert made.predict == SlidingWindow((96, 96, 96), overlap=0.25)
+    assert (made.criteria.threshold, made.weights) == (0.3, Path(name))
 
 
 def test_a_dynunet_that_is_none_is_refused(folder):
@@ -184,7 +186,7 @@ def test_a_dynunet_that_is_none_is_refused(folder):
 
 def test_rows_of_a_dynunet_are_those_of_autograd(folder):
     torch.save(seeded().state_dict(), "w.pt")
-    network = adapter.for_checkpoint(Path("w.pt")).load_network(None)
+    network = adapter.for_checkpoint(Path("w.pt")).load_network()
     predictor, image = Predictor(network, whole_image((20, 16, 24))), image_of((2, 20, 16, 24))
     voxel = np.array([14, 2, 9])
     with frozen(network):

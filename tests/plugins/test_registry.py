@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pluggy
 import pytest
@@ -45,6 +46,11 @@ def test_every_hook_says_what_it_is_for_and_how_it_registers():
         assert hook.segxai_spec["firstresult"]
 
 
+def asked(hook, name="any"):
+    """What a hook is called with."""
+    return {"name": name} | ({"checkpoint": None} if hook == "segxai_adapter" else {})
+
+
 @pytest.mark.parametrize("hook", HOOKS)
 def test_a_hook_of_a_class_is_called_with_the_name(hook):
     class Plugin:
@@ -52,7 +58,7 @@ def test_a_hook_of_a_class_is_called_with_the_name(hook):
             return f"{hook} {name}"
 
     setattr(Plugin, hook, public.hookimpl(Plugin.answer))
-    assert getattr(manager(Plugin()).hook, hook)(name="mine") == f"{hook} mine"
+    assert getattr(manager(Plugin()).hook, hook)(**asked(hook, "mine")) == f"{hook} mine"
 
 
 @pytest.mark.parametrize("hook", HOOKS)
@@ -65,9 +71,9 @@ def test_the_first_answer_that_is_not_none_counts(hook):
         return type("Plugin", (), {hook: staticmethod(called)})()
 
     calls = getattr(manager(plugin("older"), plugin("newer"), plugin(None)).hook, hook)
-    assert calls(name="any") == "newer"
-    assert getattr(manager(plugin(None)).hook, hook)(name="any") is None
-    assert getattr(manager().hook, hook)(name="any") is None
+    assert calls(**asked(hook)) == "newer"
+    assert getattr(manager(plugin(None)).hook, hook)(**asked(hook)) is None
+    assert getattr(manager().hook, hook)(**asked(hook)) is None
 
 
 def test_an_implementation_may_leave_out_the_name_but_not_ask_for_more():
@@ -81,7 +87,7 @@ def test_an_implementation_may_leave_out_the_name_but_not_ask_for_more():
         def segxai_adapter(self, name, size):
             return "adapter"
 
-    assert manager(Short()).hook.segxai_adapter(name="any") == "adapter"
+    assert manager(Short()).hook.segxai_adapter(**asked("segxai_adapter")) == "adapter"
     with pytest.raises(pluggy.PluginValidationError, match="size"):
         manager(Long())
 
@@ -110,6 +116,24 @@ def test_a_module_is_loaded_by_the_name_of_its_entry_point(site, kind):
     assert registry.describe(kind, "mine") == registry.PluginInfo(
         kind, "mine", "stranger", "0.3", f"a_{kind}"
     )
+
+
+def test_an_adapter_is_told_the_checkpoint_and_gets_its_name(site):
+    source = """
+from dataclasses import dataclass
+import segxai
+@dataclass
+class Record:
+    weights: object
+    name: str = ""
+@segxai.hookimpl
+def segxai_adapter(checkpoint):
+    return Record(checkpoint)
+"""
+    package(site, "[segxai.adapters]\nmine = takes_weights\n", takes_weights=source)
+    loaded = registry.load_adapter("mine", Path("w.pt"))
+    assert (loaded.weights, loaded.name) == (Path("w.pt"), "mine")
+    assert registry.load_adapter("mine").weights is None
 
 
 def test_an_object_is_loaded_as_well_as_a_module(site):

@@ -26,7 +26,7 @@ def test_the_file_is_small_and_in_half_precision():
 
 
 def test_the_threshold_of_the_weights_is_the_adapters():
-    assert stored_threshold(network.weights_file()) == load_adapter("swin_unetr").threshold
+    assert stored_threshold(network.weights_file()) == load_adapter("swin_unetr").criteria.threshold
 
 
 def test_the_network_finds_most_lesions_of_the_embedded_case():
@@ -42,7 +42,7 @@ def test_a_checkpoint_brings_its_own_sizes(tmp_path, sizes, prefix):
     torch.save({"state_dict": {f"{prefix}{n}": v for n, v in wanted.items()}}, tmp_path / "w.pt")
     found = network.load_swin_unetr(tmp_path / "w.pt").state_dict()
     assert all(torch.equal(found[name], value) for name, value in wanted.items())
-    assert load_adapter("swin_unetr").of(tmp_path / "w.pt").window == (96, 96, 96)
+    assert load_adapter("swin_unetr", tmp_path / "w.pt").predict.size == (96, 96, 96)
 
 
 MISFITS = {

@@ -2,14 +2,14 @@
 
 from copy import copy
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from segxai import Adapter, Case, Grid, Predictor, whole_image
+from segxai import Adapter, Case, Grid, Predictor, SlidingWindow, WholeImage, whole_image
 from segxai.errors import SegxaiError
 from segxai.load.resampling import resample, working_grid
 from segxai.plugins.registry import load_adapter
@@ -24,6 +24,7 @@ CASE = "the embedded case fits the adapter"
 LOADS = "the network loads"
 INPUT = "it takes its input"
 SAME_WEIGHTS = "the same weights whenever it is loaded"
+NAMED_WEIGHTS = "the weights are those of the file that is named"
 SHAPE = "one finite logit for each class and voxel"
 LOGITS = "logits, not probabilities"
 TWICE = "the same twice in evaluation mode"
@@ -36,7 +37,20 @@ MIRRORS = "images can be mirrored"
 INSTANCES = "the embedded case shows instances"
 DETECTIONS = "detections are in their places, and frozen"
 ROWS = "rows can be computed"
-PLAIN = [RECORD, CASE, LOADS, INPUT, SAME_WEIGHTS, SHAPE, LOGITS, TWICE, GRADIENTS, LEFT, LAYER]
+PLAIN = [
+    RECORD,
+    CASE,
+    LOADS,
+    INPUT,
+    SAME_WEIGHTS,
+    NAMED_WEIGHTS,
+    SHAPE,
+    LOGITS,
+    TWICE,
+    GRADIENTS,
+    LEFT,
+    LAYER,
+]
 PROMISES = [*PLAIN, WINDOWS, PLACES, INSTANCES, ROWS]
 
 
@@ -58,7 +72,7 @@ def with_network(change):
         def forward(self, image):
             return change(self, super().forward, image)
 
-    return replace(TOY, load_network=lambda checkpoint: Changed())
+    return replace(TOY, load_network=Changed)
 
 
 # --------------------------------------------------------------------------------- honest adapters
@@ -71,6 +85,7 @@ def test_an_honest_adapter_keeps_every_promise():
     told = {what: finding.detail for what, finding in found.items() if finding.detail}
     assert told.pop(ROWS).startswith("windowed; a row keeps to ")
     assert told == {
+        NAMED_WEIGHTS: "skipped, no file is named",
         WINDOWS: "the whole image at once",
         PLACES: "a made-up volume of 20 x 18 x 16 comes back (correlation 1.000)",
         INSTANCES: "4 of class 'ball'",
@@ -80,7 +95,7 @@ def test_an_honest_adapter_keeps_every_promise():
 def test_the_adapter_comes_back_as_it_was():
     network = Toy().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert broken(replace(TOY, load_network=lambda checkpoint: network)) == {}
+    assert broken(replace(TOY, load_network=lambda: network)) == {}
     assert network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -91,7 +106,7 @@ def test_an_adapter_without_a_case_is_tried_on_noise(axes):
     adapter = replace(
         TOY,
         embedded_case=Adapter.embedded_case,
-        load_network=lambda checkpoint: Toy(axes=axes),
+        load_network=lambda: Toy(axes=axes),
     )
     found = findings(adapter)
     assert all(finding.holds for finding in found.values()), found
@@ -106,12 +121,12 @@ def test_a_window_larger_than_the_case_is_padded():
         sizes.append(tuple(image.shape[2:]))
         return forward(image)
 
-    assert broken(replace(with_network(look), window=(24, 16, 16))) == {}
+    assert broken(replace(with_network(look), predict=SlidingWindow((24, 16, 16)))) == {}
     assert set(sizes) == {(24, 16, 16)}
 
 
 def test_windows_are_counted():
-    found = findings(replace(TOY, window=(12, 12, 12)))
+    found = findings(replace(TOY, predict=SlidingWindow((12, 12, 12))))
     assert found[WINDOWS].detail == "8 of 12 x 12 x 12 voxels"
 
 
@@ -144,30 +159,11 @@ def test_another_form_of_logits_is_told_and_no_failure(change, words):
 
 
 def test_sigmoids_and_mirrors_are_fine():
-    adapter = replace(TOY, activation="sigmoid", mirror_axes=(0, 2))
+    adapter = replace(TOY, predict=WholeImage(activation="sigmoid"), mirror_axes=(0, 2))
     found = findings(adapter)
     assert list(found) == [*PLAIN, WINDOWS, PLACES, MIRRORS, INSTANCES, ROWS]
     assert broken(adapter) == {}
     assert found[MIRRORS].detail == "along 0, 2"
-
-
-def test_a_checkpoint_takes_the_place_of_the_weights():
-    asked = []
-
-    def load(checkpoint):
-        asked.append(checkpoint)
-        return Toy()
-
-    def other(path):
-        return replace(TOY, load_network=load, target_class=path.stem)
-
-    adapter = replace(TOY, for_checkpoint=other)
-    assert all(finding.holds for finding in check_adapter(adapter, Path("ball.pth")))
-    assert set(asked) == {Path("ball.pth")}
-    wrong = [finding for finding in check_adapter(adapter, Path("bal.pth")) if not finding.holds]
-    assert wrong[0].detail.startswith("unknown class 'bal'")
-    (only,) = check_adapter(replace(TOY, for_checkpoint=raise_error), Path("ball.pth"))
-    assert (only.holds, only.detail) == (False, "KeyError: 'weights'")
 
 
 def test_the_command_prints_the_list(monkeypatch):
@@ -324,10 +320,30 @@ def test_a_network_that_lies_is_caught(change, expected):
 
 
 def test_random_weights_are_caught():
-    adapter = replace(
-        TOY, load_network=lambda checkpoint: nn.Conv3d(2, 2, 3, padding=1), layer=None
-    )
+    adapter = replace(TOY, load_network=lambda: nn.Conv3d(2, 2, 3, padding=1), layer=None)
     assert broken(adapter) == {SAME_WEIGHTS: "loaded twice, weight differs: the weights are random"}
+
+
+def test_weights_are_those_of_the_named_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    named = replace(TOY, weights=path)
+    save_file({"other": torch.zeros(2)}, path)
+    assert findings(named)[NAMED_WEIGHTS].detail.endswith("has other names for its tensors")
+    save_file(Toy().state_dict(), path)
+    assert broken(named) == {}
+    assert findings(named)[NAMED_WEIGHTS].detail == "w.safetensors"
+    name, *_ = state = Toy().state_dict()
+    save_file({**state, name: state[name] + 1}, path)
+    assert broken(named) == {
+        NAMED_WEIGHTS: f"{name} is not as in w.safetensors, which `weights` names"
+    }
+
+
+def test_a_case_that_changes_is_caught():
+    image = picture()
+    noise = np.random.default_rng(0)
+    restless = replace(TOY, embedded_case=lambda: bare_case(image + noise.random(1, np.float32)))
+    assert broken(restless)[CASE].startswith("loaded twice, the image differs")
 
 
 def raise_error(*arguments):
@@ -342,18 +358,26 @@ def without(**changes):
     return replace(TOY, **changes)
 
 
-def unchecked(**changes):
+def counting(**changes):
+    return replace(TOY, criteria=replace(TOY.criteria, **changes))
+
+
+def unchecked(record, **changes):
     """As outside of this test run, where no type is looked at."""
-    adapter = copy(TOY)
-    vars(adapter).update(changes)
-    return adapter
+    changed = copy(record)
+    vars(changed).update(changes)
+    return changed
 
 
 RECORDS = {
-    "activation": (unchecked(activation="relu"), RECORD, "unknown activation 'relu'; known: sig"),
-    "divisor": (without(divisor=0), RECORD, "divisor 0: give 1 or more"),
+    "activation": (
+        without(predict=unchecked(WholeImage(), activation="relu")),
+        RECORD,
+        "unknown activation 'relu'; known: sig",
+    ),
+    "divisor": (without(predict=WholeImage(divisor=0)), RECORD, "divisor 0: give 1 or more"),
     "inputs": (without(inputs=("image", "image")), RECORD, "files must be distinct names"),
-    "overlap": (without(window=(8, 8, 8), overlap=1.0), RECORD, "with overlap 1.0"),
+    "overlap": (without(predict=SlidingWindow((8, 8, 8), overlap=1.0)), RECORD, "with overlap 1.0"),
     "request": (
         without(embedded_options={"sample": 3}),
         RECORD,
@@ -362,9 +386,8 @@ RECORDS = {
     "samples": (without(embedded_options={"samples": 0}), RECORD, "samples=0: give a number"),
     "mirrors": (without(mirror_axes=(0, 3)), MIRRORS, "mirror_axes (0, 3): give distinct spatial"),
     "mirrors twice": (without(mirror_axes=(1, 1)), MIRRORS, "mirror_axes (1, 1): give distinct"),
-    "volume": (without(min_volume_mm3=1e5), INSTANCES, "no instance of class 'ball' is found"),
-    "unknown target": (without(target_class="bal"), RECORD, "unknown class 'bal'; known: ball"),
-    "threshold": (without(threshold=2.0), RECORD, "threshold 2 is not a probability"),
+    "volume": (counting(min_volume_mm3=1e5), INSTANCES, "no instance of class 'ball' is found"),
+    "unknown target": (counting(class_index=2), RECORD, "no class 2; known: 0 to 1"),
     "channels": (without(channels=("a", "a")), RECORD, "channels must be distinct names"),
     "no channels": (without(channels=()), RECORD, "channels must be distinct names"),
     "classes": (
@@ -380,7 +403,11 @@ RECORDS = {
         CASE,
         "this plugin has no embedded case",
     ),
-    "window": (without(window=(8, 8)), CASE, "a window of 2 axes (8, 8) does not fit"),
+    "window": (
+        without(predict=SlidingWindow((8, 8))),
+        CASE,
+        "a window of 2 axes (8, 8) does not fit",
+    ),
     "image": (
         case_of(image=picture()[:1]),
         CASE,
@@ -421,7 +448,7 @@ def test_nothing_is_looked_at_after_a_failure_to_load():
 
 
 def test_an_error_of_the_user_is_told_in_its_own_words():
-    def missing(checkpoint):
+    def missing():
         raise SegxaiError("no weights here; download them")
 
     assert broken(without(load_network=missing)) == {LOADS: "no weights here; download them"}
@@ -436,7 +463,7 @@ def test_a_case_is_a_case():
 
 def moved(change):
     """The toy with cases that are changed when they are loaded."""
-    return replace(TOY, load_case=lambda files, reference: change(load_case(files, reference)))
+    return replace(TOY, load_case=lambda files: change(load_case(files)))
 
 
 def elsewhere(case, *, factor=1.0, shift=0.0):
@@ -498,7 +525,7 @@ def test_a_reader_of_other_files_is_left_alone():
 
 @pytest.mark.parametrize("flip", [1, -1])
 def test_a_reader_of_pictures_is_tried_on_pictures(flip):
-    def read(files, reference):
+    def read(files):
         from PIL import Image
 
         planes = [np.asarray(Image.open(files[name]), np.float32)[::flip] for name in files]
@@ -506,7 +533,7 @@ def test_a_reader_of_pictures_is_tried_on_pictures(flip):
 
     adapter = replace(
         TOY,
-        load_network=lambda checkpoint: Toy(axes=2),
+        load_network=lambda: Toy(axes=2),
         embedded_case=lambda: bare_case(picture((20, 18))),
         load_case=read,
     )
@@ -519,11 +546,11 @@ def test_a_reader_of_pictures_is_tried_on_pictures(flip):
 
 
 def with_shares(scale):
-    def build(network, case):
+    def build(network, case, criteria):
         layout = whole_image(case.grid.shape)
         return Predictor(network, replace(layout, importance=scale * layout.importance))
 
-    return replace(TOY, predictor=build)
+    return replace(TOY, predict=build)
 
 
 def test_shares_that_do_not_sum_to_one_are_caught():
@@ -538,14 +565,14 @@ def read_out(shape):
     """An adapter whose instances live on another grid than its image."""
     grid = Grid(shape, np.eye(4))
 
-    def build(network, case):
+    def build(network, case, criteria):
         layout = whole_image(case.grid.shape)
         return Predictor(network, layout, readout=Readout.linear(case.grid.shape, shape))
 
     def case():
         return replace(bare_case(picture()), source_grid=grid, domains_on_source=True)
 
-    return replace(TOY, predictor=build, embedded_case=case, load_case=raise_error)
+    return replace(TOY, predict=build, embedded_case=case, load_case=raise_error)
 
 
 def test_logits_on_the_grid_of_instances_are_fine():
@@ -573,7 +600,7 @@ def detector(change=lambda found, network: found, network=Queries):
         domains = tuple(np.argwhere(mask.numpy()) for mask in masks)
         return change(Detections(predictor, ("ball",) * 2, (0.9, 0.8), domains), network)
 
-    return replace(TOY, detect=detect, load_network=lambda checkpoint: network())
+    return replace(TOY, predict=detect, load_network=network)
 
 
 def test_an_honest_detector_keeps_every_promise():

@@ -14,11 +14,11 @@ from segxai import (
     Attribution,
     Case,
     Grid,
+    InstanceCriteria,
     Method,
     check_same_grid,
     check_varies,
     hookimpl,
-    load_labels,
     load_volume,
 )
 
@@ -91,7 +91,7 @@ def bare_case(image):
     )
 
 
-def load_case(files, reference):
+def load_case(files):
     volumes = [load_volume(files[channel], channel) for channel in CHANNELS]
     for volume in volumes:
         check_varies(volume)
@@ -103,53 +103,39 @@ def load_case(files, reference):
         channels=CHANNELS,
         grid=grid,
         foreground=np.ones(grid.shape, dtype=bool),
-        sources=tuple(volume.source for volume in volumes),
     )
     if case.image.min() < -1:
         warnings.warn("values below -1", stacklevel=2)
         case = replace(case, warnings=("the image is dark",))
-    if reference is None:
-        return case
-    labels, place, source = load_labels(reference, "reference")
-    check_same_grid(volumes[0], (f"reference {source.name}", place))
-    return replace(case, reference=labels != 0, sources=(*case.sources, source))
+    return case
 
 
-def load_mask(path, case):
-    labels, grid, source = load_labels(path, "mask")
-    check_same_grid(("bright file", case.grid), (f"mask {source.name}", grid))
-    return labels
-
-
-def broken_load_case(files, reference):
+def broken_load_case(files):
     raise RuntimeError("a bug of the plugin")
 
 
 TOY = Adapter(
-    name="toy",
     channels=CHANNELS,
     classes=("rest", "ball"),
-    load_network=lambda checkpoint: Toy(),
+    load_network=Toy,
     load_case=load_case,
-    load_labels=load_mask,
-    embedded_case=lambda: bare_case(picture()),
-    weights=lambda checkpoint: None,
-    target_class="ball",
-    min_volume_mm3=3,
+    criteria=InstanceCriteria(class_index=1, min_volume_mm3=3),
     layer="active",
+    embedded_case=lambda: bare_case(picture()),
+    name="toy",
 )
 ADAPTERS = {
     "toy": TOY,
     "toy_bug": replace(TOY, load_case=broken_load_case),
     "toy_flat": replace(
         TOY,
-        load_network=lambda checkpoint: Toy(axes=2),
+        load_network=lambda: Toy(axes=2),
         embedded_case=lambda: bare_case(picture(SHAPE[:2])),
     ),
-    "toy_full": replace(TOY, load_network=lambda checkpoint: OutOfMemory()),
-    "toy_nan": replace(TOY, load_network=lambda checkpoint: NotANumber()),
-    "toy_plain": replace(TOY, embedded_case=Adapter.embedded_case, load_labels=Adapter.load_labels),
-    "toy_strided": replace(TOY, load_network=lambda checkpoint: Strided()),
+    "toy_full": replace(TOY, load_network=OutOfMemory),
+    "toy_nan": replace(TOY, load_network=NotANumber),
+    "toy_plain": replace(TOY, embedded_case=Adapter.embedded_case),
+    "toy_strided": replace(TOY, load_network=Strided),
 }
 
 

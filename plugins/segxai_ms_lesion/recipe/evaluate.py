@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 from segxai import Adapter, Case, load_adapter
 from segxai.segment.predict import segment
+from segxai.segment.prediction import predictor_of
 from segxai_ms_lesion.recipe.scores import Scores, score
 
 
@@ -24,17 +25,17 @@ def main() -> None:
     parser.add_argument("--patient", type=int, required=True)
     asked = parser.parse_args()
     folder = asked.data / f"patient{asked.patient:02d}"
-    adapter = load_adapter(asked.plugin).of(asked.checkpoint)
+    adapter = load_adapter(asked.plugin, asked.checkpoint)
     names = zip(adapter.files, ("flair.nii.gz", "t1.nii.gz"), strict=True)
-    case = adapter.load_case({name: folder / file for name, file in names}, folder / "gt.nii.gz")
-    scores = scored(adapter, case, asked.checkpoint)
+    case = adapter.read({name: folder / file for name, file in names}, folder / "gt.nii.gz")
+    scores = scored(adapter, case)
     print(json.dumps({"plugin": asked.plugin, "patient": asked.patient, **asdict(scores)}))
 
 
-def scored(adapter: Adapter, case: Case, checkpoint: Path | None = None) -> Scores:
+def scored(adapter: Adapter, case: Case) -> Scores:
     """How well a plugin's prediction fits a case's reference, with its own threshold."""
-    predictor = adapter.predict_with(adapter.load_network(checkpoint), case)
-    criteria = adapter.criteria()
+    criteria = adapter.criteria
+    predictor = predictor_of(adapter.predict(adapter.load_network(), case, criteria))
     found = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
     if case.reference is None:
         raise ValueError(f"the case {case.name} has no reference")

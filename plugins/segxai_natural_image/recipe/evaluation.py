@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 from segxai import frozen
-from segxai_natural_image.coins import FEED, predict_coins
+from segxai_natural_image.coins import CRITERIA, FEED, predict_coins
 
 FOUND = 0.5  # intersection over union above which a coin counts as found
 
@@ -43,7 +43,7 @@ def score(
 def predict(network: nn.Module, photograph: Num[np.ndarray, "y x"]) -> Bool[np.ndarray, "y x"]:
     """Where the network sees coins."""
     case = FEED.case(np.stack([photograph.astype(np.float32)] * 3), "coins")
-    predictor = predict_coins(network, case)
+    predictor = predict_coins(network, case, CRITERIA)
     with torch.no_grad(), frozen(network):
         logits = predictor(torch.from_numpy(case.image)[None])[0]
     return np.asarray(logits.argmax(dim=0).numpy() == 1)
