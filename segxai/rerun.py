@@ -21,6 +21,8 @@ from segxai.run.find import find
 from segxai.run.options import Balls, Mask, Options, Predicted, Result, Source
 from segxai.run.prepare import Run, Task, prepare
 from segxai.store.reader import maps, provenance_of_run
+from segxai.store.records import CASE_RECORD, RUN_RECORD, check_record
+from segxai.store.refusal import parsing, source_of
 from segxai.store.runs import comparable
 from segxai.store.schema import attribution_of, difference, group, provenance_of
 from segxai.types import Attribution, Case, Progress
@@ -81,6 +83,9 @@ def rerun(
         If a file is missing or has changed, or the case cannot be prepared as it was.
     """
     stored, how = provenance_of(group(tree, "/")), provenance_of_run(tree, run)
+    with parsing(source_of(tree)):  # what is missing cannot be repeated
+        check_record(stored, CASE_RECORD, "the case", whole=True)
+        check_record(how, RUN_RECORD, f"run {run}", whole=True)
     task = _task(stored, how, places, device, progress)
     _compare_provenance(stored, how, task)
     findings = find(task)

@@ -16,6 +16,7 @@ from segxai.report.output_files import failures_of, make_folder
 from segxai.report.pictures import moved
 from segxai.report.tables import instance_table
 from segxai.store.reader import maps
+from segxai.store.refusal import values_of
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group, source_grid_of
 
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
@@ -48,7 +49,7 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
     if rank not in ENDINGS:
         raise SegxaiError(f"a {rank}D result cannot be exported as a picture or a volume")
     make_folder(folder)
-    found = group(tree, "segmentation")["labels"].values
+    found = values_of(group(tree, "segmentation")["labels"])
     labels = resample(found, domain_grid_of(tree), source, order=0)
     yield _saved(folder / f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
     channels = [str(name) for name in group(tree, "input")["channel"].values]

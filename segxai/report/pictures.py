@@ -15,6 +15,7 @@ from segxai.report import figures
 from segxai.report.output_files import failures_of, make_folder
 from segxai.report.tables import SIZE_UNITS, instance_table
 from segxai.store.reader import maps, provenance_of_run
+from segxai.store.refusal import refusal, source_of, values_of
 from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_of, group
 
 
@@ -91,8 +92,8 @@ def _canvas(tree: xr.DataTree) -> Canvas:
     domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
     is_volume = len(domain_grid.shape) == 3
     grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid
-    image = moved(stored["image"].values, maps_grid, grid)
-    picture = stored["picture"].values if "picture" in stored else None
+    image = moved(values_of(stored["image"]), maps_grid, grid)
+    picture = values_of(stored["picture"]) if "picture" in stored else None
     return Canvas(grid, domain_grid, maps_grid, image, picture)
 
 
@@ -105,6 +106,8 @@ def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
 def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
     rows = {row["label"]: row for row in instance_table(tree, run)}
     for label, stored in maps(tree, run).items():
+        if label not in rows:
+            raise refusal(source_of(stored), f"run {run} has no summary of instance {label}")
         yield _title(rows[label]), stored
 
 
@@ -127,6 +130,5 @@ def _channels(tree: xr.DataTree) -> list[str]:
 
 def _unit(tree: xr.DataTree, run: str) -> str:
     stored = next(iter(maps(tree, run).values()))
-    return str(stored["map"].attrs["units"]).replace(
-        "score", provenance_of_run(tree, run)["score"], 1
-    )
+    score = provenance_of_run(tree, run).get("score", "score")
+    return str(stored["map"].attrs["units"]).replace("score", score, 1)

