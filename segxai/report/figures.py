@@ -18,6 +18,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from segxai.errors import SegxaiError
+from segxai.report.output_files import MARK
 from segxai.report.panels import (
     AROUND,
     AROUND_PICTURE,
@@ -38,6 +39,8 @@ from segxai.report.panels import (
     grey_image,
     middle_voxel,
 )
+from segxai.store.atomic_file import replacing
+from segxai.text import printable
 
 Item = tuple[str, Float[np.ndarray, "*shape"], Mask]
 
@@ -148,8 +151,12 @@ def draw_overview(
 
 
 def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure as PNG, at 150 pixels per inch; equal figures give equal bytes."""
-    figure.savefig(Path(path), dpi=DPI, format="png", metadata={"Software": None})
+    """Write a figure as PNG, at 150 pixels per inch; equal figures give equal bytes.
+
+    It is marked as ours, so that a later picture may replace it.
+    """
+    with replacing(Path(path), copy=False) as draft:
+        figure.savefig(draft, dpi=DPI, format="png", metadata={"Software": MARK})
 
 
 def _largest(items: Iterable[Item], rows: int) -> tuple[list[Item], Mask | None]:
@@ -204,6 +211,8 @@ def _finish(
     """Write the title and what rows and columns show, and add the colour bar."""
     width, height = figure.get_size_inches()
     side = panels[0][0].get_position().width * width
+    heads, names = [printable(one) for one in heads], [printable(one) for one in names]
+    title, unit = printable(title), printable(unit)
     for panel, head in zip(panels[0], heads, strict=True):
         panel.set_title(head, pad=4, **_style(head, side, 9))
     for row, name in zip(panels, names, strict=True):

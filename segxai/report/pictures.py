@@ -12,11 +12,12 @@ import xarray as xr
 from segxai.geometry import Grid
 from segxai.load.resampling import resample, working_grid
 from segxai.report import figures
-from segxai.report.output_files import failures_of, make_folder
+from segxai.report.output_files import check_picture, make_folder
 from segxai.report.tables import SIZE_UNITS, instance_table
 from segxai.store.reader import maps, provenance_of_run
 from segxai.store.refusal import refusal, source_of, values_of
 from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_of, group
+from segxai.text import file_name
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
@@ -32,21 +33,25 @@ def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
         unit=_unit(tree, run),
         picture=canvas.picture,
     )
-    with failures_of(path):
-        figures.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
-def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
+def save_instances(
+    tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
+) -> Iterator[Path]:
     """Save one picture for each map of a run to a folder, and yield their paths.
 
     Raises
     ------
     SegxaiError
-        If the folder cannot be created or written to.
+        If the folder cannot be created or written to, or has other files of these names and
+        `overwrite` is False.
     """
     make_folder(folder)
     canvas = _canvas(tree)
     for title, stored in _titled(tree, run):
+        path = folder / file_name(f"{run}-{int(stored.attrs['label'])}.png")
+        check_picture(path, overwrite=overwrite)
         values, domain = canvas.place(stored)
         figure = figures.draw_instance(
             canvas.image,
@@ -58,9 +63,7 @@ def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
             unit=_unit(tree, run),
             picture=canvas.picture,
         )
-        path = folder / f"{run}-{int(stored.attrs['label'])}.png"
-        with failures_of(path):
-            figures.save_figure(figure, path)
+        figures.save_figure(figure, path)
         yield path
 
 

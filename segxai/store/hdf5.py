@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import h5py
 import numpy as np
@@ -25,6 +25,12 @@ from segxai.store.summaries import summaries_dataset
 from segxai.types import Attribution, Case, Instance
 
 ENGINE: Final = "h5netcdf"
+# Arrays without names for their axes are refused with the rest, and units are never dates.
+READING: Final[dict[str, Any]] = {
+    "phony_dims": "access",
+    "decode_times": False,
+    "decode_timedelta": False,
+}
 COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
 
 
@@ -44,7 +50,7 @@ def create(
     }
     with replacing(path, copy=False) as draft:
         for group, dataset in groups.items():
-            _write(draft, group, dataset)
+            _write(draft, group, dataset, mode="w" if group == "/" else "a")
 
 
 def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
@@ -120,9 +126,7 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
     with parsing(path):
         with h5py.File(path, "r") as file:
             check_structure(file)
-        tree: xr.DataTree = xr.open_datatree(
-            Path(path), engine=ENGINE, decode_times=False, decode_timedelta=False
-        )
+        tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE, **READING)
         try:
             check_layout(tree)
         except BaseException:
@@ -193,13 +197,13 @@ def _schema_version(path: Path) -> int:
     return int(stored[0])
 
 
-def _write(path: Path, group: str, dataset: xr.Dataset) -> None:
+def _write(path: Path, group: str, dataset: xr.Dataset, mode: Literal["w", "a"] = "a") -> None:
     encoding: dict[Any, dict[str, Any]] = {
         name: dict(COMPRESSION)
         for name, variable in dataset.data_vars.items()
         if variable.size > 1 and np.issubdtype(variable.dtype, np.number)
     }
-    dataset.to_netcdf(path, mode="a", group=group, engine=ENGINE, encoding=encoding)
+    dataset.to_netcdf(path, mode=mode, group=group, engine=ENGINE, encoding=encoding)
 
 
 def _read_summaries(path: Path, run: str) -> xr.Dataset | None:

@@ -12,6 +12,7 @@ import resource
 import shutil
 import sys
 import tempfile
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,10 +28,12 @@ FINE, REFUSED = "fine", "refused in one line"
 TRACEBACK, HANG, DIED = "traceback", "hang", "killed by a signal"
 NOT_ONE_LINE, WROTE = "refused in other words", "wrote another file"
 GOOD = (FINE, REFUSED)
-SECONDS = 60.0
+SECONDS = 60.0  # of the processor; a machine may be busy with something else, ...
+PATIENCE = 5  # ... but waits so many times as long at most
 MEMORY_BYTES = 8 * 2**30  # beyond what the libraries have mapped already
 PRELOADED = ["segxai.pipeline", "segxai.rerun", "segxai.cli.progress", "segxai.report.pictures"]
-PRELOADED += ["segxai.report.export", "segxai.models.own_model", "tests.commandline", __name__]
+PRELOADED += ["segxai.report.export", "segxai.methods.gradcam", "segxai.methods.gradient"]
+PRELOADED += ["segxai.models.own_model", "tests.commandline", __name__]
 
 FORKS = multiprocessing.get_context("forkserver")  # a warm process for each command
 
@@ -81,7 +84,7 @@ def _ended(command: tuple[str, ...], folder: Path, seconds: float) -> Verdict:
     process.start()
     sender.close()
     try:
-        if not receiver.poll(seconds):
+        if not _answers(receiver, process.pid, seconds):
             return Verdict(HANG, f"after {seconds:g} s")
         return _classified(*receiver.recv())
     except EOFError:
@@ -90,6 +93,18 @@ def _ended(command: tuple[str, ...], folder: Path, seconds: float) -> Verdict:
     finally:
         process.kill()
         process.join()
+
+
+def _answers(receiver, process: int, seconds: float) -> bool:
+    """Wait for an answer; False if the process has used up its time before."""
+    deadline = time.monotonic() + PATIENCE * seconds
+    while time.monotonic() < deadline:
+        if receiver.poll(min(seconds, 1)):
+            return True
+        words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        if sum(map(int, words[11:13])) / os.sysconf("SC_CLK_TCK") > seconds:
+            return False
+    return False
 
 
 def _child(command: tuple[str, ...], folder: Path, sender) -> None:

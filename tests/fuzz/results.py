@@ -70,12 +70,11 @@ def fuzz(rng: Rng, folder: Path) -> Try:
     """Copy the good case to a folder, break its result, and choose a command."""
     for path in good().iterdir():
         shutil.copy(path, folder)
-    words = []
-    for _ in range(_pick(rng, (1, 1, 1, 2, 3))):
-        change = _pick(rng, CHANGES)
+    words, chosen = [], [_pick(rng, CHANGES) for _ in range(_pick(rng, (1, 1, 1, 2, 3)))]
+    for change in sorted(chosen, key=lambda change: change in BYTES):  # last: they break the parser
         try:
             words.append(f"{change.__name__.strip('_')} {change(rng, folder / 'r.h5')}")
-        except (OSError, RuntimeError, KeyError, ValueError, TypeError):
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError):
             continue  # broken too much already to be broken in this way
     command, may_write = _pick(rng, READ)
     return Try(command, may_write, "; ".join(words))
@@ -317,11 +316,10 @@ def _change(rng: Rng, record: object) -> str:
     return str(key)
 
 
-CHANGES: tuple[Callable[[Rng, Path], str], ...] = (
-    _flip,
-    _flip_structure,
-    _cut,
-    _blank,
+Change = Callable[[Rng, Path], str]
+BYTES: tuple[Change, ...] = (_flip, _flip_structure, _cut, _blank)
+CHANGES: tuple[Change, ...] = (
+    *BYTES,
     _remove,
     _rename,
     _retype,
