@@ -11,6 +11,7 @@ import xarray as xr
 
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Box
+from segxai.load.itk import holds_series, is_series_name
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
 from segxai.models.own_model import OwnModel, adapter_again, is_own
@@ -33,6 +34,8 @@ TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch si
 @dataclass(frozen=True)
 class Places:
     """The present locations of a run's files: the folder of its images, its weights, its model.
+
+    Images are regular files in the folder, or in a folder directly in it.
 
     A result stores only the names and the sha256 of its files. `checkpoint` is None for the
     plugin's own weights; `own` says where the user's own model is, if the run used one.
@@ -205,7 +208,7 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
 
 def _file(folder: Path, name: str, sha256: str) -> Path:
     """Find the file with this name and content in a folder or one of its direct subfolders."""
-    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.exists()]
+    found = _candidates(folder, name)
     if not found:
         raise SegxaiError(
             f"no file {name} in {folder}: say where it is with {option('images', 'DIR')}"
@@ -214,3 +217,18 @@ def _file(folder: Path, name: str, sha256: str) -> Path:
     if not same:
         raise SegxaiError(f"{found[0]} is not the file of the run: its sha256 has changed")
     return same[0]
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+    """List the regular files of this name; for a DICOM series, the folders that hold one.
+
+    The name comes from the result: it must not lead anywhere else, nor to a device.
+    """
+    if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+        raise SegxaiError(f"the result names a file {name!r}, which is no plain file name")
+    if not folder.is_dir():
+        raise SegxaiError(f"no folder {folder}: say where the images are with --images DIR")
+    below = sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
+    if is_series_name(name):
+        return [one for one in (folder, *below) if holds_series(one)]
+    return [path for one in (folder, *below) if (path := one / name).is_file()]

@@ -62,7 +62,7 @@ def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
     grid = working_grid(volumes[0].grid)
     raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
     case = Case(
-        name=files[CHANNELS[0]].name.split(".")[0],
+        name=volumes[0].source.name.split(".")[0],
         image=normalise_all(raw),
         channels=CHANNELS,
         grid=grid,

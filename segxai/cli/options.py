@@ -263,7 +263,12 @@ Crop = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace FILE.h5.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("--overwrite", help="Replace FILE.h5, and any FILE.png.", rich_help_panel=OUTPUT),
+]
+OverwriteFiles = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files that segxai did not write, or that changed."),
 ]
 Append = Annotated[
     bool,

@@ -18,6 +18,7 @@ DETACHED = {  # headers with their voxels in a separate file, and the line that 
     ".mhd": re.compile(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
     ".nhdr": re.compile(r"^\s*data ?file:\s*(.+?)\s*$", re.MULTILINE),
 }
+SERIES = "dicom_"  # the start of a series' recorded name
 POSITION = "0020|0032"  # the DICOM tag of a slice's first voxel, in mm
 UNEVEN = 0.01  # fraction of a step: more than the rounding in headers
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -37,6 +38,29 @@ def parts_of(path: Path) -> list[Path]:
     if named and (path.parent / named[1]).is_file():
         return [path, path.parent / named[1]]
     return [path]
+
+
+def recorded_name(path: Path, sha256: str) -> str:
+    """Return the name by which a file is recorded: its own, or a neutral one for a DICOM series.
+
+    A folder of DICOM files is often called after the patient. Its sha256 tells it from others.
+    """
+    return f"{SERIES}{sha256[:8]}" if path.is_dir() else path.name
+
+
+def is_series_name(name: str) -> bool:
+    """Return whether this is the recorded name of a folder with a DICOM series."""
+    return re.fullmatch(f"{SERIES}[0-9a-f]{{8}}", name) is not None
+
+
+def holds_series(folder: Path) -> bool:
+    """Return whether a folder holds a DICOM file, judging by the mark in each file's head."""
+    return any(one.is_file() and _head(one)[128:] == b"DICM" for one in folder.iterdir())
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(132)
 
 
 def read_with_itk(path: Path, role: str) -> SpatialImage:

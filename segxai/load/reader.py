@@ -76,7 +76,7 @@ class Reader:
         return self._case(
             raw,
             grid,
-            name=short_name(files[self.channels[0]]),
+            name=short_name(Path(volumes[0].source.name)),
             source_grid=source,
             sources=tuple(one.source for one in volumes),
             notes=(_about_voxels(source, grid),),

@@ -16,7 +16,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
-from segxai.load.itk import is_for_itk, parts_of, read_with_itk
+from segxai.load.itk import is_for_itk, parts_of, read_with_itk, recorded_name
 from segxai.load.resampling import mismatch
 from segxai.text import format_shape
 from segxai.types import Source
@@ -180,7 +180,8 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
         raise _not_found(path, role)
     try:
         image = read_with_itk(path, role) if is_for_itk(path) else _read_with_nibabel(path)
-        source = Source(role, path.name, file_sha256(path))
+        sha256 = file_sha256(path)
+        source = Source(role, recorded_name(path, sha256), sha256)
     except UNREADABLE as error:
         raise _unreadable(path.name, role, error) from error
     if not isinstance(image, SpatialImage):

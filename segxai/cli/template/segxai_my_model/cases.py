@@ -34,7 +34,7 @@ def load_case(files: Mapping[str, Path], reference: Path | None) -> Case:
     grid = working_grid(source, SPACING_MM)  # right-anterior-superior, of this voxel size
     raw = np.stack([resample(volume.data, source, grid, order=1) for volume in volumes])
     case = Case(
-        name=files[CHANNELS[0]].name.split(".")[0],
+        name=volumes[0].source.name.split(".")[0],
         image=normalise(raw),
         channels=CHANNELS,
         grid=grid,
