@@ -20,7 +20,7 @@ from segxai.store import schema
 from segxai.store.atomic_file import replacing
 from segxai.store.layout import check_layout
 from segxai.store.refusal import parsing
-from segxai.store.structure import check_structure
+from segxai.store.structure import check_heaps, check_structure
 from segxai.store.summaries import summaries_dataset
 from segxai.types import Attribution, Case, Instance
 
@@ -122,6 +122,8 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
         If there is no such file, it is not a result in a readable version, it is damaged, or it
         leads to other files or claims to hold more than it can.
     """
+    with parsing(path):
+        check_heaps(Path(path))
     _check(Path(path))
     with parsing(path):
         with h5py.File(path, "r") as file:
@@ -164,6 +166,8 @@ def check_replaceable(path: Path) -> None:
     if not path.exists():
         return
     try:
+        with parsing(path):
+            check_heaps(path)
         _schema_version(path)
     except SegxaiError as error:
         raise SegxaiError(

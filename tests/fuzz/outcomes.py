@@ -165,14 +165,14 @@ def main(fuzzer: Fuzzer) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cases", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="The number of one case.")
+    parser.add_argument("--first", type=int, default=0, help="The number of the first case.")
     parser.add_argument("--keep", type=Path, help="A folder for the files of bad cases.")
     asked = parser.parse_args()
-    numbers = range(asked.cases) if asked.only is None else range(asked.only, asked.only + 1)
+    numbers = range(asked.first, asked.first + asked.cases)
     counts: Counter[str] = Counter()
     for number, attempt, ended in verdicts(fuzzer, asked.seed, numbers, keep=asked.keep):
         counts[ended.kind] += 1
-        if not ended.is_good or asked.only is not None:
+        if not ended.is_good or asked.cases == 1:
             _say(f"case {number}: {' '.join(attempt.command)} ({attempt.what}): {ended.kind}")
             _say(ended.words)
     _say(", ".join(f"{count} {kind}" for kind, count in counts.most_common()))

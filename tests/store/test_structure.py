@@ -135,6 +135,19 @@ def test_a_hostile_file_is_neither_read_nor_appended_to(path, change):
     assert {name: Path(name).read_bytes() for name in others} == others
 
 
+def test_words_without_an_end_are_not_read_for_ever(path):
+    """HDF5 follows the entries of a heap by their lengths, and an empty one leads to itself."""
+    content = bytearray(path.read_bytes())
+    start = content.index(b"GCOL\x01\0\0\0")
+    content[start + 16 : start + 32] = bytes(16)
+    path.write_bytes(content)
+    words = f"r.h5 is not a result as segxai writes it: the words at byte {start + 16} have no end"
+    with pytest.raises(SegxaiError, match=words):
+        hdf5.open_result(path)
+    with pytest.raises(SegxaiError, match="--overwrite replaces results only"):
+        hdf5.check_replaceable(path)
+
+
 def test_a_good_file_is_read_and_appended_to(path):
     with hdf5.open_result(path) as tree:
         assert "1" in tree["attributions/run"].children
