@@ -33,6 +33,7 @@ def check_layout(tree: xr.DataTree) -> None:
     """
     for name in ("input", "segmentation", "instances"):
         _child(tree, name)
+    _only_groups(tree, "the root")
     _check_root(tree)
     axes = _check_input(tree["input"].to_dataset())
     domain_axes = _check_segmentation(tree["segmentation"].to_dataset(), axes)
@@ -40,6 +41,7 @@ def check_layout(tree: xr.DataTree) -> None:
     channels = _words(tree["input"].to_dataset()["channel"])
     place = _Places(axes, channels, domain_axes)
     for name, run in _children(tree, "attributions"):
+        _only_groups(run, f"attributions/{name}")
         _check_run(run, name, place)
     for name, table in _children(tree, "summaries"):
         _check_summaries(table.to_dataset(), f"summaries/{name}", channels)
@@ -232,4 +234,14 @@ def _child(tree: xr.DataTree, name: str) -> None:
 
 
 def _children(tree: xr.DataTree, name: str) -> list[tuple[str, Any]]:
-    return list(tree[name].children.items()) if name in tree.children else []
+    if name not in tree.children:
+        return []
+    _only_groups(tree[name], name)
+    return list(tree[name].children.items())
+
+
+def _only_groups(tree: Any, where: str) -> None:
+    """Check that a group holds nothing but groups."""
+    arrays = list(tree.to_dataset().variables)
+    if arrays:
+        raise DamageError(f"{where} holds an array, {arrays[0]}")

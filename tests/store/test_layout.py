@@ -63,6 +63,15 @@ def renamed(name, new):
 
 BROKEN = {
     "no input": (without("input"), "there is no group input"),
+    "an array for a run": (
+        lambda file: file.create_dataset("attributions/x", data=1.0),
+        "attributions holds an array, x",
+    ),
+    "an array for runs": (with_array("attributions", 1.0), "the root holds an array, attributions"),
+    "an array for a map": (
+        lambda file: file.create_dataset("attributions/run/2", data=1.0),
+        "attributions/run holds an array, 2",
+    ),
     "no labels": (without("segmentation/labels"), "there is no segmentation/labels"),
     "no case": (lambda file: file["input"].attrs.pop("case"), "input has no case"),
     "words for numbers": (with_array(MAP, ["a"]), f"{MAP} holds .*(object|U)"),
