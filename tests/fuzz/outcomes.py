@@ -175,7 +175,8 @@ def main(fuzzer: Fuzzer) -> None:
         if not ended.is_good or asked.cases == 1:
             _say(f"case {number}: {' '.join(attempt.command)} ({attempt.what}): {ended.kind}")
             _say(ended.words)
-    _say(", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
+        if counts.total() % 50 == 0 or counts.total() == asked.cases:
+            _say(", ".join(f"{count} {kind}" for kind, count in counts.most_common()))
     sys.exit(any(kind not in GOOD for kind in counts))
 
 
