@@ -12,6 +12,7 @@ import xarray as xr
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Box
 from segxai.load.itk import holds_series, is_series_name
+from segxai.load.reader import PICTURE
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
 from segxai.models.own_model import OwnModel, adapter_again, is_own
@@ -113,6 +114,8 @@ def _with_copies_of(stored: Attribution, run: Run) -> Run:
     noise = run.options.noise
     if noise.samples != "auto":
         return run
+    if "samples" not in stored.facts:
+        raise SegxaiError(f"map {stored.label} does not say from how many copies it was made")
     noise = replace(noise, samples=stored.facts["samples"], tolerance=None)
     return replace(run, options=replace(run.options, noise=noise))
 
@@ -172,7 +175,7 @@ def _options(
     compute = {**how["compute"], "device": device}
     same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
     # For a model that finds instances itself, perhaps no class was asked for.
-    name = None if target["class"] is None else adapter.classes[target["class_index"]]
+    name = None if target["class"] is None else _class_name(adapter, target["class_index"])
     return Options.of(
         **{name: how[name] for name in same},
         **{**noise, **how["numerics"], **compute},
@@ -182,6 +185,12 @@ def _options(
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
         tta="tta" in target,
     )
+
+
+def _class_name(adapter: Adapter, index: int) -> str:
+    if not 0 <= index < len(adapter.classes):
+        raise SegxaiError(f"the run explained class {index}, which {adapter.name!r} does not have")
+    return adapter.classes[index]
 
 
 def _source(stored: dict[str, Any], folder: Path) -> Source:
@@ -203,6 +212,11 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
             return case
     files = {one["role"]: _file(folder, one["name"], one["sha256"]) for one in sources}
     reference = files.pop("reference", None)
+    if set(files) not in (set(adapter.files), set(adapter.channels), {PICTURE}):
+        raise SegxaiError(
+            f"the run read files for {', '.join(files) or 'nothing'}, but {adapter.name!r} takes "
+            f"{', '.join(adapter.files)}"
+        )
     return adapter.load_case(files, reference)
 
 
@@ -227,7 +241,9 @@ def _candidates(folder: Path, name: str) -> list[Path]:
     if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
         raise SegxaiError(f"the result names a file {name!r}, which is no plain file name")
     if not folder.is_dir():
-        raise SegxaiError(f"no folder {folder}: say where the images are with --images DIR")
+        raise SegxaiError(
+            f"no folder {folder}: say where the images are with {option('images', 'DIR')}"
+        )
     below = sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
     if is_series_name(name):
         return [one for one in (folder, *below) if holds_series(one)]

@@ -23,7 +23,7 @@ INSTANCES = (
     {"origin": "result", "name": str, "sha256": str},
 )
 CASE_RECORD: dict[str, Any] = {
-    "plugin": {"name": str},
+    "plugin": {"name": str, "options?": {}},
     "weights": ({"name": str, "sha256": str}, None),
     "case": {"name": str, "channels": [str], "sources": [SOURCE]},
     "target": {

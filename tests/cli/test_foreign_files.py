@@ -205,7 +205,7 @@ def test_a_record_that_misses_something_cannot_be_repeated(case):
     assert run().status == 0
     with h5py.File("r.h5", "a") as file:
         stored = json.loads(file.attrs["provenance"])
-        del stored["rule"]
+        del stored["target"]
         file.attrs["provenance"] = json.dumps(stored)
-    assert "the record of the case has no usable 'rule'" in segxai("rerun", "r.h5").error
+    assert "the record of the case has no usable 'target'" in segxai("rerun", "r.h5").error
     assert segxai("show", "r.h5").status == 0

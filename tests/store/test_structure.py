@@ -8,12 +8,12 @@ import pytest
 
 from segxai.errors import SegxaiError
 from segxai.store import hdf5
-from segxai.store.runs import run_name
+from segxai.store.runs import run_names
 from segxai.store.structure import check_structure
 from tests.store.test_hdf5 import attribution, case, create, instance
 
 MAP = "attributions/run/1/map"
-RUN = {"method": "m", "aggregator": None, "instances": "all"}
+RUN = {"method": "m", "aggregator": None, "score": "logit", "labels": "all"}
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_a_hostile_file_is_neither_read_nor_appended_to(path, change):
         hdf5.open_result(path)
     assert "\n" not in str(error.value)
     with pytest.raises(SegxaiError, match=words):
-        run_name(path, {"a": 1}, RUN, append=True)
+        run_names(path, {"a": 1}, [RUN], append=True)
     assert {name: Path(name).read_bytes() for name in others} == others
 
 
@@ -151,7 +151,7 @@ def test_words_without_an_end_are_not_read_for_ever(path):
 def test_a_good_file_is_read_and_appended_to(path):
     with hdf5.open_result(path) as tree:
         assert "1" in tree["attributions/run"].children
-    assert run_name(path, {"a": 1}, RUN, append=False) == "run"
+    assert run_names(path, {"a": 1}, [RUN], append=False) == ("run",)
 
 
 def test_a_large_array_of_zeros_is_plausible(folder):
