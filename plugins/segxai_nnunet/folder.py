@@ -1,11 +1,10 @@
 """A folder of nnU-Net v2 with a trained model: its plans, its folds and their checkpoints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from segxai import SegxaiError, read_tensors
@@ -15,16 +14,6 @@ from segxai_nnunet.plans import Plans, read_plans
 
 PLANS, DATASET, FINAL = "plans.json", "dataset.json", "checkpoint_final.pth"
 TRAINER = "nnUNetTrainer"
-
-# nnU-Net logs its losses beside the weights, as numpy's scalars: they are numbers, and run no code.
-_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
-NUMBERS: tuple[Any, ...] = (
-    _SCALAR,
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # in files that numpy 1 wrote
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in "?bhilBHILefd"),
-)
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,7 @@ def read_fold(path: Path) -> Mapping[str, Any]:
         If it is not a checkpoint of nnU-Net v2, or holds more than tensors and numbers.
     """
     remedy = "train with nnU-Net's own trainer, or save it again without what you added"
-    content = read_tensors(path, NUMBERS, remedy)
+    content = read_tensors(path, remedy)
     wanted = {"network_weights": Mapping, "init_args": Mapping, "trainer_name": str}
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
     if missing or "configuration" not in content["init_args"]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, one_line
-
-Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
+from segxai.segment.checkpoint_numbers import nothing_but_numbers
 
 DEPTH = 3  # of the nesting in training scripts' files, such as {"model": {"state_dict": ...}}
 COUNTER = "num_batches_tracked"  # of batch norm; counts training steps, and is absent in old files
@@ -48,19 +47,16 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
 
 
 def read_tensors(
-    path: Path,
-    safe: Sequence[Safe] = (),
-    remedy: str = "save it with torch.save(network.state_dict(), FILE)",
+    path: Path, remedy: str = "save it with torch.save(network.state_dict(), FILE)"
 ) -> Mapping[str, Any]:
     """Read what a checkpoint holds: tensors by name, on the CPU, possibly in nested mappings.
+
+    Numbers, texts and containers beside the tensors are read too; numpy's numbers become Python's.
 
     Parameters
     ----------
     path
         A `.safetensors` file, or a file made by `torch.save`.
-    safe : sequence of classes and functions
-        What may be called on loading, besides what makes tensors and Python's own numbers and
-        containers. If its name in the file differs, a tuple of the two.
     remedy : str
         What to do about a file that needs anything else, for the error message.
 
@@ -76,11 +72,11 @@ def read_tensors(
             return load_file(path)
         with warnings.catch_warnings():  # about pickles that are not checkpoints, refused below
             warnings.simplefilter("ignore")
-            content = _load(path, safe)
+            content = _load(path)
     except UnpicklingError as error:
         raise SegxaiError(
-            f"cannot read the checkpoint {path}: it contains something other than tensors, "
-            f"which could run code on loading; {remedy}"
+            f"cannot read the checkpoint {path}: it contains something other than tensors and "
+            f"numbers, which could run code on loading; {remedy}"
         ) from error
     # Readers raise whatever their format's parser raises: zip, JSON, operating system.
     except Exception as error:
@@ -90,9 +86,9 @@ def read_tensors(
     return content
 
 
-def _load(path: Path, safe: Sequence[Safe]) -> object:
+def _load(path: Path) -> object:
     """Load a file, memory-mapped if possible, so that an optimizer's state in it is never read."""
-    with torch.serialization.safe_globals(list(safe)):
+    with nothing_but_numbers():
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
