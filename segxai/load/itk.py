@@ -1,6 +1,5 @@
 """Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, read by SimpleITK."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +11,12 @@ from jaxtyping import Float
 from nibabel.spatialimages import SpatialImage
 
 from segxai.errors import SegxaiError, one_line
+from segxai.load.detached import META, NRRD, detached_files
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
-DETACHED = {  # headers with their voxels in a separate file, and the line that names it
-    ".mhd": re.compile(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
-    ".nhdr": re.compile(r"^\s*data ?file:\s*(.+?)\s*$", re.MULTILINE),
-}
+# Named, since ITK would else try each format that it knows, and some of them lead to other files.
+FORMATS = dict.fromkeys(META, "MetaImageIO") | dict.fromkeys(NRRD, "NrrdImageIO")
+DICOM = "GDCMImageIO"
 POSITION = "0020|0032"  # the DICOM tag of a slice's first voxel, in mm
 UNEVEN = 0.01  # fraction of a step: more than the rounding in headers
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,14 +28,16 @@ def is_for_itk(path: Path) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """List the files of a volume: one file, a header and its voxels, or all files of a folder."""
+    """List the files of a volume: one file, a header and its voxels, or all files of a folder.
+
+    Raises
+    ------
+    SegxaiError
+        If a header names a file outside of its folder.
+    """
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
-    pattern = DETACHED.get(path.suffix.lower())
-    named = pattern.search(path.read_text(errors="replace")) if pattern else None
-    if named and (path.parent / named[1]).is_file():
-        return [path, path.parent / named[1]]
-    return [path]
+    return [path, *(one for one in detached_files(path) if one.is_file())]
 
 
 def read_with_itk(path: Path, role: str) -> SpatialImage:
@@ -48,12 +49,13 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
     Raises
     ------
     SegxaiError
-        If SimpleITK is not installed, a folder holds no series or several, or the slices do not
-        form one volume.
+        If SimpleITK is not installed, a header names a file outside of its folder, a folder holds
+        no series or several, or the slices do not form one volume.
     """
     itk = _simple_itk(path, role)
+    detached_files(path)
     with _silent(itk):
-        image = _read_series(itk, path, role) if path.is_dir() else itk.ReadImage(str(path))
+        image = _read_series(itk, path, role) if path.is_dir() else _read_file(itk, path)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise SegxaiError(
             f"{role} file {path.name} holds {image.GetNumberOfComponentsPerPixel()} numbers for "
@@ -65,6 +67,10 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
             "series"
         )
     return SpatialImage(itk.GetArrayFromImage(image).T, _affine(image))
+
+
+def _read_file(itk: ModuleType, path: Path) -> Any:
+    return itk.ReadImage(str(path), imageIO=FORMATS.get(path.suffix.lower(), DICOM))
 
 
 def _affine(image: Any) -> Float[np.ndarray, "4 4"]:
@@ -93,6 +99,7 @@ def _read_series(itk: ModuleType, folder: Path, role: str) -> Any:
             f"{role} {folder} holds {len(series)} DICOM series: {listed}; give a folder with the "
             "files of one"
         )
+    reader.SetImageIO(DICOM)
     reader.SetFileNames(names[series[0]])
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()

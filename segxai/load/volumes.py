@@ -16,11 +16,13 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
+from segxai.load.detached import require_beside
 from segxai.load.itk import is_for_itk, parts_of, read_with_itk
 from segxai.load.resampling import mismatch
 from segxai.text import format_shape
 from segxai.types import Source
 
+HDF5 = b"\x89HDF"
 LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
@@ -195,7 +197,18 @@ def _read_with_nibabel(path: Path) -> FileBasedImage:
         with gzip.open(path) as stream:
             while stream.read(2**20):
                 pass
-    return nib.load(path)
+    if _head(path) == HDF5:  # arrays in it may lie in any file
+        raise SegxaiError(f"{path.name} is of MINC 2, which is not read; convert it to NIfTI")
+    image = nib.load(path)
+    for holder in image.file_map.values():
+        if holder.filename and Path(holder.filename) != path:
+            require_beside(path, Path(holder.filename))
+    return image
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(HDF5))
 
 
 def _not_found(path: Path, role: str) -> SegxaiError:
