@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional
 
-from segxai import IMAGENET_MEAN, IMAGENET_STD, SegxaiError, one_line
+from segxai import IMAGENET_MEAN, IMAGENET_STD, SegxaiError, check_size, one_line
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library, quiet
 
@@ -78,10 +78,20 @@ def _load(folder: Path) -> Any:
 
 def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w"]:
     """Apply the processor to a picture; it takes whole numbers, rows first."""
+    _check_output(processor, pixels.shape[1:])
     rgb = np.moveaxis(pixels, 0, -1).round().astype(np.uint8)
     with quiet():
         found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
     return np.asarray(found["pixel_values"][0].numpy(), dtype=np.float32)
+
+
+def _check_output(processor: Any, shape: tuple[int, ...]) -> None:
+    """Check the size that the processor would resize a picture to."""
+    size = getattr(processor, "size", None) or {}
+    edges = [int(n) for n in dict(size).values() if isinstance(n, int | float)]
+    if _is_on(processor, "do_resize") and edges:
+        longest = max(edges) * max(shape) / min(shape) if "shortest_edge" in size else max(edges)
+        check_size((max(edges), int(longest)), "the picture resized by the model's processor")
 
 
 def _unit(processor: Any) -> str:

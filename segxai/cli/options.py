@@ -39,6 +39,16 @@ Checkpoint = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+MaxVoxels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Largest image to read, in voxels or pixels; default: 300 million.",
+        rich_help_panel=MODEL,
+        show_default=False,
+        hidden=True,
+    ),
+]
 Tta = Annotated[
     bool,
     typer.Option(

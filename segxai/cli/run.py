@@ -17,6 +17,7 @@ from segxai.cli.parsing import (
     source_of,
 )
 from segxai.errors import SegxaiError, option
+from segxai.load.limits import at_most
 
 if TYPE_CHECKING:
     from segxai.cli.terminal import TerminalProgress
@@ -60,6 +61,7 @@ def run(
     images: options.Images = None,
     reference: options.Reference = None,
     checkpoint: options.Checkpoint = None,
+    max_voxels: options.MaxVoxels = None,
     tta: options.Tta = False,
     full: options.Full = False,
     model: model_options.Model = None,
@@ -143,7 +145,8 @@ def run(
     how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
     words = model_options.Words(plugin, model, bundle, *how)
     part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
-    _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
+    with at_most(max_voxels):
+        _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
 
 
 def _given(**options: Any) -> dict[str, Any]:

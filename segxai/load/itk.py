@@ -1,6 +1,6 @@
 """Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, read by SimpleITK."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +12,7 @@ from nibabel.spatialimages import SpatialImage
 
 from segxai.errors import SegxaiError, one_line
 from segxai.load.detached import META, NRRD, detached_files
+from segxai.load.limits import check_size
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
 # Named, since ITK would else try each format that it knows, and some of them lead to other files.
@@ -70,7 +71,12 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
 
 
 def _read_file(itk: ModuleType, path: Path) -> Any:
-    return itk.ReadImage(str(path), imageIO=FORMATS.get(path.suffix.lower(), DICOM))
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(FORMATS.get(path.suffix.lower(), DICOM))
+    reader.ReadImageInformation()
+    check_size(reader.GetSize(), path.name)
+    return reader.Execute()
 
 
 def _affine(image: Any) -> Float[np.ndarray, "4 4"]:
@@ -99,12 +105,22 @@ def _read_series(itk: ModuleType, folder: Path, role: str) -> Any:
             f"{role} {folder} holds {len(series)} DICOM series: {listed}; give a folder with the "
             "files of one"
         )
+    _check_size(itk, names[series[0]], folder)
     reader.SetImageIO(DICOM)
     reader.SetFileNames(names[series[0]])
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
     _check_slices(reader, len(names[series[0]]), folder, role)
     return image
+
+
+def _check_size(itk: ModuleType, names: Sequence[str], folder: Path) -> None:
+    """Check the size of a series by that of its first slice; ITK wants all alike."""
+    reader = itk.ImageFileReader()
+    reader.SetFileName(names[0])
+    reader.SetImageIO(DICOM)
+    reader.ReadImageInformation()
+    check_size((*reader.GetSize()[:2], len(names)), folder.absolute().name)
 
 
 def _check_slices(reader: Any, count: int, folder: Path, role: str) -> None:

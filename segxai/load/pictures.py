@@ -13,6 +13,7 @@ from jaxtyping import Float, Int, Shaped
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segxai.errors import SegxaiError, one_line
+from segxai.load.limits import check_size, largest
 from segxai.load.volumes import LARGEST_LABEL, file_sha256
 from segxai.types import Source
 
@@ -143,10 +144,14 @@ def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opene
 
 @contextmanager
 def _strict_about_size() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, which are not used
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, largest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, which are not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _not_a_file(path: Path, role: str) -> SegxaiError:
@@ -163,10 +168,9 @@ def _not_a_file(path: Path, role: str) -> SegxaiError:
 def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exception) -> SegxaiError:
     name = f"{role} file {path.name}"
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
-        most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return SegxaiError(
-            f"{name} claims more than {most:.0f} million pixels, too many for a network; crop it, "
-            "or make it smaller"
+            f"{name} claims more than {largest():.3g} pixels, too many for a network; crop it, "
+            "make it smaller, or give a larger --max-voxels"
         )
     if isinstance(error, UnidentifiedImageError):
         lossy = "" if "JPEG" in formats else " (JPEG and WebP would blur labels)"
@@ -218,7 +222,9 @@ def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
     if not path.is_file():
         raise _not_a_file(path, role)
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_size(getattr(values, "shape", ()), f"{role} file {path.name}")
+        return np.array(values)
     except (OSError, ValueError, EOFError, MemoryError) as error:
         raise SegxaiError(
             f"{role} file {path.name} cannot be read as an array ({one_line(error)}); save it "

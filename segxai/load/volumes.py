@@ -18,11 +18,13 @@ from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
 from segxai.load.detached import require_beside
 from segxai.load.itk import is_for_itk, parts_of, read_with_itk
+from segxai.load.limits import check_size, largest
 from segxai.load.resampling import mismatch
 from segxai.text import format_shape
 from segxai.types import Source
 
 HDF5 = b"\x89HDF"
+PART, LARGEST_VOXEL = 2**20, 16  # bytes
 LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
@@ -192,18 +194,25 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
 
 
 def _read_with_nibabel(path: Path) -> FileBasedImage:
-    """Read an image; check a gzip file's checksum first, as nibabel stops at the last voxel."""
-    if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            while stream.read(2**20):
-                pass
+    """Read an image's header; check a gzip file's checksum, as nibabel stops at the last voxel."""
     if _head(path) == HDF5:  # arrays in it may lie in any file
         raise SegxaiError(f"{path.name} is of MINC 2, which is not read; convert it to NIfTI")
     image = nib.load(path)
     for holder in image.file_map.values():
         if holder.filename and Path(holder.filename) != path:
             require_beside(path, Path(holder.filename))
+    check_size(getattr(image, "shape", ()), path.name)
+    if path.suffix == ".gz":
+        _check_gzip(path)
     return image
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum is, unless it is longer than any image."""
+    with gzip.open(path) as stream:
+        for _ in range(0, LARGEST_VOXEL * largest(), PART):
+            if not stream.read(PART):
+                return
 
 
 def _head(path: Path) -> bytes:
