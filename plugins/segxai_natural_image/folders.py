@@ -1,6 +1,5 @@
 """Folders: models of Hugging Face transformers, as `save_pretrained` wrote them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,17 @@ from torch import nn
 
 from segxai import SegxaiError, one_line
 from segxai_natural_image.extras import library, quiet
+from segxai_natural_image.folder_files import (
+    WEIGHTS,
+    check_config,
+    read_object,
+    read_weights,
+    weight_files,
+)
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 QUERIES = ("mask2former", "maskformer")  # types whose post-processing is known here
-ASK = f"give a folder that save_pretrained wrote: {CONFIG}, {WEIGHTS}, preprocessor_config.json"
+ASK = f"give a folder that save_pretrained wrote: {CONFIG}, {WEIGHTS[0]}, preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,15 @@ class Folder:
 
     @property
     def weights(self) -> Path:
-        """The file of weights, or the folder if there are several."""
-        file = self.path / WEIGHTS
-        return file if file.is_file() else self.path
+        """The file of weights, as it is loaded, or the folder if there are several.
+
+        Raises
+        ------
+        SegxaiError
+            If there are none.
+        """
+        files = weight_files(self.path)
+        return files[0] if len(files) == 1 else self.path
 
 
 def read_folder(path: Path) -> Folder:
@@ -105,11 +116,12 @@ def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
     try:
         with quiet():
             model, report = loader.from_pretrained(
-                folder.path,
+                None,  # nothing but these tensors is loaded
                 config=folder.config,
+                state_dict=read_weights(folder.path),
+                attn_implementation=None,  # transformers' own, whatever the configuration says
                 local_files_only=True,
                 trust_remote_code=False,
-                weights_only=True,
                 dtype="float32",
                 output_loading_info=True,
             )
@@ -129,10 +141,11 @@ def _model_type(path: Path) -> str:
             f"folder {path} has no {CONFIG}: it is not a model of transformers; {ASK}"
         )
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SegxaiError(f"{file} is not JSON ({one_line(error)}); {ASK}") from error
-    kind = content.get("model_type") if isinstance(content, dict) else None
+        content = read_object(file)
+    except SegxaiError as error:
+        raise SegxaiError(f"{error}; {ASK}") from error
+    check_config(content, file)
+    kind = content.get("model_type")
     if not isinstance(kind, str):
         raise SegxaiError(f"{file} names no model_type: it is not a model of transformers; {ASK}")
     return kind
