@@ -44,7 +44,7 @@ class Folder:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         names: Mapping[int, str] = self.config.id2label
-        return tuple(names.get(n, f"class {n}") for n in range(self.config.num_labels))
+        return tuple(str(names.get(n, f"class {n}")) for n in range(self.config.num_labels))
 
     @property
     def weights(self) -> Path:
@@ -81,6 +81,9 @@ def read_folder(path: Path) -> Folder:
         )
     config = _config(path)
     made_for = config.architectures or [names[kind]]
+    if not isinstance(made_for, list) or not isinstance(config.id2label, dict):
+        raise SegxaiError(f"{path / CONFIG} is damaged: architectures or id2label; {ASK}")
+    made_for = [str(one) for one in made_for]
     if names[kind] not in made_for:
         raise SegxaiError(
             f"{path.name} holds the weights of {', '.join(made_for)}, which do not segment; give a "

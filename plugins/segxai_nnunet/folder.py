@@ -63,6 +63,9 @@ def open_model(path: Path) -> TrainedModel:
             f"{len(dataset.channels)}: {', '.join(dataset.channels)}"
         )
     mirrored = first.get("inference_allowed_mirroring_axes") or ()
+    axes = mirrored if isinstance(mirrored, list | tuple) else (None,)
+    if not all(isinstance(axis, int) and 0 <= axis < len(plans.patch) for axis in axes):
+        raise SegxaiError(f"{checkpoints[0]} mirrors along axes that its patch has not: {mirrored}")
     return TrainedModel(
         checkpoints,
         plans,
@@ -97,7 +100,7 @@ def read_fold(path: Path) -> Mapping[str, Any]:
     content = read_tensors(path, remedy)
     wanted = {"network_weights": Mapping, "init_args": Mapping, "trainer_name": str}
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
-    if missing or "configuration" not in content["init_args"]:
+    if missing or not isinstance(content["init_args"].get("configuration"), str):
         name = missing[0] if missing else "configuration"
         raise SegxaiError(f"{path} is not a checkpoint of nnU-Net v2: it has no {name!r}")
     return content

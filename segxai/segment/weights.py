@@ -42,7 +42,12 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
     problems = "; ".join(_problems(found, wanted))
     if problems:
         raise SegxaiError(f"checkpoint {path.name} does not fit {name}: {problems}")
-    network.load_state_dict(found, strict=False)
+    try:
+        network.load_state_dict(found, strict=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise SegxaiError(
+            f"checkpoint {path.name} does not fit {name}: {one_line(error)}"
+        ) from error
     return network
 
 
@@ -83,7 +88,18 @@ def read_tensors(
         raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
     if not isinstance(content, Mapping):
         raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
+    for part in _parts(content, DEPTH):
+        _check_plain(part, path)
     return content
+
+
+def _check_plain(part: Mapping[str, Tensor], path: Path) -> None:
+    """Check that tensors are arrays in memory, which every network can take."""
+    for name, one in part.items():
+        is_dense = one.layout is torch.strided and not one.is_quantized
+        if not is_dense or one.device.type != "cpu":
+            kind = one.device.type if is_dense else "sparse or quantized"
+            raise SegxaiError(f"{path}: the tensor {name!r} is {kind}; save it as a plain one")
 
 
 def _load(path: Path) -> object:
@@ -184,4 +200,7 @@ def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterato
         shape, expected = tuple(found[name].shape), tuple(wanted[name].shape)
         if shape != expected:
             yield f"{name!r} is of shape {shape} and should be {expected}"
+            return
+        if found[name].is_complex() and not wanted[name].is_complex():
+            yield f"{name!r} is complex and should be real"
             return
