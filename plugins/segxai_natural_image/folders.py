@@ -34,11 +34,14 @@ class Folder:
         Its `PretrainedConfig`.
     finds_instances : bool
         Whether each of the model's queries is an instance; otherwise, each logit is a class.
+    architecture : str
+        The class of transformers that it is an instance of.
     """
 
     path: Path
     config: Any
     finds_instances: bool
+    architecture: str
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -89,7 +92,7 @@ def read_folder(path: Path) -> Folder:
             f"{path.name} holds the weights of {', '.join(made_for)}, which do not segment; give a "
             f"folder of {names[kind]}"
         )
-    return Folder(path, config, kind in QUERIES)
+    return Folder(path, config, kind in QUERIES, names[kind])
 
 
 def load_folder(folder: Folder) -> nn.Module:
@@ -113,9 +116,7 @@ def load_folder(folder: Folder) -> nn.Module:
 
 def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
     """Load the model, and report which tensors were missing."""
-    transformers = library("transformers")
-    kind = "Universal" if folder.finds_instances else "Semantic"
-    loader = getattr(transformers, f"AutoModelFor{kind}Segmentation")
+    loader = getattr(library("transformers"), folder.architecture)
     try:
         with quiet():
             model, report = loader.from_pretrained(
@@ -124,7 +125,6 @@ def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
                 state_dict=read_weights(folder.path),
                 attn_implementation=None,  # transformers' own, whatever the configuration says
                 local_files_only=True,
-                trust_remote_code=False,
                 dtype="float32",
                 output_loading_info=True,
             )

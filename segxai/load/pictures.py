@@ -225,7 +225,10 @@ def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
         values = np.load(path, mmap_mode="r", allow_pickle=False)
         check_size(getattr(values, "shape", ()), f"{role} file {path.name}")
         return np.array(values)
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+    except SegxaiError:
+        raise
+    # The header is an expression of Python: its parser raises errors of many types.
+    except Exception as error:
         raise SegxaiError(
             f"{role} file {path.name} cannot be read as an array ({one_line(error)}); save it "
             "again with numpy.save"

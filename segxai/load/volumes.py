@@ -29,6 +29,7 @@ LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
     EOFError,
+    OverflowError,
     RuntimeError,  # raised by SimpleITK
     ValueError,
     MemoryError,
