@@ -40,6 +40,7 @@ from .segment.windows import whole_image as whole_image
 
 # For plugins
 from .load.itk import is_for_itk as is_for_itk
+from .load.limits import check_size as check_size
 from .load.normalisation import IMAGENET_MEAN as IMAGENET_MEAN
 from .load.normalisation import IMAGENET_STD as IMAGENET_STD
 from .load.normalisation import Normalisation as Normalisation

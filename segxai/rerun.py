@@ -11,6 +11,8 @@ import xarray as xr
 
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Box
+from segxai.load.itk import holds_series, is_series_name
+from segxai.load.reader import PICTURE
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
 from segxai.models.own_model import OwnModel, adapter_again, is_own
@@ -21,6 +23,8 @@ from segxai.run.find import find
 from segxai.run.options import Balls, Mask, Options, Predicted, Result, Source
 from segxai.run.prepare import Run, Task, prepare
 from segxai.store.reader import maps, provenance_of_run
+from segxai.store.records import CASE_RECORD, RUN_RECORD, check_record
+from segxai.store.refusal import parsing, source_of
 from segxai.store.runs import comparable
 from segxai.store.schema import attribution_of, difference, group, provenance_of
 from segxai.types import Attribution, Case, Progress
@@ -31,6 +35,8 @@ TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch si
 @dataclass(frozen=True)
 class Places:
     """The present locations of a run's files: the folder of its images, its weights, its model.
+
+    Images are regular files in the folder, or in a folder directly in it.
 
     A result stores only the names and the sha256 of its files. `checkpoint` is None for the
     plugin's own weights; `own` says where the user's own model is, if the run used one.
@@ -81,6 +87,9 @@ def rerun(
         If a file is missing or has changed, or the case cannot be prepared as it was.
     """
     stored, how = provenance_of(group(tree, "/")), provenance_of_run(tree, run)
+    with parsing(source_of(tree)):  # what is missing cannot be repeated
+        check_record(stored, CASE_RECORD, "the case", whole=True)
+        check_record(how, RUN_RECORD, f"run {run}", whole=True)
     task = _task(stored, how, places, device, progress)
     _compare_provenance(stored, how, task)
     findings = find(task)
@@ -105,6 +114,8 @@ def _with_copies_of(stored: Attribution, run: Run) -> Run:
     noise = run.options.noise
     if noise.samples != "auto":
         return run
+    if "samples" not in stored.facts:
+        raise SegxaiError(f"map {stored.label} does not say from how many copies it was made")
     noise = replace(noise, samples=stored.facts["samples"], tolerance=None)
     return replace(run, options=replace(run.options, noise=noise))
 
@@ -163,7 +174,7 @@ def _options(
     compute = {**how["compute"], "device": device}
     same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
     # For a model that finds instances itself, perhaps no class was asked for.
-    name = None if target["class"] is None else adapter.classes[target["class_index"]]
+    name = None if target["class"] is None else _class_name(adapter, target["class_index"])
     return Options.of(
         **{name: how[name] for name in same},
         **{**noise, **how["numerics"], **compute},
@@ -173,6 +184,12 @@ def _options(
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
         tta="tta" in target,
     )
+
+
+def _class_name(adapter: Adapter, index: int) -> str:
+    if not 0 <= index < len(adapter.classes):
+        raise SegxaiError(f"the run explained class {index}, which {adapter.name!r} does not have")
+    return adapter.classes[index]
 
 
 def _source(stored: dict[str, Any], folder: Path) -> Source:
@@ -194,12 +211,17 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
             return case
     files = {one["role"]: _file(folder, one["name"], one["sha256"]) for one in sources}
     reference = files.pop("reference", None)
+    if set(files) not in (set(adapter.files), set(adapter.channels), {PICTURE}):
+        raise SegxaiError(
+            f"the run read files for {', '.join(files) or 'nothing'}, but {adapter.name!r} takes "
+            f"{', '.join(adapter.files)}"
+        )
     return adapter.read(files, reference)
 
 
 def _file(folder: Path, name: str, sha256: str) -> Path:
     """Find the file with this name and content in a folder or one of its direct subfolders."""
-    found = [path for path in (folder / name, *sorted(folder.glob(f"*/{name}"))) if path.exists()]
+    found = _candidates(folder, name)
     if not found:
         raise SegxaiError(
             f"no file {name} in {folder}: say where it is with {option('images', 'DIR')}"
@@ -208,3 +230,20 @@ def _file(folder: Path, name: str, sha256: str) -> Path:
     if not same:
         raise SegxaiError(f"{found[0]} is not the file of the run: its sha256 has changed")
     return same[0]
+
+
+def _candidates(folder: Path, name: str) -> list[Path]:
+    """List the regular files of this name; for a DICOM series, the folders that hold one.
+
+    The name comes from the result: it must not lead anywhere else, nor to a device.
+    """
+    if name in ("", ".", "..") or not name.isprintable() or "/" in name or "\\" in name:
+        raise SegxaiError(f"the result names a file {name!r}, which is no plain file name")
+    if not folder.is_dir():
+        raise SegxaiError(
+            f"no folder {folder}: say where the images are with {option('images', 'DIR')}"
+        )
+    below = sorted(one for one in folder.iterdir() if one.is_dir() and not one.is_symlink())
+    if is_series_name(name):
+        return [one for one in (folder, *below) if holds_series(one)]
+    return [path for one in (folder, *below) if (path := one / name).is_file()]

@@ -1,7 +1,41 @@
 """Text: numbers and facts, formatted for people."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+# Control characters, halves of characters, separators of lines; and what turns the direction of
+# text, in which one name can look like another.
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+
+def printable(text: str) -> str:
+    r"""Escape what could command a terminal, or forge a line: names come from files of strangers.
+
+    >>> from segxai.text import printable
+    >>> print(printable("a\x1b[31m\nforged: yes"))
+    a\x1b[31m\nforged: yes
+    """
+    return "".join(_escaped(one) if _is_unprintable(one) else one for one in text)
+
+
+def _is_unprintable(character: str) -> bool:
+    return unicodedata.category(character) in UNPRINTABLE or character in TURNS
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
+
+
+def file_name(text: str) -> str:
+    r"""Make a file name of a text: what has a meaning in paths or terminals becomes a hyphen.
+
+    >>> from segxai.text import file_name
+    >>> file_name("a/b\x1b[31m.png")
+    'a-b-[31m.png'
+    """
+    return "".join("-" if _is_unprintable(one) or one in "/\\" else one for one in text)
 
 
 def format_shape(shape: Iterable[int]) -> str:
@@ -41,9 +75,9 @@ def significant(value: float) -> str:
 
 
 def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """Yield nested facts as lines "name: value"; deeper levels are indented."""
+    """Yield nested facts as printable lines "name: value"; deeper levels are indented."""
     for name, value in facts.items():
-        words = name.replace("_", " ")
+        words = printable(name.replace("_", " "))
         if _is_flat(value):
             yield f"{words}: {_inline(value)}"
             continue
@@ -62,9 +96,9 @@ def _is_flat(value: Any) -> bool:
 def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
         pairs = (f"{name.replace('_', ' ')} {_inline(one)}" for name, one in value.items())
-        return ", ".join(pairs) or "none"
+        return printable(", ".join(pairs)) or "none"
     if isinstance(value, list):
         return ", ".join(map(_inline, value)) or "none"
     if value is None:
         return "none"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

@@ -61,7 +61,7 @@ def load_case(files: Mapping[str, Path]) -> Case:
     grid = working_grid(volumes[0].grid)
     raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
     return Case(
-        name=files[CHANNELS[0]].name.split(".")[0],
+        name=volumes[0].source.name.split(".")[0],
         image=normalise_all(raw),
         channels=CHANNELS,
         grid=grid,

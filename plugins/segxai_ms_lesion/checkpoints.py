@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from segxai import SegxaiError, unwrap
+from segxai import SegxaiError, one_line, unwrap
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], kind: Kind, path: Path) 
             path,
             f"{name!r} is {found.get(name, 'absent')} and should be {expected.get(name, 'absent')}",
         )
-    model.load_state_dict(state)
+    try:
+        model.load_state_dict(state)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise kind.misfit(path, one_line(error)) from error
 
 
 def _shape(value: object) -> tuple[int, ...]:

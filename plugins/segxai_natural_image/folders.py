@@ -1,6 +1,5 @@
 """Folders: models of Hugging Face transformers, as `save_pretrained` wrote them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,17 @@ from torch import nn
 
 from segxai import SegxaiError, one_line
 from segxai_natural_image.extras import library, quiet
+from segxai_natural_image.folder_files import (
+    WEIGHTS,
+    check_config,
+    read_object,
+    read_weights,
+    weight_files,
+)
 
 CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 QUERIES = ("mask2former", "maskformer")  # types whose post-processing is known here
-ASK = f"give a folder that save_pretrained wrote: {CONFIG}, {WEIGHTS}, preprocessor_config.json"
+ASK = f"give a folder that save_pretrained wrote: {CONFIG}, {WEIGHTS[0]}, preprocessor_config.json"
 
 
 @dataclass(frozen=True)
@@ -29,23 +34,32 @@ class Folder:
         Its `PretrainedConfig`.
     finds_instances : bool
         Whether each of the model's queries is an instance; otherwise, each logit is a class.
+    architecture : str
+        The class of transformers that it is an instance of.
     """
 
     path: Path
     config: Any
     finds_instances: bool
+    architecture: str
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of the logits."""
         names: Mapping[int, str] = self.config.id2label
-        return tuple(names.get(n, f"class {n}") for n in range(self.config.num_labels))
+        return tuple(str(names.get(n, f"class {n}")) for n in range(self.config.num_labels))
 
     @property
     def weights(self) -> Path:
-        """The file of weights, or the folder if there are several."""
-        file = self.path / WEIGHTS
-        return file if file.is_file() else self.path
+        """The file of weights, as it is loaded, or the folder if there are several.
+
+        Raises
+        ------
+        SegxaiError
+            If there are none.
+        """
+        files = weight_files(self.path)
+        return files[0] if len(files) == 1 else self.path
 
 
 def read_folder(path: Path) -> Folder:
@@ -70,12 +84,15 @@ def read_folder(path: Path) -> Folder:
         )
     config = _config(path)
     made_for = config.architectures or [names[kind]]
+    if not isinstance(made_for, list) or not isinstance(config.id2label, dict):
+        raise SegxaiError(f"{path / CONFIG} is damaged: architectures or id2label; {ASK}")
+    made_for = [str(one) for one in made_for]
     if names[kind] not in made_for:
         raise SegxaiError(
             f"{path.name} holds the weights of {', '.join(made_for)}, which do not segment; give a "
             f"folder of {names[kind]}"
         )
-    return Folder(path, config, kind in QUERIES)
+    return Folder(path, config, kind in QUERIES, names[kind])
 
 
 def load_folder(folder: Folder) -> nn.Module:
@@ -99,17 +116,15 @@ def load_folder(folder: Folder) -> nn.Module:
 
 def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
     """Load the model, and report which tensors were missing."""
-    transformers = library("transformers")
-    kind = "Universal" if folder.finds_instances else "Semantic"
-    loader = getattr(transformers, f"AutoModelFor{kind}Segmentation")
+    loader = getattr(library("transformers"), folder.architecture)
     try:
         with quiet():
             model, report = loader.from_pretrained(
-                folder.path,
+                None,  # nothing but these tensors is loaded
                 config=folder.config,
+                state_dict=read_weights(folder.path),
+                attn_implementation=None,  # transformers' own, whatever the configuration says
                 local_files_only=True,
-                trust_remote_code=False,
-                weights_only=True,
                 dtype="float32",
                 output_loading_info=True,
             )
@@ -129,10 +144,11 @@ def _model_type(path: Path) -> str:
             f"folder {path} has no {CONFIG}: it is not a model of transformers; {ASK}"
         )
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SegxaiError(f"{file} is not JSON ({one_line(error)}); {ASK}") from error
-    kind = content.get("model_type") if isinstance(content, dict) else None
+        content = read_object(file)
+    except SegxaiError as error:
+        raise SegxaiError(f"{error}; {ASK}") from error
+    check_config(content, file)
+    kind = content.get("model_type")
     if not isinstance(kind, str):
         raise SegxaiError(f"{file} names no model_type: it is not a model of transformers; {ASK}")
     return kind

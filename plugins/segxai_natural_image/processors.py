@@ -1,5 +1,6 @@
 """Processors: pictures prepared for a model of transformers as its own image processor does."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch.nn import functional
 
-from segxai import IMAGENET_MEAN, IMAGENET_STD, SegxaiError, one_line
+from segxai import IMAGENET_MEAN, IMAGENET_STD, SegxaiError, check_size, one_line
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library, quiet
 
@@ -78,10 +79,31 @@ def _load(folder: Path) -> Any:
 
 def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w"]:
     """Apply the processor to a picture; it takes whole numbers, rows first."""
+    _check_output(processor, pixels.shape[1:])
     rgb = np.moveaxis(pixels, 0, -1).round().astype(np.uint8)
-    with quiet():
-        found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
-    return np.asarray(found["pixel_values"][0].numpy(), dtype=np.float32)
+    try:
+        with quiet():
+            found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
+        image = np.asarray(found["pixel_values"][0].numpy(), dtype=np.float32)
+    # For settings that it cannot use, transformers raises errors of many types.
+    except Exception as error:
+        raise SegxaiError(f"the model's image processor fails: {one_line(error)}") from error
+    if image.ndim != 3 or len(image) != len(COLOURS) or not np.isfinite(image).all():
+        raise SegxaiError(
+            f"the model's image processor returns an image of shape {image.shape}; expected 3 "
+            "finite channels"
+        )
+    return image
+
+
+def _check_output(processor: Any, shape: tuple[int, ...]) -> None:
+    """Check the size that the processor would resize a picture to."""
+    size = getattr(processor, "size", None) or {}
+    named = {"": size} if isinstance(size, int) else dict(size)
+    edges = [n for n in named.values() if isinstance(n, int | float) and 0 < n < math.inf]
+    if _is_on(processor, "do_resize") and edges:
+        longest = max(edges) * max(shape) / min(shape) if "shortest_edge" in named else max(edges)
+        check_size((int(max(edges)), int(longest)), "the picture resized by the model's processor")
 
 
 def _unit(processor: Any) -> str:

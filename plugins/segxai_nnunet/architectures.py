@@ -45,10 +45,10 @@ def find_unet(name: str) -> type[nn.Module]:
     SegxaiError
         If it is not one of the U-Nets of dynamic_network_architectures.
     """
-    package, _, last = name.rpartition(".")
+    package, _, last = str(name).rpartition(".")
     if last in UNETS and package.startswith("dynamic_network_architectures."):
         return UNETS[last]
-    error = unknown_name("network", name, UNETS)
+    error = unknown_name("network", str(name), UNETS)
     raise SegxaiError(f"{error}; plans may name U-Nets of dynamic_network_architectures only")
 
 
@@ -60,8 +60,8 @@ def find_part(name: str) -> type[nn.Module]:
     SegxaiError
         If nnU-Net's U-Nets are not made of such layers.
     """
-    if name not in PARTS:
-        raise unknown_name("layer of a network", name, PARTS)
+    if not isinstance(name, str) or name not in PARTS:
+        raise unknown_name("layer of a network", str(name), PARTS)
     return PARTS[name]
 
 

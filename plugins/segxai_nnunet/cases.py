@@ -44,7 +44,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     exact, warnings = _as_in_header(files[model.dataset.channels[0]], source)
     prepared = prepare(np.stack([one.data for one in volumes]), exact, model.plans)
     return Case(
-        name=files[model.dataset.channels[0]].name.split(".")[0],
+        name=volumes[0].source.name.split(".")[0],
         image=prepared.image,
         channels=model.dataset.channels,
         grid=prepared.grid,

@@ -38,7 +38,9 @@ def read_dataset(path: Path) -> Dataset:
         channels = content.get("channel_names") or content["modality"]  # the older name
         named = [str(channels[key]) for key in sorted(channels, key=int)]
         labels = {str(name): _values(value) for name, value in content["labels"].items()}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if not all(labels.values()):
+            raise ValueError("a label without a value")
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise SegxaiError(
             f"{path} is not a dataset.json of nnU-Net v2 "
             f"({type(error).__name__}: {one_line(error)})"

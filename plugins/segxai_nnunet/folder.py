@@ -1,11 +1,10 @@
 """A folder of nnU-Net v2 with a trained model: its plans, its folds and their checkpoints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from segxai import SegxaiError, read_tensors
@@ -15,16 +14,6 @@ from segxai_nnunet.plans import Plans, read_plans
 
 PLANS, DATASET, FINAL = "plans.json", "dataset.json", "checkpoint_final.pth"
 TRAINER = "nnUNetTrainer"
-
-# nnU-Net logs its losses beside the weights, as numpy's scalars: they are numbers, and run no code.
-_SCALAR: Callable[..., Any] = np.float64(0).__reduce__()[0]  # type: ignore[assignment]
-NUMBERS: tuple[Any, ...] = (
-    _SCALAR,
-    (_SCALAR, "numpy.core.multiarray.scalar"),  # in files that numpy 1 wrote
-    (_SCALAR, "numpy._core.multiarray.scalar"),
-    np.dtype,
-    *(type(np.dtype(kind)) for kind in "?bhilBHILefd"),
-)
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,9 @@ def open_model(path: Path) -> TrainedModel:
             f"{len(dataset.channels)}: {', '.join(dataset.channels)}"
         )
     mirrored = first.get("inference_allowed_mirroring_axes") or ()
+    axes = mirrored if isinstance(mirrored, list | tuple) else (None,)
+    if not all(isinstance(axis, int) and 0 <= axis < len(plans.patch) for axis in axes):
+        raise SegxaiError(f"{checkpoints[0]} mirrors along axes that its patch has not: {mirrored}")
     return TrainedModel(
         checkpoints,
         plans,
@@ -105,10 +97,10 @@ def read_fold(path: Path) -> Mapping[str, Any]:
         If it is not a checkpoint of nnU-Net v2, or holds more than tensors and numbers.
     """
     remedy = "train with nnU-Net's own trainer, or save it again without what you added"
-    content = read_tensors(path, NUMBERS, remedy)
+    content = read_tensors(path, remedy)
     wanted = {"network_weights": Mapping, "init_args": Mapping, "trainer_name": str}
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
-    if missing or "configuration" not in content["init_args"]:
+    if missing or not isinstance(content["init_args"].get("configuration"), str):
         name = missing[0] if missing else "configuration"
         raise SegxaiError(f"{path} is not a checkpoint of nnU-Net v2: it has no {name!r}")
     return content

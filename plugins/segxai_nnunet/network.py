@@ -45,18 +45,20 @@ def build_network(architecture: Mapping[str, Any], channels: int, outputs: int) 
     """
     kind: Any = find_unet(architecture["network_class_name"])
     arguments = dict(architecture["arch_kwargs"])
-    for name in architecture["_kw_requires_import"]:
-        if arguments.get(name) is not None:
-            arguments[name] = find_part(arguments[name])
     try:
+        for name in architecture["_kw_requires_import"]:
+            if arguments.get(name) is not None:
+                arguments[name] = find_part(arguments[name])
         network: nn.Module = kind(
             input_channels=channels, num_classes=outputs, deep_supervision=False, **arguments
         )
-    except (AssertionError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        network.apply(kind.initialize)
+    except SegxaiError:
+        raise
+    except Exception as error:  # arguments of a file: whatever the layers raise about them
         raise SegxaiError(
             f"cannot build a {kind.__name__} from the plans' arguments: {one_line(error)}"
         ) from error
-    network.apply(kind.initialize)
     return network
 
 

@@ -1,12 +1,13 @@
 """nnU-Net's plans: the settings of one configuration, read and checked."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from segxai import SegxaiError, one_line, unknown_name
+from segxai import SegxaiError, check_size, one_line, unknown_name
 from segxai_nnunet.architectures import architecture_of
 from segxai_nnunet.normalisation import CT_NUMBERS, SCHEMES
 from segxai_nnunet.resampling import Resampling
@@ -75,7 +76,7 @@ def read_json(path: Path) -> Mapping[str, Any]:
     """
     try:
         content = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         raise SegxaiError(f"cannot read {path}: {one_line(error)}") from error
     if not isinstance(content, dict):
         raise SegxaiError(f"{path} is not a file of nnU-Net v2: it holds no JSON object")
@@ -99,12 +100,30 @@ def read_plans(path: Path, configuration: str) -> Plans:
     try:
         chosen = _with_inherited(known, configuration)
         _check_supported(content, chosen, configuration, path)
-        return _plans(content, chosen, configuration)
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        plans = _plans(content, chosen, configuration)
+        _check_values(plans)
+    except (AttributeError, IndexError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise SegxaiError(
             f"{path}: configuration {configuration!r} is damaged or from another nnU-Net "
             f"({type(error).__name__}: {one_line(error)})"
         ) from error
+    check_size(plans.patch, f"the patch in {path}")
+    return plans
+
+
+def _check_values(plans: Plans) -> None:
+    """Check that numbers are those of a grid, and that each channel has its settings."""
+    if not (2 <= len(plans.patch) <= 3 and len(plans.patch) == len(plans.spacing)):
+        raise ValueError("patch_size and spacing are not of 2 or 3 axes")
+    if min(plans.patch) < 1 or not all(0 < step < math.inf for step in plans.spacing):
+        raise ValueError("patch_size or spacing is not positive")
+    if sorted(plans.axes) != [0, 1, 2]:
+        raise ValueError("transpose_forward is no order of three axes")
+    if len(plans.masks) != len(plans.schemes):
+        raise ValueError("use_mask_for_norm and normalization_schemes differ in length")
+    how = plans.resampling
+    if not {how.order, how.order_z} <= set(range(6)) or how.separate_z_anisotropy_threshold <= 0:
+        raise ValueError("images are resampled by splines of unknown order")
 
 
 def _with_inherited(known: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from segxai import Box, Grid, resample, working_grid
+from segxai import Box, Grid, check_size, resample, working_grid
 from segxai_nnunet.normalisation import normalise_channel
 from segxai_nnunet.plans import Plans
 from segxai_nnunet.resampling import new_shape, resample_image
@@ -56,6 +56,7 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
     spacing = tuple(float(np.float32(step)) for step in ordered.spacing)  # as in file headers
     wanted = (*spacing[: 3 - len(plans.spacing)], *plans.spacing)
     shape = new_shape(box.size, spacing, wanted)
+    check_size(shape, "the image on the network's grid")
     final = _refined(cropped, shape)
     return Prepared(
         resample_image(values, shape, (spacing, wanted), plans.resampling),

@@ -14,6 +14,7 @@ from segxai.cli.list import check, methods, plugins
 from segxai.cli.results import export, rerun, show
 from segxai.cli.run import run
 from segxai.errors import SegxaiError
+from segxai.text import printable
 
 INTERRUPTED = 130  # what shells report for Ctrl-C
 # What the parser raises for a misspelt option; typer exports no name for it.
@@ -43,7 +44,7 @@ def main() -> None:
 
 
 def _fail(text: str) -> None:
-    print(f"segxai: error: {text}", file=sys.stderr)
+    print(f"segxai: error: {printable(text)}", file=sys.stderr)
     sys.exit(2)
 
 

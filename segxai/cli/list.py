@@ -48,7 +48,7 @@ def methods(
     ] = None,
 ) -> None:
     """List the attribution methods and aggregators, or the options of one method."""
-    from segxai.cli.terminal import print_table
+    from segxai.cli.terminal import echo, print_table
     from segxai.plugins.registry import installed, load_method
 
     if name is not None:
@@ -60,21 +60,21 @@ def methods(
             try:
                 rows.append(vars(load_method(info.name)))
             except SegxaiError as error:  # a broken plugin breaks nothing else
-                typer.echo(f"warning: {one_line(error, limit=2000)}", err=True)
+                echo(f"warning: {one_line(error, limit=2000)}", err=True)
     headings = {"name": "method", "aggregator": "aggregator", "summary": "description"}
     print_table(rows, headings | {"reference": "reference"})
     names = (info.name for info in listed if info.kind == "aggregator")
-    typer.echo(f"aggregators: {', '.join(names)}")
+    echo(f"aggregators: {', '.join(names)}")
 
 
 def _print_method(name: str) -> None:
     """Print what one method does, and its own options."""
-    from segxai.cli.terminal import print_table
+    from segxai.cli.terminal import echo, print_table
     from segxai.methods.own_options import described
     from segxai.plugins.registry import load_method
 
     method = load_method(name)
-    typer.echo(f"{method.name}: {method.summary}")
+    echo(f"{method.name}: {method.summary}")
     rows = described(method)
     if not rows:
         typer.echo("no options of its own")
@@ -93,15 +93,16 @@ def check(
     ] = None,
 ) -> None:
     """Run the conformance checks on an adapter."""
+    from segxai.cli.terminal import echo
     from segxai.plugins.registry import load_adapter
     from segxai.testing import check_adapter
 
     adapter, broken = load_adapter(name, checkpoint), 0
     if adapter.summary:
-        typer.echo(f"{name}: {adapter.summary}")
+        echo(f"{name}: {adapter.summary}")
     for finding in check_adapter(adapter):
         broken += not finding.holds
         detail = f": {finding.detail}" if finding.detail else ""
-        typer.echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")
+        echo(f"{'ok  ' if finding.holds else 'FAIL'} {finding.what}{detail}")
     if broken:
         raise SegxaiError(f"adapter {name!r} fails {broken} of the checks, see above")

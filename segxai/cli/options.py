@@ -39,6 +39,16 @@ Checkpoint = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+MaxVoxels = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Largest image to read, in voxels or pixels; default: 300 million.",
+        rich_help_panel=MODEL,
+        show_default=False,
+        hidden=True,
+    ),
+]
 Tta = Annotated[
     bool,
     typer.Option(
@@ -263,7 +273,12 @@ Crop = Annotated[
     ),
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace FILE.h5.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("--overwrite", help="Replace FILE.h5, and any FILE.png.", rich_help_panel=OUTPUT),
+]
+OverwriteFiles = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Replace files that segxai did not write, or that changed."),
 ]
 Append = Annotated[
     bool,

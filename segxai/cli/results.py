@@ -20,8 +20,10 @@ def show(
     png: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw each instance into this folder.")
     ] = None,
+    overwrite: options.OverwriteFiles = False,
 ) -> None:
     """Print the table and the provenance of a result; with --png, draw its instances."""
+    from segxai.cli.terminal import echo
     from segxai.report.pictures import save_instances
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run, run_names
@@ -33,31 +35,34 @@ def show(
         else:
             _print_result(tree, names)
         for name in names if png else ():
-            for path in save_instances(tree, name, png or Path()):
-                typer.echo(f"picture: {path}", err=as_json)
+            for path in save_instances(tree, name, png or Path(), overwrite=overwrite):
+                echo(f"picture: {path}", err=as_json)
 
 
 def export(
     file: options.Result,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder; made if new.")],
     run_name: options.Run = None,
+    overwrite: options.OverwriteFiles = False,
 ) -> None:
     """Write a run's maps as NIfTI on the input's own grid, with a label map and a table."""
+    from segxai.cli.terminal import echo
     from segxai.report.export import export as export_files
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
 
     with open_result(file) as tree:
-        for path in export_files(tree, find_run(tree, run_name), folder):
-            typer.echo(path)
+        for path in export_files(tree, find_run(tree, run_name), folder, overwrite=overwrite):
+            echo(path)
 
 
 def rerun(
     file: options.Result,
     run_name: options.Run = None,
     images: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder of the input files.")
-    ] = Path(),
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of the input files; default: the result's own."),
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Weights, if they were not the plugin's own."),
@@ -92,7 +97,7 @@ def rerun(
     with open_result(file) as tree, watched(afterwards="nothing was changed") as progress:
         name = find_run(tree, run_name)
         own = OwnModel(model or "", bundle, trust)
-        places = Places(images, checkpoint, own)
+        places = Places(images or file.parent, checkpoint, own)
         found = list(repeat_run(tree, name, places, device=device, progress=progress))
     _print_comparisons(found)
     if not all(one.agrees for one in found):
@@ -119,22 +124,23 @@ def _print_json(tree: "xr.DataTree", names: list[str]) -> None:
 
 
 def _print_result(tree: "xr.DataTree", names: list[str]) -> None:
-    from segxai.cli.terminal import print_instances
+    from segxai.cli.terminal import echo, print_instances
     from segxai.report.tables import instance_table
     from segxai.store.reader import missing_labels, provenance_of_run
     from segxai.store.schema import group, provenance_of
     from segxai.text import fact_lines
 
     for line in fact_lines(provenance_of(group(tree, "/"))):
-        typer.echo(line)
+        echo(line)
     for name in names:
-        typer.echo(f"\nrun {name}")
+        echo("")
+        echo(f"run {name}")
         for line in fact_lines(provenance_of_run(tree, name)):
-            typer.echo(f"  {line}")
+            echo(f"  {line}")
         print_instances(instance_table(tree, name))
         if missing := missing_labels(tree, name):
             listed = ", ".join(map(str, missing))
-            typer.echo(f"not finished: {listed}; repeat the run's command to continue")
+            echo(f"not finished: {listed}; repeat the run's command to continue")
 
 
 def _print_comparisons(found: list["Comparison"]) -> None:

@@ -17,6 +17,8 @@ from segxai.cli.parsing import (
     source_of,
 )
 from segxai.errors import SegxaiError, option
+from segxai.load.limits import at_most
+from segxai.text import file_name
 
 if TYPE_CHECKING:
     from segxai.cli.terminal import TerminalProgress
@@ -60,6 +62,7 @@ def run(
     images: options.Images = None,
     reference: options.Reference = None,
     checkpoint: options.Checkpoint = None,
+    max_voxels: options.MaxVoxels = None,
     tta: options.Tta = False,
     full: options.Full = False,
     model: model_options.Model = None,
@@ -143,7 +146,8 @@ def run(
     how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
     words = model_options.Words(plugin, model, bundle, *how)
     part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
-    _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
+    with at_most(max_voxels):
+        _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -165,13 +169,14 @@ def _run(
     _check(files, found, output)
     from segxai.cli.progress import watched
     from segxai.pipeline import explain_case  # seconds: what can be told at once comes first
-    from segxai.store.atomic_file import sole_writer
+    from segxai.store.atomic_file import resolved, sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
         adapter = _adapter(words, files)
         found = _options(adapter, asked, part, files, progress)
         task = _task(adapter, found, files, progress)
-        out = output.out or Path(f"{words.plugin or adapter.name}_{task.case.name}.h5")
+        out = output.out or Path(file_name(f"{words.plugin or adapter.name}_{task.case.name}.h5"))
+        out = resolved(out)
         _check_out(out, files, found, overwrite=output.overwrite)
         if output.dry_run:
             cost = _estimate(task, out, output)
@@ -181,7 +186,7 @@ def _run(
         with sole_writer(out):
             names = explain_case(task, out, append=output.append, overwrite=output.overwrite)
         progress.close()
-        _report(out, names)
+        _report(out, names, overwrite=output.overwrite)
 
 
 def _adapter(words: model_options.Words, files: Files) -> "Adapter":
@@ -235,11 +240,14 @@ def _check(files: Files, found: "Options", output: Output) -> None:
     if files.checkpoint and not files.checkpoint.exists():
         raise SegxaiError(f"no checkpoint at {files.checkpoint}")
     if output.out:
-        _check_out(output.out, files, found, overwrite=output.overwrite)
+        from segxai.store.atomic_file import resolved
+
+        _check_out(resolved(output.out), files, found, overwrite=output.overwrite)
 
 
 def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) -> None:
     """Check that a result can be written there without harm to another file."""
+    from segxai.report.output_files import check_picture
     from segxai.store.hdf5 import check_replaceable, check_writable
 
     check_writable(out)
@@ -253,6 +261,7 @@ def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) ->
             raise SegxaiError(f"--out {out} {what} one of the files to read; name another")
     if overwrite:
         check_replaceable(out)
+    check_picture(out.with_suffix(".png"), overwrite=overwrite)
 
 
 def _task(
@@ -280,20 +289,22 @@ def _estimate(task: "Task", out: Path, output: Output) -> str:
     return find(task).in_words()
 
 
-def _report(out: Path, names: tuple[str, ...]) -> None:
-    from segxai.cli.terminal import print_instances
+def _report(out: Path, names: tuple[str, ...], *, overwrite: bool) -> None:
+    from segxai.cli.terminal import echo, print_instances
+    from segxai.report.output_files import check_picture
     from segxai.report.pictures import save_overview
     from segxai.report.tables import instance_table
     from segxai.store.hdf5 import open_result
 
     pictures = [out.with_suffix(".png")]
-    pictures += [out.with_name(f"{out.stem}-{name}.png") for name in names[1:]]
+    pictures += [out.with_name(file_name(f"{out.stem}-{name}.png")) for name in names[1:]]
     with open_result(out) as tree:
         for name, picture in zip(names, pictures, strict=True):
             if len(names) > 1:
-                typer.echo(f"run {name}")
+                echo(f"run {name}")
             print_instances(instance_table(tree, name))
+            check_picture(picture, overwrite=overwrite)
             save_overview(tree, name, picture)
-        typer.echo(f"maps: {out}")
+        echo(f"maps: {out}")
     for picture in pictures:
-        typer.echo(f"picture: {picture}")
+        echo(f"picture: {picture}")

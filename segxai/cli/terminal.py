@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -14,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segxai.cli.flags import as_flags
-from segxai.text import duration, probability, significant, volume
+from segxai.text import duration, printable, probability, significant, volume
 
 SECONDS_BETWEEN_LINES = 15.0
 WIDEST_LINE = 10_000  # in a pipe there is no window to fit: nothing may be cut off
@@ -69,7 +70,7 @@ class TerminalProgress:
     def say(self, text: str) -> None:
         """Print a line above the bar."""
         style = "yellow" if text.startswith("warning") else None
-        self._console.print(Text(as_flags(text)), style=style)
+        self._console.print(Text(printable(as_flags(text))), style=style)
 
     def close(self) -> None:
         """Remove the bar."""
@@ -86,6 +87,11 @@ def warnings_said_by(progress: TerminalProgress) -> Iterator[None]:
         yield
 
 
+def echo(text: object, *, err: bool = False) -> None:
+    """Print a line; control characters in names from files are escaped."""
+    typer.echo(printable(str(text)), err=err)
+
+
 def print_instances(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print the rows of `segxai.report.tables.instance_table` on stdout as a readable table."""
     if not rows:
@@ -100,7 +106,7 @@ def print_instances(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _heading(column: str) -> str:
     """Break a column's name into two lines, so that the table fits into a narrow window."""
-    return "\n".join(column.replace("_", " ").rsplit(" ", 1))
+    return "\n".join(printable(column.replace("_", " ")).rsplit(" ", 1))
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) -> None:
@@ -122,4 +128,4 @@ def print_table(rows: Sequence[Mapping[str, Any]], headings: Mapping[str, str]) 
 def _cell(value: Any, written: Format) -> Text:
     if value is None or value == "":
         return Text("-")
-    return Text(written(value) if isinstance(value, float) else str(value))
+    return Text(written(value) if isinstance(value, float) else printable(str(value)))

@@ -1,7 +1,7 @@
 """Volumes that nibabel does not read: NRRD, MetaImage and DICOM series, read by SimpleITK."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -12,12 +12,14 @@ from jaxtyping import Float
 from nibabel.spatialimages import SpatialImage
 
 from segxai.errors import SegxaiError, one_line
+from segxai.load.detached import META, NRRD, detached_files
+from segxai.load.limits import check_size
 
 SUFFIXES = (".nrrd", ".nhdr", ".mha", ".mhd", ".dcm", ".dicom", ".ima")
-DETACHED = {  # headers with their voxels in a separate file, and the line that names it
-    ".mhd": re.compile(r"^\s*ElementDataFile\s*=\s*(.+?)\s*$", re.MULTILINE),
-    ".nhdr": re.compile(r"^\s*data ?file:\s*(.+?)\s*$", re.MULTILINE),
-}
+SERIES = "dicom_"  # the start of a series' recorded name
+# Named, since ITK would else try each format that it knows, and some of them lead to other files.
+FORMATS = dict.fromkeys(META, "MetaImageIO") | dict.fromkeys(NRRD, "NrrdImageIO")
+DICOM = "GDCMImageIO"
 POSITION = "0020|0032"  # the DICOM tag of a slice's first voxel, in mm
 UNEVEN = 0.01  # fraction of a step: more than the rounding in headers
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -29,14 +31,39 @@ def is_for_itk(path: Path) -> bool:
 
 
 def parts_of(path: Path) -> list[Path]:
-    """List the files of a volume: one file, a header and its voxels, or all files of a folder."""
+    """List the files of a volume: one file, a header and its voxels, or all files of a folder.
+
+    Raises
+    ------
+    SegxaiError
+        If a header names a file outside of its folder.
+    """
     if path.is_dir():
         return sorted(one for one in path.rglob("*") if one.is_file())
-    pattern = DETACHED.get(path.suffix.lower())
-    named = pattern.search(path.read_text(errors="replace")) if pattern else None
-    if named and (path.parent / named[1]).is_file():
-        return [path, path.parent / named[1]]
-    return [path]
+    return [path, *(one for one in detached_files(path) if one.is_file())]
+
+
+def recorded_name(path: Path, sha256: str) -> str:
+    """Return the name by which a file is recorded: its own, or a neutral one for a DICOM series.
+
+    A folder of DICOM files is often called after the patient. Its sha256 tells it from others.
+    """
+    return f"{SERIES}{sha256[:8]}" if path.is_dir() else path.name
+
+
+def is_series_name(name: str) -> bool:
+    """Return whether this is the recorded name of a folder with a DICOM series."""
+    return re.fullmatch(f"{SERIES}[0-9a-f]{{8}}", name) is not None
+
+
+def holds_series(folder: Path) -> bool:
+    """Return whether a folder holds a DICOM file, judging by the mark in each file's head."""
+    return any(one.is_file() and _head(one)[128:] == b"DICM" for one in folder.iterdir())
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(132)
 
 
 def read_with_itk(path: Path, role: str) -> SpatialImage:
@@ -48,12 +75,13 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
     Raises
     ------
     SegxaiError
-        If SimpleITK is not installed, a folder holds no series or several, or the slices do not
-        form one volume.
+        If SimpleITK is not installed, a header names a file outside of its folder, a folder holds
+        no series or several, or the slices do not form one volume.
     """
     itk = _simple_itk(path, role)
+    detached_files(path)
     with _silent(itk):
-        image = _read_series(itk, path, role) if path.is_dir() else itk.ReadImage(str(path))
+        image = _read_series(itk, path, role) if path.is_dir() else _read_file(itk, path)
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise SegxaiError(
             f"{role} file {path.name} holds {image.GetNumberOfComponentsPerPixel()} numbers for "
@@ -65,6 +93,15 @@ def read_with_itk(path: Path, role: str) -> SpatialImage:
             "series"
         )
     return SpatialImage(itk.GetArrayFromImage(image).T, _affine(image))
+
+
+def _read_file(itk: ModuleType, path: Path) -> Any:
+    reader = itk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.SetImageIO(FORMATS.get(path.suffix.lower(), DICOM))
+    reader.ReadImageInformation()
+    check_size(reader.GetSize(), path.name)
+    return reader.Execute()
 
 
 def _affine(image: Any) -> Float[np.ndarray, "4 4"]:
@@ -93,11 +130,22 @@ def _read_series(itk: ModuleType, folder: Path, role: str) -> Any:
             f"{role} {folder} holds {len(series)} DICOM series: {listed}; give a folder with the "
             "files of one"
         )
+    _check_size(itk, names[series[0]], folder)
+    reader.SetImageIO(DICOM)
     reader.SetFileNames(names[series[0]])
     reader.MetaDataDictionaryArrayUpdateOn()
     image = reader.Execute()
     _check_slices(reader, len(names[series[0]]), folder, role)
     return image
+
+
+def _check_size(itk: ModuleType, names: Sequence[str], folder: Path) -> None:
+    """Check the size of a series by that of its first slice; ITK wants all alike."""
+    reader = itk.ImageFileReader()
+    reader.SetFileName(names[0])
+    reader.SetImageIO(DICOM)
+    reader.ReadImageInformation()
+    check_size((*reader.GetSize()[:2], len(names)), folder.absolute().name)
 
 
 def _check_slices(reader: Any, count: int, folder: Path, role: str) -> None:

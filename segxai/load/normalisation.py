@@ -11,10 +11,8 @@ from segxai.errors import SegxaiError
 Image = Float[np.ndarray, "channel *grid"]
 NAMES = ("none", "z-score", "unit", "imagenet")
 FORMS = "mean:M,...;std:S,... and range:LOW,HIGH"
-IMAGENET_MEAN, IMAGENET_STD = (
-    (0.485, 0.456, 0.406),
-    (0.229, 0.224, 0.225),
-)  # of ImageNet's pictures, scaled to 0 to 1
+IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of ImageNet's pictures, scaled to 0 to 1
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int, Shaped
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segxai.errors import SegxaiError, one_line
-from segxai.load.volumes import LARGEST_LABEL, file_sha256
+from segxai.load.limits import check_size, largest
+from segxai.load.volumes import LARGEST_LABEL, source_of
 from segxai.types import Source
 
 # Listed, since Pillow would run other programs for some of the formats it knows.
@@ -67,7 +68,7 @@ def load_picture(path: str | PathLike[str], role: str) -> Picture:
     path = Path(path)
     with _opened(path, role, FORMATS) as file:
         pixels, converted = _as_rgb(file.upright, f"{role} file {path.name}")
-    return Picture(pixels, (*file.notes(), *converted), Source(role, path.name, file_sha256(path)))
+    return Picture(pixels, (*file.notes(), *converted), source_of(path, role))
 
 
 def load_picture_labels(
@@ -97,7 +98,7 @@ def load_picture_labels(
             f"{name} is not a mask: it is an array {values.shape} of {values.dtype}; give labels, "
             "one number for each pixel (y, x)"
         )
-    return _as_labels(values, name), Source(role, path.name, file_sha256(path))
+    return _as_labels(values, name), source_of(path, role)
 
 
 @dataclass(frozen=True)
@@ -143,10 +144,14 @@ def _opened(path: Path, role: str, formats: tuple[str, ...]) -> Iterator["_Opene
 
 @contextmanager
 def _strict_about_size() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about metadata, which are not used
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, largest()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about metadata, which are not used
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _not_a_file(path: Path, role: str) -> SegxaiError:
@@ -163,10 +168,9 @@ def _not_a_file(path: Path, role: str) -> SegxaiError:
 def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exception) -> SegxaiError:
     name = f"{role} file {path.name}"
     if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
-        most = (Image.MAX_IMAGE_PIXELS or 0) / 1e6
         return SegxaiError(
-            f"{name} claims more than {most:.0f} million pixels, too many for a network; crop it, "
-            "or make it smaller"
+            f"{name} claims more than {largest():.3g} pixels, too many for a network; crop it, "
+            "make it smaller, or give a larger --max-voxels"
         )
     if isinstance(error, UnidentifiedImageError):
         lossy = "" if "JPEG" in formats else " (JPEG and WebP would blur labels)"
@@ -218,8 +222,13 @@ def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
     if not path.is_file():
         raise _not_a_file(path, role)
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError, MemoryError) as error:
+        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_size(getattr(values, "shape", ()), f"{role} file {path.name}")
+        return np.array(values)
+    except SegxaiError:
+        raise
+    # The header is an expression of Python: its parser raises errors of many types.
+    except Exception as error:
         raise SegxaiError(
             f"{role} file {path.name} cannot be read as an array ({one_line(error)}); save it "
             "again with numpy.save"

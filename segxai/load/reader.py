@@ -17,9 +17,9 @@ from segxai.load.resampling import describe_change, resample, working_grid
 from segxai.load.volumes import (
     Volume,
     check_same_grid,
-    file_sha256,
     load_labels,
     load_volume,
+    source_of,
 )
 from segxai.text import format_shape
 from segxai.types import Case, Source
@@ -82,7 +82,7 @@ class Reader:
         return self._case(
             raw,
             grid,
-            name=short_name(files[self.channels[0]]),
+            name=short_name(Path(volumes[0].source.name)),
             source_grid=source,
             notes=(_about_voxels(source, grid),),
             warnings=tuple(f"{one} has the same value in every voxel" for one in _flat(volumes)),
@@ -158,7 +158,7 @@ def read_case(
         If a file cannot be used, or the reference lies on another grid or loses a label.
     """
     case = load_case(files)
-    sources = tuple(Source(role, path.name, file_sha256(path)) for role, path in files.items())
+    sources = tuple(source_of(path, role) for role, path in files.items())
     case = replace(case, sources=sources)
     return case if reference is None else with_reference(case, reference)
 

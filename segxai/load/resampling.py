@@ -9,10 +9,10 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.load.limits import check_size, largest
 from segxai.text import format_shape
 
 SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is less
-LARGEST_GRID = 2**30  # voxels; 4 GiB as float32
 
 
 def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -> Grid:
@@ -26,7 +26,7 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
     Raises
     ------
     SegxaiError
-        If the new grid would have more than 2**30 voxels.
+        If the new grid would have more voxels than the limit.
     """
     order = io_orientation(grid.affine)
     shape = np.array(grid.shape)[np.argsort(order[:, 0])]
@@ -34,11 +34,11 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
     spacing = np.linalg.norm(canonical[:-1, :-1], axis=0)
     step = np.where(abs(spacing / spacing_mm - 1) <= tolerance, 1.0, spacing_mm / spacing)
     size = tuple(max(1, math.ceil(length)) for length in shape / step - SAME_PLACE)
-    if math.prod(size) > LARGEST_GRID:
+    if math.prod(size) > largest():
         raise SegxaiError(
             f"{format_shape(grid.shape)} voxels of {_spacing(grid)} would become "
             f"{format_shape(size)} voxels of {spacing_mm:g} mm, too many to hold; check the voxel "
-            "size in the file's header"
+            "size in the file's header, or give a larger --max-voxels"
         )
     change = np.diag([*step, 1.0])
     change[:-1, -1] = (shape - 1) / 2 - step * (np.array(size) - 1) / 2
@@ -66,6 +66,7 @@ def resample(
     """
     if order not in (0, 1) or data.shape[data.ndim - len(source.shape) :] != source.shape:
         raise ValueError(f"order {order}, data of shape {data.shape} on a grid {source.shape}")
+    check_size(target.shape, "the image on the network's grid")
     moved = _reordered(data, source, target)
     if moved is not None:
         return moved

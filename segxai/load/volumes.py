@@ -16,15 +16,20 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 
 from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
-from segxai.load.itk import is_for_itk, parts_of, read_with_itk
+from segxai.load.detached import require_beside
+from segxai.load.itk import is_for_itk, parts_of, read_with_itk, recorded_name
+from segxai.load.limits import check_size, largest
 from segxai.load.resampling import mismatch
 from segxai.text import format_shape
 from segxai.types import Source
 
+HDF5 = b"\x89HDF"
+PART, LARGEST_VOXEL = 2**20, 16  # bytes
 LARGEST_LABEL = 2**31 - 1
 UNREADABLE = (
     OSError,
     EOFError,
+    OverflowError,
     RuntimeError,  # raised by SimpleITK
     ValueError,
     MemoryError,
@@ -174,13 +179,19 @@ def file_sha256(path: str | PathLike[str]) -> str:
     return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
+def source_of(path: Path, role: str) -> Source:
+    """Return the record of a file, or of a folder that holds one image."""
+    sha256 = file_sha256(path)
+    return Source(role, recorded_name(path, sha256), sha256)
+
+
 def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
     """Open a file as a 3D image of real numbers, without reading its voxels."""
     if not path.exists():
         raise _not_found(path, role)
     try:
         image = read_with_itk(path, role) if is_for_itk(path) else _read_with_nibabel(path)
-        source = Source(role, path.name, file_sha256(path))
+        source = source_of(path, role)
     except UNREADABLE as error:
         raise _unreadable(path.name, role, error) from error
     if not isinstance(image, SpatialImage):
@@ -190,12 +201,30 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
 
 
 def _read_with_nibabel(path: Path) -> FileBasedImage:
-    """Read an image; check a gzip file's checksum first, as nibabel stops at the last voxel."""
+    """Read an image's header; check a gzip file's checksum, as nibabel stops at the last voxel."""
+    if _head(path) == HDF5:  # arrays in it may lie in any file
+        raise SegxaiError(f"{path.name} is of MINC 2, which is not read; convert it to NIfTI")
+    image = nib.load(path)
+    for holder in image.file_map.values():
+        if holder.filename and Path(holder.filename) != path:
+            require_beside(path, Path(holder.filename))
+    check_size(getattr(image, "shape", ()), path.name)
     if path.suffix == ".gz":
-        with gzip.open(path) as stream:
-            while stream.read(2**20):
-                pass
-    return nib.load(path)
+        _check_gzip(path)
+    return image
+
+
+def _check_gzip(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum is, unless it is longer than any image."""
+    with gzip.open(path) as stream:
+        for _ in range(0, LARGEST_VOXEL * largest(), PART):
+            if not stream.read(PART):
+                return
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(len(HDF5))
 
 
 def _not_found(path: Path, role: str) -> SegxaiError:

@@ -91,7 +91,10 @@ def load_bundle(folder: Path, checkpoint: Path | None = None, *, trust: bool) ->
         preprocessing = _parsed(parser, folder, "preprocessing")
         inferer = _parsed(parser, folder, "inferer")
     bundle = Bundle(folder.absolute().name, network.eval(), weights, preprocessing)
-    return _described(_windowed(bundle, inferer), parser, config)
+    try:
+        return _described(_windowed(bundle, inferer), parser, config)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise _fails(folder, "the metadata or the inferer", error) from error
 
 
 def _described(bundle: Bundle, parser: Any, config: Path) -> Bundle:
@@ -153,6 +156,8 @@ def _parser(folder: Path, config: Path) -> Any:
             parser.read_meta(str(metadata))
     except Exception as error:  # whatever the readers of JSON and YAML raise
         raise _fails(folder, config.name, error) from error
+    if not isinstance(parser.get(), dict):
+        raise SegxaiError(f"{config.name} of the bundle {folder.name} holds no JSON object")
     parser["bundle_root"] = str(folder.absolute())
     if "device" in parser.get():
         parser["device"] = "$torch.device('cpu')"

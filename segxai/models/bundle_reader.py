@@ -55,7 +55,7 @@ class BundleReader:
         grid, source = Grid(image.shape[1:], affine), volumes[0].grid
         inside = np.any([volume.data != 0 for volume in volumes], axis=0)
         return Case(
-            name=short_name(files[self.channels[0]]),
+            name=short_name(Path(volumes[0].source.name)),
             image=image,
             channels=self.channels,
             grid=grid,

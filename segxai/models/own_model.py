@@ -166,8 +166,9 @@ def adapter_again(
             f"the run's model was {recorded['name']}, without a plugin; say where it is, with "
             "--model NAME (or --bundle DIR), as in the run"
         )
-    lists = {name: tuple(one) for name, one in recorded["options"].items() if isinstance(one, list)}
-    known = OwnModel(**{**recorded["options"], **lists})
+    kept = {name: one for name, one in recorded["options"].items() if name in RECORDED_FIELDS}
+    lists = {name: tuple(one) for name, one in kept.items() if isinstance(one, list)}
+    known = OwnModel(**{**kept, **lists})
     channels = tuple(provenance["case"]["channels"])
     said = replace(known, model=own.model, bundle=own.bundle, trust=own.trust, channels=channels)
     return replace(adapter_for(said, checkpoint), notes=tuple(provenance.get("notes", ())))

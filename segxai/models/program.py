@@ -146,8 +146,12 @@ def _kind(path: Path) -> Kind:
         return "onnx"
     if not zipfile.is_zipfile(path):
         return "none"
-    with zipfile.ZipFile(path) as archive:
-        names = {name.partition("/")[2] for name in archive.namelist()} | set(archive.namelist())
+    try:
+        with zipfile.ZipFile(path) as archive:
+            listed = archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return "none"
+    names = {name.partition("/")[2] for name in listed} | set(listed)
     if "constants.pkl" in names:
         return "script"
     if "models/model.json" in names or "serialized_exported_program.json" in names:

@@ -92,7 +92,8 @@ def import_failure(kind: str, name: str, timeout_seconds: float = 120) -> str:
     """Explain why a plugin cannot be loaded, by trying in a separate process; "" if it can."""
     try:
         process = subprocess.run(
-            [sys.executable, "-c", TRIAL, kind, name],
+            # -P, or modules and metadata in the current folder would come before those installed.
+            [sys.executable, "-P", "-c", TRIAL, kind, name],
             capture_output=True,
             text=True,
             check=False,

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,16 +13,19 @@ from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.load.resampling import resample
 from segxai.load.volumes import save_volume
-from segxai.report.output_files import failures_of, make_folder
+from segxai.report.output_files import ExportFolder, make_folder
 from segxai.report.pictures import moved
 from segxai.report.tables import instance_table
 from segxai.store.reader import maps
+from segxai.store.refusal import values_of
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group, source_grid_of
+from segxai.text import file_name, printable
 
+FORMULA = ("=", "+", "-", "@")
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
 
 
-def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
+def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
     """Write maps, a label map and a table to a folder, and yield the files.
 
     Parameters
@@ -32,11 +36,14 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
         Name of one of its runs.
     folder : Path
         Created if missing; gets `RUN-LABEL-CHANNEL.nii.gz`, `labels.nii.gz` and `RUN.csv`.
+    overwrite : bool
+        Whether files may be replaced that were not exported, or have changed since.
 
     Raises
     ------
     SegxaiError
-        If the result has one axis, or the folder cannot be created or written to.
+        If the result has one axis, the folder cannot be created or written to, or another file is
+        in the way.
 
     Notes
     -----
@@ -48,33 +55,50 @@ def export(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
     if rank not in ENDINGS:
         raise SegxaiError(f"a {rank}D result cannot be exported as a picture or a volume")
     make_folder(folder)
-    found = group(tree, "segmentation")["labels"].values
+    place = ExportFolder(folder, overwrite)
+    found = values_of(group(tree, "segmentation")["labels"])
     labels = resample(found, domain_grid_of(tree), source, order=0)
-    yield _saved(folder / f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
+    yield _saved(place, f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
     channels = [str(name) for name in group(tree, "input")["channel"].values]
     for label, stored in maps(tree, run).items():
         values = moved(attribution_of(stored).on_grid(grid.shape), grid, source)
         named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]
         for channel, one in named:
-            name = f"{run}-{label}-{channel}{ENDINGS[rank]}".replace("/", "-")
-            yield _saved(folder / name, one.astype(np.float32), source)
-    yield _table(tree, run, folder / f"{run}.csv")
+            name = file_name(f"{run}-{label}-{channel}{ENDINGS[rank]}")
+            yield _saved(place, name, one.astype(np.float32), source)
+    yield _table(tree, run, place)
 
 
-def _saved(path: Path, data: np.ndarray, grid: Grid) -> Path:
-    if len(grid.shape) == 3:
-        save_volume(path, data, grid)
-        return path
-    with failures_of(path):
-        imwrite(path, data)
-    return path
+def _saved(place: ExportFolder, name: str, data: np.ndarray, grid: Grid) -> Path:
+    with place.writing(name) as draft:
+        if len(grid.shape) == 3:
+            save_volume(draft, data, grid)
+        else:
+            imwrite(draft, data)
+    return place.folder / name
 
 
-def _table(tree: xr.DataTree, run: str, path: Path) -> Path:
-    rows = instance_table(tree, run)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    with failures_of(path), path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+def _table(tree: xr.DataTree, run: str, place: ExportFolder) -> Path:
+    rows, name = instance_table(tree, run), file_name(f"{run}.csv")
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with place.writing(name) as draft, draft.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(map(_cell, columns))
+        writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
+    return place.folder / name
+
+
+def _cell(value: Any) -> Any:
+    """Write a text so that a spreadsheet does not take it for a formula."""
+    if not isinstance(value, str):
+        return value
+    shown = printable(value)
+    return f"'{shown}" if shown.startswith(FORMULA) and not _is_number(shown) else shown
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

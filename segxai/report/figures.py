@@ -4,13 +4,15 @@ Volumes are drawn as radiologists look at them: the patient's right on the left,
 Their arrays must therefore run right, anterior, superior (RAS+); letters on every panel say so.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
+from matplotlib import rc_context, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -18,6 +20,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 
 from segxai.errors import SegxaiError
+from segxai.report.output_files import MARK
 from segxai.report.panels import (
     AROUND,
     AROUND_PICTURE,
@@ -38,14 +41,38 @@ from segxai.report.panels import (
     grey_image,
     middle_voxel,
 )
+from segxai.store.atomic_file import replacing
+from segxai.text import printable
 
 Item = tuple[str, Float[np.ndarray, "*shape"], Mask]
 
+Drawing = TypeVar("Drawing", bound=Callable[..., Any])
+
 DPI = 150
 LONGEST_BAR = 4.5  # inches
+# The backend is left alone: setting it would close the user's own figures.
+DEFAULTS = {
+    name: value for name, value in rcParamsDefault.items() if not name.startswith("backend")
+}
 LEFT, RIGHT, TOP, BOTTOM, GAP = 0.34, 0.86, 0.56, 0.1, 0.05  # inches
 
 
+def by_default(draw: Drawing) -> Drawing:
+    """Let a function draw by matplotlib's own defaults.
+
+    The settings that it reads from a `matplotlibrc`, of which one may lie in the current folder,
+    change pictures and can start LaTeX.
+    """
+
+    @wraps(draw)
+    def drawn(*arguments: Any, **options: Any) -> Any:
+        with rc_context(DEFAULTS):
+            return draw(*arguments, **options)
+
+    return cast(Drawing, drawn)
+
+
+@by_default
 def draw_instance(
     image: Float[np.ndarray, "channel *grid"],
     values: Float[np.ndarray, "*shape"],
@@ -97,6 +124,7 @@ def draw_instance(
     return figure
 
 
+@by_default
 def draw_overview(
     image: Float[np.ndarray, "channel *grid"],
     items: Iterable[Item],
@@ -147,9 +175,14 @@ def draw_overview(
     return figure
 
 
+@by_default
 def save_figure(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure as PNG, at 150 pixels per inch; equal figures give equal bytes."""
-    figure.savefig(Path(path), dpi=DPI, format="png", metadata={"Software": None})
+    """Write a figure as PNG, at 150 pixels per inch; equal figures give equal bytes.
+
+    It is marked as ours, so that a later picture may replace it.
+    """
+    with replacing(Path(path), copy=False) as draft:
+        figure.savefig(draft, dpi=DPI, format="png", metadata={"Software": MARK})
 
 
 def _largest(items: Iterable[Item], rows: int) -> tuple[list[Item], Mask | None]:
@@ -204,6 +237,8 @@ def _finish(
     """Write the title and what rows and columns show, and add the colour bar."""
     width, height = figure.get_size_inches()
     side = panels[0][0].get_position().width * width
+    heads, names = [printable(one) for one in heads], [printable(one) for one in names]
+    title, unit = printable(title), printable(unit)
     for panel, head in zip(panels[0], heads, strict=True):
         panel.set_title(head, pad=4, **_style(head, side, 9))
     for row, name in zip(panels, names, strict=True):

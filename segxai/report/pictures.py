@@ -12,10 +12,12 @@ import xarray as xr
 from segxai.geometry import Grid
 from segxai.load.resampling import resample, working_grid
 from segxai.report import figures
-from segxai.report.output_files import failures_of, make_folder
+from segxai.report.output_files import check_picture, make_folder
 from segxai.report.tables import SIZE_UNITS, instance_table
 from segxai.store.reader import maps, provenance_of_run
+from segxai.store.refusal import refusal, source_of, values_of
 from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_of, group
+from segxai.text import file_name
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
@@ -31,21 +33,25 @@ def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
         unit=_unit(tree, run),
         picture=canvas.picture,
     )
-    with failures_of(path):
-        figures.save_figure(figure, path)
+    figures.save_figure(figure, path)
 
 
-def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
+def save_instances(
+    tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
+) -> Iterator[Path]:
     """Save one picture for each map of a run to a folder, and yield their paths.
 
     Raises
     ------
     SegxaiError
-        If the folder cannot be created or written to.
+        If the folder cannot be created or written to, or has other files of these names and
+        `overwrite` is False.
     """
     make_folder(folder)
     canvas = _canvas(tree)
     for title, stored in _titled(tree, run):
+        path = folder / file_name(f"{run}-{int(stored.attrs['label'])}.png")
+        check_picture(path, overwrite=overwrite)
         values, domain = canvas.place(stored)
         figure = figures.draw_instance(
             canvas.image,
@@ -57,9 +63,7 @@ def save_instances(tree: xr.DataTree, run: str, folder: Path) -> Iterator[Path]:
             unit=_unit(tree, run),
             picture=canvas.picture,
         )
-        path = folder / f"{run}-{int(stored.attrs['label'])}.png"
-        with failures_of(path):
-            figures.save_figure(figure, path)
+        figures.save_figure(figure, path)
         yield path
 
 
@@ -91,8 +95,8 @@ def _canvas(tree: xr.DataTree) -> Canvas:
     domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
     is_volume = len(domain_grid.shape) == 3
     grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid
-    image = moved(stored["image"].values, maps_grid, grid)
-    picture = stored["picture"].values if "picture" in stored else None
+    image = moved(values_of(stored["image"]), maps_grid, grid)
+    picture = values_of(stored["picture"]) if "picture" in stored else None
     return Canvas(grid, domain_grid, maps_grid, image, picture)
 
 
@@ -105,6 +109,8 @@ def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
 def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
     rows = {row["label"]: row for row in instance_table(tree, run)}
     for label, stored in maps(tree, run).items():
+        if label not in rows:
+            raise refusal(source_of(stored), f"run {run} has no summary of instance {label}")
         yield _title(rows[label]), stored
 
 
@@ -127,6 +133,5 @@ def _channels(tree: xr.DataTree) -> list[str]:
 
 def _unit(tree: xr.DataTree, run: str) -> str:
     stored = next(iter(maps(tree, run).values()))
-    return str(stored["map"].attrs["units"]).replace(
-        "score", provenance_of_run(tree, run)["score"], 1
-    )
+    score = provenance_of_run(tree, run).get("score", "score")
+    return str(stored["map"].attrs["units"]).replace("score", score, 1)

@@ -6,10 +6,9 @@ from typing import Any
 import xarray as xr
 
 from segxai.store.reader import maps
-from segxai.store.schema import (
-    facts_of,
-    group,
-)
+from segxai.store.refusal import loaded, refusal, source_of
+from segxai.store.schema import facts_of, group
+from segxai.store.summaries import SUMMARIES
 
 Row = dict[str, Any]
 SIZE_UNITS = {"volume_mm3": "mm3", "area_px": "px"}
@@ -24,20 +23,27 @@ def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
     comes from a sample of its rows) and its errors "peak_error", "map_error" and "map_error_l2",
     "energy_left_out" if maps were cropped, and a "note" on what to keep in mind. The whole class
     has the label 0, and no outcome or size.
+
+    Raises
+    ------
+    SegxaiError
+        If numbers are damaged, or belong to no map.
     """
     if "summaries" not in tree.children or run not in tree["summaries"].children:
         return []
-    summaries = group(tree, f"summaries/{run}").load()
-    instances = group(tree, "instances").load()
+    summaries = loaded(group(tree, f"summaries/{run}"))
+    instances = loaded(group(tree, "instances"))
     known = set(instances.label.values.tolist())
     facts = {label: facts_of(stored) for label, stored in maps(tree, run).items()}
+    if lost := set(summaries.label.values.tolist()) - facts.keys():
+        raise refusal(source_of(summaries), f"run {run} has no map of instance {min(lost)}")
     rows = []
     for label in summaries.label.values.tolist():
         row: Row = {"label": label}
         row |= _instance_columns(instances.sel(label=label)) if label in known else {}
         for channel in summaries.channel.values.tolist():
             one = summaries.sel(label=label, channel=channel)
-            row |= {f"{channel} {name}": float(one[name]) for name in one.data_vars}
+            row |= {f"{channel} {name}": float(one[name]) for name in SUMMARIES}
         rows.append(row | _reservations(facts[label], row.get("outcome", "")))
     return rows
 

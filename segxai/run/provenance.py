@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from segxai.load.itk import recorded_name
 from segxai.load.volumes import file_sha256
 from segxai.methods.method import Method
 from segxai.methods.options import MethodOptions
@@ -51,7 +52,8 @@ def case_provenance(
 def instances_provenance(source: Source) -> dict[str, Any]:
     """Describe where the instances come from; files by name and content, never by folder."""
     if isinstance(source, Mask):
-        known = {"name": source.path.name, "sha256": file_sha256(source.path)}
+        sha256 = file_sha256(source.path)
+        known = {"name": recorded_name(source.path, sha256), "sha256": sha256}
         return {"origin": "mask", **known, "split": source.split}
     if isinstance(source, Balls):
         return {"origin": "balls", "balls": [list(one) for one in source.balls]}

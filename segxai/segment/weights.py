@@ -2,7 +2,7 @@
 
 import hashlib
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -14,8 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, one_line
-
-Safe = Callable[..., Any] | tuple[Callable[..., Any], str]
+from segxai.segment.checkpoint_numbers import nothing_but_numbers
 
 DEPTH = 3  # of the nesting in training scripts' files, such as {"model": {"state_dict": ...}}
 COUNTER = "num_batches_tracked"  # of batch norm; counts training steps, and is absent in old files
@@ -43,24 +42,26 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
     problems = "; ".join(_problems(found, wanted))
     if problems:
         raise SegxaiError(f"checkpoint {path.name} does not fit {name}: {problems}")
-    network.load_state_dict(found, strict=False)
+    try:
+        network.load_state_dict(found, strict=False)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise SegxaiError(
+            f"checkpoint {path.name} does not fit {name}: {one_line(error)}"
+        ) from error
     return network
 
 
 def read_tensors(
-    path: Path,
-    safe: Sequence[Safe] = (),
-    remedy: str = "save it with torch.save(network.state_dict(), FILE)",
+    path: Path, remedy: str = "save it with torch.save(network.state_dict(), FILE)"
 ) -> Mapping[str, Any]:
     """Read what a checkpoint holds: tensors by name, on the CPU, possibly in nested mappings.
+
+    Numbers, texts and containers beside the tensors are read too; numpy's numbers become Python's.
 
     Parameters
     ----------
     path
         A `.safetensors` file, or a file made by `torch.save`.
-    safe : sequence of classes and functions
-        What may be called on loading, besides what makes tensors and Python's own numbers and
-        containers. If its name in the file differs, a tuple of the two.
     remedy : str
         What to do about a file that needs anything else, for the error message.
 
@@ -76,23 +77,34 @@ def read_tensors(
             return load_file(path)
         with warnings.catch_warnings():  # about pickles that are not checkpoints, refused below
             warnings.simplefilter("ignore")
-            content = _load(path, safe)
+            content = _load(path)
     except UnpicklingError as error:
         raise SegxaiError(
-            f"cannot read the checkpoint {path}: it contains something other than tensors, "
-            f"which could run code on loading; {remedy}"
+            f"cannot read the checkpoint {path}: it contains something other than tensors and "
+            f"numbers, which could run code on loading; {remedy}"
         ) from error
     # Readers raise whatever their format's parser raises: zip, JSON, operating system.
     except Exception as error:
         raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
     if not isinstance(content, Mapping):
         raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
+    for part in _parts(content, DEPTH):
+        _check_plain(part, path)
     return content
 
 
-def _load(path: Path, safe: Sequence[Safe]) -> object:
+def _check_plain(part: Mapping[str, Tensor], path: Path) -> None:
+    """Check that tensors are arrays in memory, which every network can take."""
+    for name, one in part.items():
+        is_dense = one.layout is torch.strided and not one.is_quantized
+        if not is_dense or one.device.type != "cpu":
+            kind = one.device.type if is_dense else "sparse or quantized"
+            raise SegxaiError(f"{path}: the tensor {name!r} is {kind}; save it as a plain one")
+
+
+def _load(path: Path) -> object:
     """Load a file, memory-mapped if possible, so that an optimizer's state in it is never read."""
-    with torch.serialization.safe_globals(list(safe)):
+    with nothing_but_numbers():
         return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zipfile(path))
 
 
@@ -202,4 +214,7 @@ def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterato
         shape, expected = tuple(found[name].shape), tuple(wanted[name].shape)
         if shape != expected:
             yield f"{name!r} is of shape {shape} and should be {expected}"
+            return
+        if found[name].is_complex() and not wanted[name].is_complex():
+            yield f"{name!r} is complex and should be real"
             return

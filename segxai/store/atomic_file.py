@@ -1,18 +1,23 @@
 """Atomic files: a file changes as a whole or not at all, and by one process at a time.
 
-While a result `r.h5` is written, `.r.h5.draft` and `.r.h5.lock` lie beside it. The state of an
+While a result `r.h5` is written, `.draft-r.h5` and `.r.h5.lock` lie beside it. The state of an
 unfinished instance is in `.r.h5.unfinished` (see `segxai.run.resume`), which has its own draft.
+Drafts keep the ending of the name, from which libraries choose a format.
+
+None of these follows a symbolic link: what is at the other end may be somebody else's.
 """
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from segxai.errors import SegxaiError, one_line
 from segxai.text import size
+
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # not on Windows, where results can still be read
 
 
 @contextmanager
@@ -22,17 +27,23 @@ def replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
     Parameters
     ----------
     copy : bool
-        Whether the draft starts as a copy of the file; otherwise it does not exist yet.
+        Whether the draft starts as a copy of the file; otherwise it is empty.
 
     Raises
     ------
     SegxaiError
         If the draft cannot be written; the file stays as it was.
+
+    Notes
+    -----
+    The draft gets the permissions of the file, or of the result whose state it is; if there is
+    neither, those of the umask.
     """
     draft = _draft(path)
     with _failures_of(path):
         try:
             draft.unlink(missing_ok=True)
+            _create(draft, like=(path, _result_of(path)))
             if copy:
                 shutil.copyfile(path, draft)
             yield draft
@@ -40,6 +51,17 @@ def replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _create(draft: Path, *, like: Iterable[Path]) -> None:
+    """Create an empty draft, with the permissions of the first of these files that exists."""
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666)
+    try:
+        modes = [one.stat().st_mode & 0o777 for one in like if one.is_file()]
+        if modes:
+            os.fchmod(descriptor, modes[0])
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager
@@ -69,13 +91,32 @@ def _room(folder: Path) -> str:
         return "its folder is gone"
 
 
+def resolved(path: Path) -> Path:
+    """Return where a symbolic link leads, so that all files lie beside the one that is written.
+
+    Raises
+    ------
+    SegxaiError
+        If it leads back to itself.
+    """
+    try:
+        return path.resolve() if path.is_symlink() else path
+    except (OSError, RuntimeError) as error:
+        raise SegxaiError(f"{path} is a symbolic link that leads nowhere; remove it") from error
+
+
 def state_file(path: Path) -> Path:
     """Return the path for the state of an unfinished instance, which survives the process."""
     return _beside(path, "unfinished")
 
 
+def _result_of(state: Path) -> Path:
+    """Return the path of the result whose state this is; of another file, the path itself."""
+    return state.with_name(re.sub(r"^\.(.+)\.unfinished$", r"\1", state.name))
+
+
 def _draft(path: Path) -> Path:
-    return _beside(path, "draft")
+    return path.with_name(f".draft-{path.name}")
 
 
 def _beside(path: Path, what: str) -> Path:
@@ -97,11 +138,14 @@ def sole_writer(path: Path) -> Iterator[None]:
     Raises
     ------
     SegxaiError
-        If another process writes the file, or its folder cannot be written to.
+        If another process writes the file, its folder cannot be written to, or its lock is a
+        symbolic link.
     """
     lock = _beside(path, "lock")
+    if lock.is_symlink():
+        raise SegxaiError(f"{lock} is a symbolic link, which is not followed: remove it")
     with _failures_of(path):
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     try:
         _take(descriptor, lock, path)
         try:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import h5py
 import numpy as np
@@ -18,10 +18,19 @@ from segxai.errors import SegxaiError, one_line
 from segxai.segment.segmentation import Segmentation
 from segxai.store import schema
 from segxai.store.atomic_file import replacing
+from segxai.store.layout import check_layout
+from segxai.store.refusal import parsing
+from segxai.store.structure import check_heaps, check_structure
 from segxai.store.summaries import summaries_dataset
 from segxai.types import Attribution, Case, Instance
 
 ENGINE: Final = "h5netcdf"
+# Arrays without names for their axes are refused with the rest, and units are never dates.
+READING: Final[dict[str, Any]] = {
+    "phony_dims": "access",
+    "decode_times": False,
+    "decode_timedelta": False,
+}
 COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
 
 
@@ -41,7 +50,7 @@ def create(
     }
     with replacing(path, copy=False) as draft:
         for group, dataset in groups.items():
-            _write(draft, group, dataset)
+            _write(draft, group, dataset, mode="w" if group == "/" else "a")
 
 
 def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
@@ -105,13 +114,26 @@ def read_provenance(path: Path) -> dict[str, Any]:
 def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
     """Open a result file as a lazy xarray DataTree; close it, or use it in a `with` block.
 
+    The file is checked before anything in it is read: it may come from a stranger.
+
     Raises
     ------
     SegxaiError
-        If there is no such file, or it is not a result in a readable version.
+        If there is no such file, it is not a result in a readable version, it is damaged, or it
+        leads to other files or claims to hold more than it can.
     """
+    with parsing(path):
+        check_heaps(Path(path))
     _check(Path(path))
-    tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE)
+    with parsing(path):
+        with h5py.File(path, "r") as file:
+            check_structure(file)
+        tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE, **READING)
+        try:
+            check_layout(tree)
+        except BaseException:
+            tree.close()
+            raise
     return tree
 
 
@@ -144,6 +166,8 @@ def check_replaceable(path: Path) -> None:
     if not path.exists():
         return
     try:
+        with parsing(path):
+            check_heaps(path)
         _schema_version(path)
     except SegxaiError as error:
         raise SegxaiError(
@@ -163,9 +187,10 @@ def _check(path: Path) -> None:
 def _schema_version(path: Path) -> int:
     """Read the schema version of a result file, supported or not."""
     if not path.is_file():
-        raise SegxaiError(f"no result file {path}" if not path.exists() else f"{path} is a folder")
+        what = "is a folder" if path.is_dir() else "is not a regular file"
+        raise SegxaiError(f"{path} {what}" if path.exists() else f"no result file {path}")
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r") as file, parsing(path):
             stored = np.ravel(file.attrs.get("schema", ()))  # h5netcdf writes arrays
     except OSError as error:
         raise SegxaiError(
@@ -176,13 +201,13 @@ def _schema_version(path: Path) -> int:
     return int(stored[0])
 
 
-def _write(path: Path, group: str, dataset: xr.Dataset) -> None:
+def _write(path: Path, group: str, dataset: xr.Dataset, mode: Literal["w", "a"] = "a") -> None:
     encoding: dict[Any, dict[str, Any]] = {
         name: dict(COMPRESSION)
         for name, variable in dataset.data_vars.items()
         if variable.size > 1 and np.issubdtype(variable.dtype, np.number)
     }
-    dataset.to_netcdf(path, mode="a", group=group, engine=ENGINE, encoding=encoding)
+    dataset.to_netcdf(path, mode=mode, group=group, engine=ENGINE, encoding=encoding)
 
 
 def _read_summaries(path: Path, run: str) -> xr.Dataset | None:

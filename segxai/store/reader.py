@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Int
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.store.refusal import values_of
 from segxai.store.schema import domain_of, group, provenance_of
 
 
@@ -15,7 +16,7 @@ def run_names(tree: xr.DataTree) -> list[str]:
     if "attributions" not in tree.children:
         return []
     names = tree["attributions"].children
-    return sorted(names, key=lambda name: provenance_of_run(tree, name)["started"])
+    return sorted(names, key=lambda name: provenance_of_run(tree, name).get("started", ""))
 
 
 def provenance_of_run(tree: xr.DataTree, run: str) -> dict[str, Any]:
@@ -47,7 +48,7 @@ def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
 
 def missing_labels(tree: xr.DataTree, run: str) -> list[int]:
     """List the labels that a run was asked for but has no map of; empty if it is complete."""
-    asked, done = provenance_of_run(tree, run)["labels"], set(maps(tree, run))
+    asked, done = provenance_of_run(tree, run).get("labels", ()), set(maps(tree, run))
     if 0 in done:  # the whole class: its only map
         return []
     wanted = group(tree, "instances")["label"].values.tolist() if asked == "all" else asked
@@ -60,7 +61,7 @@ def domains_of(tree: xr.DataTree) -> dict[int, Int[np.ndarray, "_ axis"]]:
     A map keeps the mask of its own domain; where domains overlap, the labels of the segmentation
     cannot show all of them.
     """
-    labels = group(tree, "segmentation")["labels"].values
+    labels = values_of(group(tree, "segmentation")["labels"])
     found = {
         label: np.argwhere(labels == label)
         for label in group(tree, "instances")["label"].values.tolist()

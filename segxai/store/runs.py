@@ -34,7 +34,7 @@ def run_names(
     ------
     SegxaiError
         If the file holds another case, or holds other runs and `append` is False. The first
-        difference is named.
+        difference is named. Also if it is damaged.
     """
     stored: dict[str, Mapping[str, Any]] = {}
     if path is not None and path.exists():
@@ -55,6 +55,7 @@ def run_names(
 
 
 def _check_case(path: Path, case_provenance: Mapping[str, Any]) -> None:
+    hdf5.open_result(path).close()  # checks all of the file: it is written to from now on
     stored = hdf5.read_provenance(path)
     stored.pop("created", None)
     differs = difference(stored, case_provenance)
@@ -124,9 +125,9 @@ def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple
 def _check_selection(
     path: Path, stored: Mapping[str, Any], asked: Mapping[str, Any], *, append: bool
 ) -> None:
-    if stored["labels"] != asked["labels"] and not append:
+    if stored.get("labels") != asked["labels"] and not append:
         raise SegxaiError(
-            f"{path} holds this run for instances {stored['labels']}, but now "
+            f"{path} holds this run for instances {stored.get('labels')}, but now "
             f"{asked['labels']} are asked for; give {option('append')} to add to it, or "
             f"{option('overwrite')}"
         )

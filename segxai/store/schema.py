@@ -21,6 +21,7 @@ import xarray as xr
 
 from segxai.geometry import Box, Grid
 from segxai.segment.segmentation import Segmentation
+from segxai.store.refusal import values_of
 from segxai.types import Attribution, Case, Instance
 
 SCHEMA = 2
@@ -210,17 +211,17 @@ def attribution_of(stored: xr.Dataset) -> Attribution:
     """Restore a stored map as it was computed."""
     rank = len(stored["affine"]) - 1
     axes = stored["map"].dims[-rank:]
-    error = stored["standard_error"].values if "standard_error" in stored else None
+    error = values_of(stored["standard_error"]) if "standard_error" in stored else None
     offset = tuple(int(stored[axis].values[0]) for axis in axes)
     label, unit = int(stored.attrs["label"]), stored["map"].attrs["units"]
-    return Attribution(label, stored["map"].values, offset, error, facts_of(stored), unit)
+    return Attribution(label, values_of(stored["map"]), offset, error, facts_of(stored), unit)
 
 
 def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
     """Restore the domain of a stored map, as booleans on the whole of its grid."""
     domain, mask = stored["domain"], np.zeros(shape, dtype=bool)
     starts = [int(stored[axis].values[0]) for axis in domain.dims]
-    mask[Box(tuple(starts), domain.shape).index] = domain.values != 0
+    mask[Box(tuple(starts), domain.shape).index] = values_of(domain) != 0
     return mask
 
 

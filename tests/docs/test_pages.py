@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import inspect
 import re
 import subprocess
 import sys
@@ -97,7 +98,8 @@ def test_every_hook_is_in_the_reference():
     assert hooks
     for hook in hooks:
         assert f"::: segxai.plugins.hookspecs.{hook}\n" in page
-        assert f"`{hook}(name)`" in page
+        taken = ", ".join(inspect.signature(getattr(hookspecs, hook)).parameters)
+        assert f"`{hook}({taken})`" in page
 
 
 def test_the_page_of_the_command_line_is_its_help(tmp_path):

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from segxai.errors import SegxaiError
 from segxai.load.volumes import check_same_grid, file_sha256, load_labels, load_volume
 from tests.commandline import make_case, segxai, use_toys, write_nifti
+from tests.toy.segxai_toy import picture
 
 itk = pytest.importorskip("SimpleITK", reason="the extra 'itk' is not installed")
 
@@ -123,7 +124,7 @@ def test_a_dicom_series_is_the_same_as_its_nifti(tmp_path, flips):
         data, affine = data[:, :, ::-1], turned
     np.testing.assert_array_equal(found.data, data)
     np.testing.assert_allclose(found.grid.affine, affine, atol=1e-4)
-    assert found.source.name == "flair"
+    assert found.source.name == f"dicom_{found.source.sha256[:8]}"
 
 
 def test_labels_are_read_from_nrrd_too(tmp_path):
@@ -241,3 +242,21 @@ def test_a_plugin_reads_nrrd_and_exports_onto_its_grid(folder, monkeypatch):
     assert again.status == 0, again.err
     exported = segxai("export", "r.h5", "maps")
     assert exported.status == 0, exported.err
+
+
+def test_a_dicom_folder_called_after_the_patient_is_nowhere_in_the_result(folder, monkeypatch):
+    use_toys(monkeypatch)
+    for name, channel in zip(("SMITH^ANNA", "SMITH^ANNA_2"), picture(), strict=True):
+        dicom(folder / name, (1000 * channel).astype(np.int16), np.eye(4), series=name[-1:] + "1")
+    files = ("bright=SMITH^ANNA", "other=SMITH^ANNA_2")
+    quick = ("--method", "gradient", "--aggregator", "mean", "--threshold", "0.01")
+    done = segxai("run", "--plugin", "toy", *files, *quick)
+    assert done.status == 0, done.err
+    sha256 = file_sha256("SMITH^ANNA")
+    result = folder / f"toy_dicom_{sha256[:8]}.h5"
+    assert b"SMITH" not in result.read_bytes()
+    assert "SMITH" not in segxai("show", result).out
+    again = segxai("rerun", result)
+    assert again.status == 0, again.err
+    (folder / "SMITH^ANNA").rename(folder / "another")
+    assert segxai("rerun", result).status == 0  # it is known by its content

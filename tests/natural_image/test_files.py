@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from segxai_natural_image import extras, processors, surest, weights_files
 from segxai_natural_image.adapter import adapter_of
 from torch import nn
@@ -18,6 +18,7 @@ from transformers import (
     MobileViTImageProcessor,
     SegformerConfig,
     SegformerForImageClassification,
+    SegformerForSemanticSegmentation,
     ViTConfig,
     ViTForImageClassification,
 )
@@ -99,7 +100,7 @@ def test_a_folder_without_the_weights_that_segment(folder):
     change_config(folder, architectures=None)
     refused(folder, r"lacks \d+ tensors of SegformerForSemanticSegmentation, such as 'decode_head")
     (folder / "model.safetensors").unlink()
-    refused(folder, r"the weights of .* cannot be loaded \(.*no file named.*\); give a folder that")
+    refused(folder, "there is no file named model.safetensors or .* in ")
 
 
 def test_no_weights_run_code(folder):
@@ -132,6 +133,69 @@ def test_code_in_a_folder_is_not_run(folder):
     change_config(folder, model_type="evil")
     refused(folder, "of type 'evil', not a segmentation model known")
     assert not (folder / "harm").exists()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("transformers_weights", "other.safetensors", "names its own file of weights, in 'transf"),
+        ("attn_implementation", "evil/kernel", "chooses an implementation, in 'attn_implementat"),
+        ("_attn_implementation", "evil/kernel:x", "chooses an implementation, in '_attn_impleme"),
+        ("_attn_implementation_internal", {"": "evil/kernel"}, "that could be code from elsewher"),
+        ("experts_implementation", "evil/kernel", r"remove that \(known: eager, sdpa\)"),
+    ],
+)
+def test_a_configuration_chooses_no_weights_and_no_code(folder, key, value, words, nested):
+    content = {"model_type": "segformer", **({"a": [{key: value}]} if nested else {key: value})}
+    (folder / "config.json").write_text(json.dumps(content))
+    with pytest.raises(SegxaiError, match=words):
+        adapter(folder)
+
+
+def test_the_weights_that_are_hashed_are_those_that_are_loaded(folder):
+    natural.segformer(folder)
+    (folder / "pytorch_model.bin").write_bytes(b"innocent")
+    made = adapter(folder)
+    assert made.weights == folder / "model.safetensors"
+    with extras.quiet():
+        wanted = SegformerForSemanticSegmentation.from_pretrained(folder).state_dict()
+    found = made.load_network().network.state_dict()
+    assert all((found[name] == wanted[name]).all() for name in wanted)
+    change_config(folder, attn_implementation="eager")  # known, as old folders have it
+    adapter(folder).load_network()
+
+
+def sharded(folder, *names):
+    """Split a folder's weights in files of these names; return them as they are loaded."""
+    loaded = adapter(folder).load_network().network.state_dict()
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    parts = {name: dict(list(tensors.items())[n :: len(names)]) for n, name in enumerate(names)}
+    for name, part in parts.items():
+        save_file(part, folder / name)
+    places = {key: name for name, part in parts.items() for key in part}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+    return loaded
+
+
+def test_weights_in_several_files(folder):
+    natural.segformer(folder)
+    wanted = sharded(folder, "a.safetensors", "b.safetensors")
+    made = adapter(folder)
+    assert made.weights == folder
+    found = made.load_network().network.state_dict()
+    assert all((found[name] == wanted[name]).all() for name in wanted)
+
+
+@pytest.mark.parametrize("place", ["../b.safetensors", "/b.safetensors", "..", "", 3, None])
+def test_an_index_names_files_in_its_folder(folder, place):
+    (folder / "inner").mkdir()
+    natural.segformer(folder / "inner")
+    sharded(folder / "inner", "a.safetensors", "../b.safetensors")
+    index = {"weight_map": {"a": "a.safetensors", "b": place}}
+    (folder / "inner/model.safetensors.index.json").write_text(json.dumps(index))
+    refused(folder / "inner", "index.json names .*, which is not a file in its folder")
 
 
 def test_half_precision_is_computed_in_full(folder):

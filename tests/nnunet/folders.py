@@ -145,7 +145,8 @@ def trained_model(
     for fold in folds:
         network = random_network(chosen["architecture"], outputs, fold)
         (folder / f"fold_{fold}").mkdir()
-        content = checkpoint(network, name, mirror_axes)
+        allowed = mirror_axes and tuple(mirror_axes[: len(chosen["patch_size"])])
+        content = checkpoint(network, name, allowed)
         torch.save(content, folder / f"fold_{fold}" / "checkpoint_final.pth")
     return folder
 

@@ -280,6 +280,18 @@ def test_a_check_imports_in_a_process_of_its_own(site, source, words):
     assert "checked" not in sys.modules
 
 
+def test_a_check_runs_nothing_that_lies_in_the_current_folder(site, tmp_path, monkeypatch):
+    package(site, "[segxai.adapters]\nmine = checked\n", checked="import colorsys\n")
+    received = tmp_path / "received"
+    package(received, "[segxai.adapters]\nmine = evil\n", name="evil", evil="open('harm', 'w')\n")
+    (received / "colorsys.py").write_text("open('harm', 'w')\n")
+    monkeypatch.chdir(received)
+    assert "but no hook segxai_adapter in it returns one" in registry.import_failure(
+        "adapter", "mine"
+    )
+    assert not (received / "harm").exists()
+
+
 def test_a_check_does_not_wait_for_ever(site):
     package(site, "[segxai.adapters]\nmine = slow\n", slow="import time\ntime.sleep(600)")
     assert registry.import_failure("adapter", "mine", 0.5) == "does not load within 0.5 s"

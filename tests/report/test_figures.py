@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jaxtyping import Bool, Float, UInt8
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from segxai.errors import SegxaiError
 from segxai.report.figures import Item, draw_instance, draw_overview, save_figure
@@ -371,3 +373,16 @@ def test_a_map_that_is_nowhere_0_keeps_its_scale() -> None:
         image, values, domain, channels=["flair"], title="", spacing=(1.0, 1.0, 1.0), unit=""
     )
     assert figure.axes[1].images[1].norm.vmax == pytest.approx(1.0)
+
+
+def test_settings_that_lie_in_the_current_folder_change_nothing(tmp_path, monkeypatch):
+    """A matplotlibrc could start LaTeX, which runs what the file says."""
+    monkeypatch.chdir(tmp_path)
+    Path("matplotlibrc").write_text("text.usetex: True\nfont.size: 30\nsavefig.bbox: tight\n")
+    values = np.random.default_rng(0).normal(size=(2, *SHAPE))
+    save_figure(instance(values), "before.png")
+    with rc_context(fname="matplotlibrc"):
+        figure = instance(values)
+        save_figure(figure, "after.png")
+    assert not any(text.get_usetex() for text in figure.findobj(Text))
+    assert Path("after.png").read_bytes() == Path("before.png").read_bytes()

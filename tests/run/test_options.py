@@ -27,7 +27,7 @@ RUN = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5
 OTHERS = {
     "plugin", "images", "reference", "checkpoint", "full", "model", "bundle", "trust", "channels",
     "classes", "window", "overlap", "activation", "normalise", "spacing", "split", "out",
-    "overwrite", "append", "dry_run", "help_all",
+    "overwrite", "append", "dry_run", "help_all", "max_voxels",
 }  # fmt: skip
 
 

@@ -164,7 +164,7 @@ def test_kills_at_any_time(case, unbroken, start):
 
 
 def test_what_a_dead_process_left_is_removed(case, unbroken):
-    Path(".r.h5.draft").write_bytes(unbroken.read_bytes()[:1000])
+    Path(".draft-r.h5").write_bytes(unbroken.read_bytes()[:1000])
     Path(".r.h5.lock").touch()
     assert segxai(*COMMAND, "--out", "r.h5").status == 0
     assert not list(Path().glob(".*"))

@@ -17,7 +17,7 @@ from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
-from segxai.store.atomic_file import replacing, sole_writer
+from segxai.store.atomic_file import replacing, resolved, sole_writer, state_file
 from segxai.store.schema import attribution_of, group
 from segxai.types import Attribution, Case, Instance
 
@@ -133,7 +133,8 @@ def test_xarray_reads_the_file_lazily(path):
     with hdf5.open_result(path) as tree:
         for node in tree.subtree:
             for name, variable in node.to_dataset().data_vars.items():
-                assert not variable.variable._in_memory, f"{node.path}/{name}"
+                is_small = variable.size <= 16  # affines are checked when the file is opened
+                assert is_small or not variable.variable._in_memory, f"{node.path}/{name}"
         assert float(tree["attributions/run/1/map"][0, 0, 0, 0]) == attribution().values[0, 0, 0, 0]
 
 
@@ -262,13 +263,65 @@ def test_a_file_system_without_locks_is_written_all_the_same(path, monkeypatch):
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with sole_writer(path):
-        Path(".r.h5.draft").touch()
+        Path(".draft-r.h5").touch()
     assert ".r.h5.lock" not in os.listdir()
 
 
 def test_a_writer_removes_the_draft_of_a_dead_one(path):
-    Path(".r.h5.draft").write_bytes(b"half")
-    Path("..r.h5.unfinished.draft").write_bytes(b"half")
+    Path(".draft-r.h5").write_bytes(b"half")
+    Path(".draft-.r.h5.unfinished").write_bytes(b"half")
     Path(".r.h5.unfinished").write_bytes(b"whole")  # the instance in work: it may go on
     with sole_writer(path):
         assert sorted(os.listdir()) == [".r.h5.lock", ".r.h5.unfinished", "r.h5"]
+
+
+# ---------------------------------------------------------------------------- links, permissions
+
+
+def mode(path):
+    return Path(path).stat().st_mode & 0o777
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_a_result_is_created_with_the_permissions_of_the_umask(folder, umask):
+    before = os.umask(umask)
+    try:
+        create(Path("r.h5"))
+    finally:
+        os.umask(before)
+    assert mode("r.h5") == 0o666 & ~umask
+
+
+def test_a_result_keeps_its_permissions(path):
+    path.chmod(0o600)
+    hdf5.add(path, "run", attribution(), instance(), case())
+    assert mode(path) == 0o600
+    with replacing(state_file(path), copy=False) as draft:
+        assert mode(draft) == 0o600
+    assert mode(state_file(path)) == 0o600
+    create(path)
+    assert mode(path) == 0o600
+
+
+@pytest.mark.parametrize("name", [".draft-r.h5", ".r.h5.lock"])
+@pytest.mark.parametrize("target", ["secret", "nowhere"])
+def test_links_in_the_place_of_our_own_files_are_not_followed(path, name, target):
+    Path("secret").write_text("secret")
+    Path(name).symlink_to(target)
+    if name.endswith("lock"):
+        words = r"\.r\.h5\.lock is a symbolic link, which is not followed: remove it"
+        with pytest.raises(SegxaiError, match=words), sole_writer(path):
+            pass
+    hdf5.add(path, "run", attribution(), instance(), case())
+    assert Path("secret").read_text() == "secret"
+    assert not Path("nowhere").exists()
+
+
+def test_a_link_is_resolved_first(folder):
+    Path("deep").mkdir()
+    Path("link.h5").symlink_to("deep/r.h5")
+    assert resolved(Path("link.h5")) == folder / "deep" / "r.h5"
+    assert resolved(Path("plain.h5")) == Path("plain.h5")
+    Path("loop.h5").symlink_to("loop.h5")
+    with pytest.raises(SegxaiError, match=r"^loop\.h5 is a symbolic link that leads nowhere"):
+        resolved(Path("loop.h5"))

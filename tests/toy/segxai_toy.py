@@ -98,7 +98,7 @@ def load_case(files):
     check_same_grid(*volumes)
     grid = volumes[0].grid
     case = Case(
-        name=files["bright"].name.split(".")[0],
+        name=volumes[0].source.name.split(".")[0],
         image=np.stack([volume.data for volume in volumes]),
         channels=CHANNELS,
         grid=grid,

@@ -1,0 +1,147 @@
+"""A file that is not as the schema says is refused with a line that names the first difference."""
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from segxai.errors import SegxaiError
+from segxai.report.tables import instance_table
+from segxai.store import hdf5
+from segxai.store.reader import maps
+from segxai.store.schema import attribution_of
+from tests.store.test_structure import MAP, path  # noqa: F401
+
+ROOT = "attributions/run/1"
+
+
+def without(name):
+    def change(file):
+        del file[name]
+
+    return change
+
+
+def with_values(name, value):
+    def change(file):
+        file[name][...] = value
+
+    return change
+
+
+def with_array(name, values):
+    def change(file):
+        del file[name]
+        file[name] = values
+
+    return change
+
+
+def with_attribute(owner, name, value):
+    def change(file):
+        file[owner].attrs[name] = value
+
+    return change
+
+
+def with_fact(owner, key, **facts):
+    def change(file):
+        record = json.loads(file[owner].attrs[key]) | facts
+        file[owner].attrs[key] = json.dumps(record)
+
+    return change
+
+
+def renamed(name, new):
+    def change(file):
+        file.move(name, new)
+
+    return change
+
+
+BROKEN = {
+    "no input": (without("input"), "there is no group input"),
+    "an array for a run": (
+        lambda file: file.create_dataset("attributions/x", data=1.0),
+        "attributions holds an array, x",
+    ),
+    "an array for runs": (with_array("attributions", 1.0), "the root holds an array, attributions"),
+    "an array for a map": (
+        lambda file: file.create_dataset("attributions/run/2", data=1.0),
+        "attributions/run holds an array, 2",
+    ),
+    "no labels": (without("segmentation/labels"), "there is no segmentation/labels"),
+    "no case": (lambda file: file["input"].attrs.pop("case"), "input has no case"),
+    "words for numbers": (with_array(MAP, ["a"]), f"{MAP} holds .*(object|U)"),
+    "numbers for words": (with_array("instances/class", [1, 2]), "instances/class holds int64"),
+    "other axes": (with_array(MAP, np.zeros((2, 4, 3, 2))), f"{MAP} has the axes"),
+    "a flat affine": (with_values("input/affine", 0), "input/affine is no affine"),
+    "NaN in an affine": (with_values(f"{ROOT}/affine", np.nan), f"{ROOT}/affine is no affine"),
+    "a large source": (
+        with_values("input/source_shape", 4000),
+        r"input/source_shape is \[4000, 4000, 4000\]",
+    ),
+    "a box elsewhere": (with_values(f"{ROOT}/x", [3, 4, 5, 6]), f"{ROOT}/x does not count voxels"),
+    "a box with gaps": (with_values(f"{ROOT}/y", [0, 2, 4]), f"{ROOT}/y does not count voxels"),
+    "a box before 0": (with_values(f"{ROOT}/z", [-1, 0]), f"{ROOT}/z does not count voxels"),
+    "other channels": (with_values(f"{ROOT}/channel", "x"), f"{ROOT}/channel differs"),
+    "one label twice": (with_values("instances/label", 1), "instances/label has the same value"),
+    "a name for a number": (renamed(ROOT, "attributions/run/x"), "run/x has no number for a name"),
+    "zeros in front": (renamed(ROOT, "attributions/run/01"), "run/01 has no number for a name"),
+    "another label": (with_attribute(ROOT, "label", 2), f"{ROOT} has another label"),
+    "no unit": (lambda file: file[MAP].attrs.pop("units"), f"{MAP} has no unit"),
+    "no JSON": (with_attribute("/", "provenance", "{"), "the record of the case is not JSON"),
+    "deep JSON": (with_attribute("/", "provenance", "[" * 10**5), "of the case is not JSON"),
+    "a list": (with_attribute("/", "provenance", "[1]"), "the record of the case is not a table"),
+    "a number for a name": (
+        with_fact("attributions/run", "provenance", method=3),
+        "the record of attributions/run has no usable 'method'",
+    ),
+    "a word for a number": (with_fact(ROOT, "facts", rows="many"), f"{ROOT} has no usable 'rows'"),
+    "no estimate": (with_attribute(ROOT, "facts", "{}"), f"{ROOT} has no usable 'estimate'"),
+    "a table for summaries": (
+        with_array("summaries/run/peak", np.zeros(3)),
+        "summaries/run/peak has the axes",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), BROKEN.values(), ids=BROKEN)
+def test_what_is_not_as_the_schema_says_is_named(path, change, words):  # noqa: F811
+    with h5py.File(path, "a") as file:
+        change(file)
+    with pytest.raises(SegxaiError, match=f"r.h5 is not a result as segxai writes it: .*{words}"):
+        hdf5.open_result(path)
+
+
+def test_units_that_look_like_dates_stay_units(path):  # noqa: F811
+    with h5py.File(path, "a") as file:
+        file[MAP].attrs["units"] = "days since 2000-01-01"
+    with hdf5.open_result(path) as tree:
+        assert attribution_of(maps(tree, "run")[1]).values.dtype == np.float32
+
+
+def test_damaged_values_are_one_line_where_they_are_read(path):  # noqa: F811
+    with h5py.File(path, "r") as file:
+        chunk = file[MAP].id.get_chunk_info(0)
+        start, size = chunk.byte_offset, chunk.size
+    content = bytearray(Path(path).read_bytes())
+    content[start : start + size] = bytes(size)
+    Path(path).write_bytes(content)
+    with (
+        hdf5.open_result(path) as tree,
+        pytest.raises(SegxaiError, match=r"r.h5 is not a result .*: it cannot be read \("),
+    ):
+        attribution_of(maps(tree, "run")[1])
+
+
+def test_a_summary_without_a_map_is_one_line(path):  # noqa: F811
+    with h5py.File(path, "a") as file:
+        del file["attributions/run/1"]
+    with (
+        hdf5.open_result(path) as tree,
+        pytest.raises(SegxaiError, match=r"r.h5 is not .*: run run has no map of instance 1"),
+    ):
+        instance_table(tree, "run")
