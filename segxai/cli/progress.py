@@ -1,7 +1,9 @@
 """Progress of a long command: its warnings as lines, and a last line if it ends early."""
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -22,7 +24,7 @@ def watched(*, afterwards: str) -> Iterator[TerminalProgress]:
 
     progress = TerminalProgress()
     try:
-        with warnings_said_by(progress):
+        with _interrupting(progress), warnings_said_by(progress):
             yield progress
     except KeyboardInterrupt:
         progress.close()
@@ -35,3 +37,22 @@ def watched(*, afterwards: str) -> Iterator[TerminalProgress]:
         ) from error
     finally:
         progress.close()
+
+
+@contextmanager
+def _interrupting(progress: TerminalProgress) -> Iterator[None]:
+    """Make Ctrl-C end the block even where Python drops the exception: in a weakref's callback."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        progress.interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # a job in the background ignores Ctrl-C
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

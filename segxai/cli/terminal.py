@@ -38,6 +38,7 @@ class TerminalProgress:
         self._task = TaskID(0)
         self._what, self._total, self._done, self._before = "", 1.0, 0.0, 0.0
         self._started = self._last_line = monotonic()
+        self.interrupted = False  # whether Ctrl-C was pressed
 
     def begin(self, what: str, total: float, done: float = 0.0) -> None:
         """Start a job of `total` units, of which `done` were done earlier; close the one before."""
@@ -55,7 +56,9 @@ class TerminalProgress:
             self._bar.start()
 
     def advance(self, amount: float) -> None:
-        """Advance the job by `amount` units."""
+        """Advance the job by `amount` units; end it if Ctrl-C was pressed."""
+        if self.interrupted:
+            raise KeyboardInterrupt
         self._done += amount
         share = min(self._done / self._total, 1.0)
         speed = (self._done - self._before) / max(monotonic() - self._started, 1e-9)
