@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -12,6 +13,7 @@ from unittest.mock import patch
 import h5py
 import nibabel as nib
 import numpy as np
+import pytest
 
 from segxai.cli import main
 from tests.toy.segxai_toy import picture
@@ -69,9 +71,14 @@ def use_toys(monkeypatch, *, drawn=False):
     """
     install(monkeypatch, TOYS)
     if not drawn:
-        monkeypatch.setattr(
-            "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
-        )
+        draw_nothing(monkeypatch)
+
+
+def draw_nothing(monkeypatch):
+    """The pictures of runs in this process are empty files."""
+    monkeypatch.setattr(
+        "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
+    )
 
 
 def install(monkeypatch, folder):
@@ -90,12 +97,51 @@ def package(folder, entry_points, *, name="stranger", version="0.3", **modules):
         (folder / f"{module}.py").write_text(source)
 
 
+def install_project(monkeypatch, folder, site):
+    """Install the package of a folder with a `pyproject.toml`, its metadata in another one."""
+    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
+    points = "".join(
+        f"[{group}]\n" + "".join(f"{name} = {module}\n" for name, module in found.items())
+        for group, found in project["entry-points"].items()
+    )
+    package(site, points, name=project["name"].replace("-", "_"), version=project["version"])
+    install(monkeypatch, folder)
+    install(monkeypatch, site)
+
+
 def make_case(folder):
     """A made-up case for the toy in a folder: two images, and a mask of the balls in them."""
     bright, other = picture()
     write_nifti(folder / "bright.nii.gz", bright)
     write_nifti(folder / "other.nii.gz", other)
     write_nifti(folder / "mask.nii.gz", (bright > 0.5).astype(np.uint8))
+
+
+def write_reference(path):
+    """The path of a reference for that case, with one ball more and one less than the toy finds."""
+    reference = picture()[0] > 0.5
+    reference[:10, 9:] = False
+    reference[8:11, 14:17, 2:4] = True
+    return write_nifti(path, reference.astype(np.uint8))
+
+
+def make_result(folder, *commands):
+    """The result `r.h5` of commands that are run one after the other, on that case in a folder."""
+    make_case(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        use_toys(patch)
+        for command in commands:
+            done = segxai(*command)
+            assert done.status == 0, done.err
+    return folder / "r.h5"
+
+
+def rows_of(text):
+    """The rows of a printed table: their words."""
+    lines = [line.split() for line in text.splitlines()]
+    start = next(i for i, words in enumerate(lines) if words and set(words[0]) == {"─"})
+    return [words for words in lines[start + 1 :] if words and words[0].isdecimal()]
 
 
 def snapshot(path):
@@ -109,6 +155,11 @@ def snapshot(path):
     with h5py.File(path, "r") as file:
         file.visititems(keep)
     return found
+
+
+def maps_of(found):
+    """Of a snapshot, what belongs to maps."""
+    return {name: values for name, values in found.items() if name.startswith("attributions")}
 
 
 def assert_same(one, other):

@@ -37,6 +37,45 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The toy, installed; runs draw no picture unless a test asks for `drawn`."""
+    from tests.commandline import use_toys
+
+    use_toys(monkeypatch, drawn="drawn" in request.fixturenames)
+
+
+@pytest.fixture
+def drawn() -> None:
+    """For tests that look at the picture of a run."""
+
+
+@pytest.fixture
+def case(folder: Path) -> Path:
+    """A made-up case for the toy in the current folder."""
+    from tests.commandline import make_case
+
+    make_case(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def three_methods(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A result of three methods, against a reference with one ball more and one less."""
+    from tests.commandline import make_result, write_reference
+
+    folder = tmp_path_factory.mktemp("patient_named_mueller")
+    write_reference(folder / "reference.nii.gz")
+    files = ("bright.nii.gz", "other.nii.gz", "--reference", "reference.nii.gz")
+    command = ("run", "--plugin", "toy", *files, "--out", "r.h5")
+    return make_result(
+        folder,
+        (*command, "--samples", "2", "--crop", "2", "--rows", "30", "--batch", "2"),
+        (*command, "--method", "gradcam++", "--append"),
+        (*command, "--method", "class_smoothgrad", "--samples", "1", "--append"),
+    )
+
+
 @pytest.fixture(scope="session")
 def embedded_result(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A result of the embedded case: every instance estimated from few rows and copies.

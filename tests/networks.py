@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from monai.networks.nets import UNet
+from torch import nn
 
 from segxai.types import Instance
 from tests.literal import Net2d, seeded
@@ -31,12 +32,54 @@ def net2d():
     return seeded(Net2d())
 
 
+def coarse_network(rank=2, classes=3):
+    """Two channels to logits at a quarter of the resolution."""
+    torch.manual_seed(0)
+    convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[rank - 1]
+    return nn.Sequential(
+        convolution(2, 6, 3, padding=1, stride=2),
+        nn.ReLU(),
+        convolution(6, 6, 3, padding=1, stride=2),
+        nn.ReLU(),
+        convolution(6, classes, 1),
+    ).eval()
+
+
+def untrained(make, *arguments):
+    """A network with the weights that torch draws for it."""
+    torch.manual_seed(0)
+    return make(*arguments).eval()
+
+
+def logits_of(model, size):
+    """What a network makes of a cube of noise in two channels."""
+    with torch.no_grad():
+        return model(image_of((2, size, size, size)))
+
+
+class Counting(nn.Module):
+    """Counts the forward passes of a network."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.passes = network, 0
+
+    def forward(self, image):
+        self.passes += 1
+        return self.network(image)
+
+
 def image_of(shape, seed=0):
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed))
 
 
-def block(shape, start, size, **more):
-    """The instance of a block of voxels."""
+def mask_of(shape, start, size):
+    """A block of voxels."""
     mask = np.zeros(shape, dtype=bool)
     mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
-    return Instance.from_mask(mask, **more)
+    return mask
+
+
+def block(shape, start, size, **more):
+    """The instance of a block of voxels."""
+    return Instance.from_mask(mask_of(shape, start, size), **more)

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from segxai.errors import SegxaiError
-from segxai.geometry import Box, Grid
-from segxai.instances import chosen, components, find_instances, from_labels, whole_class
-from segxai.segment.segmentation import Segmentation
-from segxai.types import Instance, InstanceCriteria
+from segxai.geometry import Grid
+from segxai.instances import balls, chosen, components, find_instances, from_labels, whole_class
+from segxai.types import InstanceCriteria
 from tests.networks import block
 
 GRID = Grid.unit((20, 18, 16))
@@ -15,10 +14,7 @@ RULE = InstanceCriteria(class_index=1, threshold=0.3, min_volume_mm3=5)
 
 
 def mask_of(*blocks):
-    mask = np.zeros(GRID.shape, dtype=bool)
-    for start, size in blocks:
-        mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
-    return mask
+    return np.any([block(GRID.shape, *one).mask(GRID.shape) for one in blocks], axis=0)
 
 
 @pytest.mark.parametrize(("field", "value"), [("threshold", 1.5), ("min_volume_mm3", -1.0)])
@@ -43,33 +39,6 @@ def test_labels_fall_with_the_volume():
 def test_equal_volumes_keep_the_order_of_their_first_voxels():
     found = find_instances(mask_of(((12, 1, 1), (2, 2, 2)), ((1, 12, 1), (2, 2, 2))), GRID, RULE)
     assert [tuple(one.voxels[0]) for one in found] == [(1, 12, 1), (12, 1, 1)]
-
-
-def test_the_threshold_is_exceeded_and_not_reached():
-    logits = np.log(np.array([[[0.7, 0.6]], [[0.3, 0.4]]]))
-    found = Segmentation.of(logits, ("background", "lesion"))
-    assert found.mask(1, float(found.probability(1)[0, 0])).tolist() == [[False, True]]
-
-
-def test_without_a_threshold_the_largest_logit_wins():
-    logits = np.array([[[0.1, 3.0]], [[0.2, 2.0]], [[-1.0, 2.5]]])
-    found = Segmentation.of(logits, ("sky", "car", "road"))
-    assert [found.mask(index, None).tolist() for index in range(3)] == [
-        [[False, True]],
-        [[True, False]],
-        [[False, False]],
-    ]
-
-
-def test_logits_that_stand_for_themselves_win_where_they_are_positive():
-    logits = np.array([[[0.1, -3.0]], [[0.2, 2.0]]])
-    found = Segmentation.of(logits, ("lesion", "oedema"), "sigmoid")
-    assert found.mask(0, None).tolist() == [[True, False]]
-    for index in range(2):
-        wanted = 1 / (1 + np.exp(-logits[index]))
-        np.testing.assert_allclose(found.probability(index), wanted, rtol=1e-6)
-    single = Segmentation.of(logits[:1], ("lesion",))
-    assert single.mask(0, None).tolist() == [[True, False]]
 
 
 def test_volumes_are_in_mm3_and_the_smallest_is_kept():
@@ -144,21 +113,10 @@ def test_the_whole_class_has_label_0():
         whole_class(np.zeros_like(mask), RULE)
 
 
-def test_boxes_cut_and_count():
-    box = Box((-2, 3), (5, 4))
-    assert box.inside((10, 5)) == Box((0, 3), (3, 2))
-    assert Box((0, 3), (3, 2)).seen_from(box) == Box((2, 0), (3, 2))
-    assert Box.spanning([Box((1, 1), (2, 2)), Box((4, 0), (1, 2))]) == Box((1, 0), (4, 3))
-    array = np.arange(50).reshape(10, 5)
-    voxels = np.array([[0, 3], [2, 4]])
-    inside = box.inside((10, 5))
-    assert array[inside.index].ravel()[inside.flat(voxels)].tolist() == [3, 14]
-    assert box.contains(np.array([[0, 3], [3, 3], [-2, 6]])).tolist() == [True, False, True]
-
-
-def test_an_instance_seen_from_a_crop():
-    instance = block((9, 9), (4, 5), (2, 2), label=4, outcome="TP")
-    inner = instance.seen_from(Box((3, 3), (5, 5)))
-    assert inner.voxels.tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
-    assert (inner.label, inner.outcome) == (4, "TP")
-    assert Instance.from_mask(inner.mask((5, 5))).voxels.tolist() == inner.voxels.tolist()
+def test_balls_are_numbered_and_may_overlap():
+    grid = Grid.unit((12, 12))
+    first, second = balls([(4, 4, 3.0), (6, 4, 3.0)], grid, 2)
+    assert [(one.label, one.class_index) for one in (first, second)] == [(1, 2), (2, 2)]
+    assert (first.mask(grid.shape) & second.mask(grid.shape)).any()
+    with pytest.raises(SegxaiError, match="give 2 finite coordinates"):
+        balls([(4, 4, 4, 3.0)], grid, 1)

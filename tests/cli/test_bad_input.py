@@ -16,52 +16,22 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.commandline import (
-    SEGXAI,
-    assert_same,
-    make_case,
-    package,
-    process,
-    segxai,
-    snapshot,
-    use_toys,
-    write_nifti,
-)
+from tests.commandline import SEGXAI, assert_same, package, process, segxai, snapshot, write_nifti
 from tests.commandline import install as install_package
+from tests.pickles import Bomb
 from tests.toy.segxai_toy import picture
 
 TWO = ["bright.nii.gz", "other.nii.gz"]
 QUICK = ["--method", "gradient", "--aggregator", "mean"]
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch, request):
-    use_toys(monkeypatch, drawn="drawn" in request.fixturenames)
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.fixture
-def drawn():
-    """For tests that look at the picture of a run."""
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A folder with a made-up case and its finished result, `r.h5`."""
-    folder = tmp_path_factory.mktemp("finished")
-    make_case(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        use_toys(patch)
-        done = segxai("run", "--plugin", "toy", *TWO, *QUICK, "--out", "r.h5")
-    assert done.status == 0, done.err
-    return folder
-
-
-@pytest.fixture
-def case(finished, folder):
-    """A copy of that folder as the current one."""
-    shutil.copytree(finished, folder, dirs_exist_ok=True)
-    return folder
+def case(result):
+    """The current folder, with a made-up case and its finished result, `r.h5`."""
+    return Path.cwd()
 
 
 def contents():
@@ -319,13 +289,6 @@ def test_memory_that_runs_out(case):
     error = refused(*run(plugin="toy_full", out="new.h5"))
     assert "out of memory (tried to allocate 1.00 TiB)" in error
     assert "smaller --batch or another --device; what was finished is kept" in error
-
-
-class Bomb:
-    """A pickle that runs code when it is read."""
-
-    def __reduce__(self):
-        return os.mkdir, ("exploded",)
 
 
 def truncated(path, content):

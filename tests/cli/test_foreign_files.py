@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from segxai import text
-from tests.commandline import make_case, segxai, use_toys
+from tests.commandline import segxai
 
 COMMAND = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz")
 QUICK = ("--method", "gradient", "--aggregator", "mean", "--instances", "2")
@@ -18,20 +18,7 @@ EVIL = "\x1b[31mred\x07\nnote: forged\u202e"
 SHOWN = r"\x1b[31mred\x07\nnote: forged\u202e"
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch, request):
-    use_toys(monkeypatch, drawn="drawn" in request.fixturenames)
-
-
-@pytest.fixture
-def drawn():
-    """For tests that look at the picture of a run."""
-
-
-@pytest.fixture
-def case(folder):
-    make_case(folder)
-    return folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def run(*options, out="r.h5"):

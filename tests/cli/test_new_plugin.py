@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,11 @@ from segxai.cli.scaffold import MODEL, files_of, template, write_package
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result
 from tests import markdown
-from tests.commandline import SEGXAI, install, package, process, segxai
+from tests.commandline import SEGXAI, draw_nothing, install_project, process, segxai
 
 PAGE = markdown.ROOT / "docs" / "how-to" / "write-a-plugin.md"
 NAME = "lung_nodules"
 PIP = ("-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps")
-
-
-def put_on_path(folder, monkeypatch):
-    """Install the package in a folder, for this process and those that it starts."""
-    project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    (group, points), *others = project["entry-points"].items()
-    assert not others
-    lines = [f"{name} = {value}" for name, value in points.items()]
-    entry_points = "\n".join([f"[{group}]", *lines, ""])
-    if not any(folder.glob("*.dist-info")):
-        package(folder, entry_points, name=project["name"].replace("-", "_"))
-    install(monkeypatch, folder)
 
 
 @pytest.fixture
@@ -201,7 +188,7 @@ def test_it_can_be_installed_for_editing(tmp_path):
 @pytest.fixture
 def adapter(folder, monkeypatch, forget):
     write_package(NAME, folder / NAME)
-    put_on_path(folder / NAME, monkeypatch)
+    install_project(monkeypatch, folder / NAME, folder / "site")
     return load_adapter(NAME)
 
 
@@ -221,9 +208,7 @@ def write_case(adapter, folder):
 
 def test_it_reads_files_references_and_masks(adapter, folder, monkeypatch):
     write_case(adapter, folder)
-    monkeypatch.setattr(
-        "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
-    )
+    draw_nothing(monkeypatch)
     few = ["--method", "gradient", "--aggregator", "mean"]
     words = ["run", "--plugin", NAME, "t1.nii.gz", "t2.nii.gz", *few]
     done = segxai(*words, "--reference", "blobs.nii.gz")
@@ -315,7 +300,7 @@ def test_the_page_runs(folder, monkeypatch, forget):
             for words in markdown.commands(block):
                 said = markdown.run_command(words)
                 if words[0] == "new-plugin":
-                    put_on_path(folder / words[1], monkeypatch)
+                    install_project(monkeypatch, folder / words[1], folder / "site")
                 if words[0] == "check":
                     (promised,) = (one.text for one in markdown.blocks(PAGE) if "check" in one.info)
                     assert said == promised

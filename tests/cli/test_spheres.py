@@ -5,16 +5,14 @@ import pytest
 
 from segxai import Grid, Instance
 from segxai.store.hdf5 import open_result
-from tests.commandline import segxai, use_toys
+from tests.commandline import segxai
 from tests.toy.segxai_toy import SHAPE
 
 RUN = ("run", "--plugin", "toy", "--method", "gradient", "--out", "toy.h5")
 BALLS = "sphere:4,4,4,2.5:6,4,4,2.5"
 
 
-@pytest.fixture(autouse=True)
-def toys(folder, monkeypatch):
-    use_toys(monkeypatch)
+pytestmark = pytest.mark.usefixtures("folder", "toys")
 
 
 def test_each_ball_is_an_instance_of_its_own(folder):

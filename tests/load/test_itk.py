@@ -1,5 +1,6 @@
 """NRRD, MetaImage and DICOM series: the same numbers in the same place as in NIfTI."""
 
+import locale
 import sys
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.spatial.transform import Rotation
 from segxai.errors import SegxaiError
 from segxai.load.volumes import check_same_grid, file_sha256, load_labels, load_volume
 from tests.commandline import make_case, segxai, use_toys, write_nifti
+from tests.grids import noise
 from tests.toy.segxai_toy import picture
 
 itk = pytest.importorskip("SimpleITK", reason="the extra 'itk' is not installed")
@@ -28,10 +30,6 @@ def affine_of(angles=(25, -40, 100), spacing=(0.7, 1.3, 3.0), flips=(1, -1, 1)):
     return affine
 
 
-def numbers(shape=SHAPE, kind=np.float32):
-    return np.random.default_rng(0).uniform(1, 200, shape).astype(kind)
-
-
 def as_itk(data, affine):
     """ITK's image of an array (x, y, z) with an affine to RAS, by ITK's own conventions."""
     image = itk.GetImageFromArray(np.ascontiguousarray(data.T))
@@ -44,6 +42,7 @@ def as_itk(data, affine):
 
 def dicom(folder, data, affine, series="1", leave_out=()):
     """The slices of a volume as files of one DICOM series in a folder."""
+    language = locale.setlocale(locale.LC_ALL)  # GDCM sets it to "C" when it writes
     folder.mkdir(exist_ok=True)
     image = as_itk(data, affine)
     writer = itk.ImageFileWriter()
@@ -65,6 +64,7 @@ def dicom(folder, data, affine, series="1", leave_out=()):
         writer.SetFileName(str(folder / f"{series}_{number}.dcm"))
         if number not in leave_out:
             writer.Execute(plane)
+    locale.setlocale(locale.LC_ALL, language)
     return folder
 
 
@@ -76,7 +76,7 @@ def agree(found, wanted):
 
 @pytest.mark.parametrize("suffix", [".nrrd", ".mha", ".mhd", ".nhdr"])
 def test_a_file_is_the_same_as_its_nifti(tmp_path, suffix):
-    data, affine = numbers(), affine_of()
+    data, affine = noise(SHAPE), affine_of()
     wanted = load_volume(write_nifti(tmp_path / "a.nii.gz", data, affine), "flair")
     itk.WriteImage(as_itk(data, affine), str(tmp_path / f"a{suffix}"))
     found = load_volume(tmp_path / f"a{suffix}", "flair")
@@ -93,7 +93,7 @@ def test_a_file_is_the_same_as_its_nifti(tmp_path, suffix):
 )
 def test_any_affine_survives_the_round_trip(tmp_path_factory, angles, spacing, flips):
     folder = tmp_path_factory.mktemp("round")
-    data, affine = numbers(), affine_of(angles, spacing, flips)
+    data, affine = noise(SHAPE), affine_of(angles, spacing, flips)
     itk.WriteImage(as_itk(data, affine), str(folder / "a.mha"))
     found = load_volume(folder / "a.mha", "flair")
     np.testing.assert_allclose(found.grid.affine, affine, atol=1e-6)
@@ -102,7 +102,7 @@ def test_any_affine_survives_the_round_trip(tmp_path_factory, angles, spacing, f
 
 def test_itk_says_where_a_voxel_is(tmp_path):
     """The affine against ITK's own word, voxel by voxel."""
-    image = as_itk(numbers(), affine_of())
+    image = as_itk(noise(SHAPE), affine_of())
     itk.WriteImage(image, str(tmp_path / "a.nrrd"))
     found = load_volume(tmp_path / "a.nrrd", "flair")
     for voxel in np.ndindex(SHAPE):
@@ -113,7 +113,7 @@ def test_itk_says_where_a_voxel_is(tmp_path):
 
 @pytest.mark.parametrize("flips", [(1, 1, 1), (1, -1, -1)])
 def test_a_dicom_series_is_the_same_as_its_nifti(tmp_path, flips):
-    data, affine = numbers(kind=np.int16), affine_of(flips=flips)
+    data, affine = noise(SHAPE, np.int16), affine_of(flips=flips)
     found = load_volume(dicom(tmp_path / "flair", data, affine), "flair")
     # A DICOM series is a stack of right-handed axes: ITK orders its slices along their normal.
     is_reversed = np.linalg.det(LPS @ affine[:3, :3]) < 0
@@ -141,7 +141,7 @@ def test_a_single_number_changes_the_sha256_of_each_kind(tmp_path):
     for name in ("a.mha", "a.mhd", "series"):
         found = []
         for value in (1, 2):
-            data = numbers(kind=np.int16)
+            data = noise(SHAPE, np.int16)
             data[0, 0, 0] = value
             if name == "series":
                 dicom(tmp_path / name, data, affine_of(flips=(1, 1, 1)))
@@ -162,20 +162,20 @@ def test_a_folder_without_a_series(tmp_path):
 
 def test_a_folder_with_two_series(tmp_path):
     for series in ("1", "2"):
-        dicom(tmp_path / "both", numbers(kind=np.int16), affine_of(), series)
+        dicom(tmp_path / "both", noise(SHAPE, np.int16), affine_of(), series)
     with pytest.raises(SegxaiError, match=r"holds 2 DICOM series: .*\.1 \(4 files\), .*\.2 \(4"):
         load_volume(tmp_path / "both", "flair")
 
 
 def test_a_missing_slice_is_noticed(tmp_path):
-    data = numbers((5, 7, 6), np.int16)
+    data = noise((5, 7, 6), np.int16)
     folder = dicom(tmp_path / "gap", data, affine_of(flips=(1, 1, 1)), leave_out=(2,))
     with pytest.raises(SegxaiError, match=r"3 to 6 mm apart; a slice is missing"):
         load_volume(folder, "flair")
 
 
 def test_a_single_slice_of_a_series(tmp_path):
-    folder = dicom(tmp_path / "flair", numbers(kind=np.int16), affine_of())
+    folder = dicom(tmp_path / "flair", noise(SHAPE, np.int16), affine_of())
     with pytest.raises(SegxaiError, match="is a single slice; give the folder"):
         load_volume(folder / "1_0.dcm", "flair")
 
@@ -220,7 +220,7 @@ def test_without_simpleitk_it_says_what_to_install(tmp_path, monkeypatch, name, 
 
 def test_itk_keeps_its_own_warnings_setting(tmp_path):
     before = itk.ProcessObject.GetGlobalWarningDisplay()
-    load_volume(dicom(tmp_path / "flair", numbers(kind=np.int16), affine_of()), "flair")
+    load_volume(dicom(tmp_path / "flair", noise(SHAPE, np.int16), affine_of()), "flair")
     assert itk.ProcessObject.GetGlobalWarningDisplay() == before
 
 

@@ -18,9 +18,7 @@ from tests.commandline import segxai, write_nifti
 SHAPE = (1000, 1000, 1500)
 
 
-@pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def declared(path, shape=SHAPE):

@@ -11,6 +11,7 @@ from PIL import Image
 from segxai.errors import SegxaiError
 from segxai.load.limits import at_most
 from segxai.load.pictures import load_picture, load_picture_labels
+from tests.pickles import Bomb
 
 RGB = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = RGB[..., 0]
@@ -269,19 +270,14 @@ def test_labels_of_an_array_file(tmp_path, kind):
     np.testing.assert_array_equal(labels, LABELS.astype(kind))
 
 
-class Evil:
-    def __reduce__(self):
-        return (open, ("harm", "w"))
-
-
 def test_an_array_file_runs_no_code(folder):
-    np.save("a.npy", np.array([Evil()], dtype=object), allow_pickle=True)
+    np.save("a.npy", np.array([Bomb()], dtype=object), allow_pickle=True)
     with pytest.raises(SegxaiError, match=r"a.npy cannot be read as an array"):
         load_picture_labels("a.npy", "mask")
-    (folder / "b.npy").write_bytes(pickle.dumps(Evil()))
+    (folder / "b.npy").write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(SegxaiError, match=r"b.npy cannot be read as an array"):
         load_picture_labels("b.npy", "mask")
-    assert not (folder / "harm").exists()
+    assert not (folder / "exploded").exists()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,10 @@
 """Grad-CAM++: the formulas of the paper, voxel by voxel, and the care at its denominator."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
 from segxai.errors import SegxaiError
 from segxai.methods.gradcam import (
@@ -11,13 +13,14 @@ from segxai.methods.gradcam import (
     grad_cam,
     grad_cam_weights,
 )
-from segxai.methods.layers import default_layer, find_layer
+from segxai.methods.layers import find_layer
 from segxai.segment.predictor import Predictor
+from segxai.segment.readout import Readout
 from segxai.segment.windows import sliding_window, whole_image
 from segxai.types import Instance
 from tests import literal
 from tests.asked import Asked
-from tests.networks import block, image_of, net2d, small_unet
+from tests.networks import block, coarse_network, image_of, net2d, small_unet
 
 TOLERANCE = 1e-5
 
@@ -89,6 +92,31 @@ def test_windows_are_explained_alone_and_blended_by_their_shares():
     assert literal.worst(found, wanted) < TOLERANCE
 
 
+@pytest.mark.parametrize("score", ["logit", "margin", "probability"])
+def test_heat_maps_are_those_of_a_network_that_interpolates_itself(score):
+    size = (24, 20)
+
+    class Interpolating(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = coarse_network()
+
+        def forward(self, x):
+            return functional.interpolate(self.network(x), size, mode="bilinear")
+
+    itself = Interpolating()
+    outside = Predictor(itself.network, whole_image(size), readout=Readout.linear((6, 5), size))
+    instance = Instance(1, np.argwhere(np.ones((4, 5))) + 7, class_index=1)
+    maps = [
+        InstanceGradCamPlusPlus(model, itself.network[2], score=score).attribute(
+            image_of((2, *size), seed=1), instance=instance
+        )
+        for model in (itself, outside)
+    ]
+    assert maps[0].any()
+    torch.testing.assert_close(maps[0], maps[1], atol=1e-6, rtol=1e-5)
+
+
 def test_the_weights_have_a_closed_form_for_positive_gradients():
     activations = torch.tensor([[[1.0, 2.0, 3.0]]])
     gradients = torch.tensor([[[0.5, -1.0, 0.25]]])
@@ -135,39 +163,6 @@ def test_the_instance_level_leaves_other_instances_alone():
     assert one[8:12, 5:9].max() > 0
     assert one[8:12, 20:24].max() == 0
     assert whole[8:12, 20:24].max() > 0
-
-
-def test_the_default_layer_is_the_last_wide_convolution_to_run():
-    model = net2d()
-    assert default_layer(model, image_of((3, 12, 10))) == "up"
-    assert not any(module._forward_hooks for module in model.modules())
-    settings = Asked()
-    instance = block((12, 10), (4, 4), (2, 2))
-    found = grad_cam(
-        Predictor(model, whole_image((12, 10))), image_of((3, 12, 10)), instance, *settings
-    )
-    assert found.facts["layer"] == "up"
-    assert found.values.ndim == 2
-
-
-def test_a_network_of_more_classes_than_features_has_a_default_layer():
-    layers = nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 6, 3), nn.Conv2d(6, 9, 1)
-    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "2"
-
-
-def test_a_wide_layer_is_preferred_to_a_later_narrow_one():
-    layers = nn.Conv2d(1, 9, 3), nn.ReLU(), nn.Conv2d(9, 2, 1), nn.Conv2d(2, 3, 1)
-    assert default_layer(nn.Sequential(*layers), image_of((1, 8, 8))) == "0"
-
-
-def test_a_network_without_feature_maps_has_no_default_layer():
-    with pytest.raises(SegxaiError, match="name a layer"):
-        default_layer(nn.Conv2d(1, 2, 1), image_of((1, 4, 4)))
-
-
-def test_a_misspelt_layer_names_the_nearest():
-    with pytest.raises(SegxaiError, match="unknown layer 'frist'.*did you mean 'first'"):
-        find_layer(net2d(), "frist")
 
 
 def test_hooks_are_gone_after_success_and_after_failure():

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from captum.attr import GradientAttribution, GuidedBackprop, IntegratedGradients, NoiseTunnel
-from torch import nn
+from captum.attr import GradientAttribution, IntegratedGradients, NoiseTunnel
 
-import segxai
 from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.plugins.registry import load_aggregator
@@ -133,6 +131,21 @@ def test_the_method_crops_to_the_support_of_the_map():
     np.testing.assert_array_equal(found.on_grid(shape), wanted)
 
 
+def test_lower_precision_says_how_far_it_is_off():
+    shape = (24, 24, 24)
+    predictor, image = Predictor(small_unet(), whole_image(shape)), image_of((2, *shape))
+    instance = block(shape, (9, 10, 8), (4, 3, 2))
+    exact, lower = InstanceGradient(predictor), InstanceGradient(predictor, precision="bfloat16")
+    wanted, found = exact.attribute(image, instance), lower.attribute(image, instance)
+    assert found.dtype == torch.float32
+    facts = lower.facts()
+    assert facts["precision"] == "bfloat16"
+    assert 1e-4 < facts["precision_error"] < 0.1
+    error = float((found.abs() - wanted.abs()).abs().max() / wanted.abs().max())
+    assert 1e-4 < error < 5 * facts["precision_error"]
+    assert "precision" not in exact.facts()
+
+
 def test_any_captum_attribution_can_be_pointed_at_an_instance(setting):
     model, image, instance, _ = setting
     score = InstanceScore(model, instance)
@@ -154,23 +167,3 @@ def test_a_noise_tunnel_of_captum_takes_it(setting):
         parts, nt_samples=2, nt_samples_batch_size=1, stdevs=(0.1, 0.2), instance=instance
     )
     assert [one.shape for one in found] == [one.shape for one in parts]
-
-
-class Rectified(nn.Sequential):
-    def __init__(self):
-        super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
-
-
-@pytest.mark.filterwarnings("ignore:Setting backward hooks", "ignore:Input Tensor 0 did not")
-def test_guided_backpropagation_is_captums_where_there_are_relus():
-    model = literal.seeded(Rectified())
-    image, instance = image_of((1, 8, 8)), block((8, 8), (3, 3), (2, 2))
-    ours = segxai.GuidedBackprop(InstanceScore(model, instance)).attribute(image)
-    theirs = GuidedBackprop(InstanceScore(model, instance)).attribute(image)
-    assert torch.equal(ours, theirs)
-    assert not torch.equal(ours, InstanceGradient(model, "mean").attribute(image, instance))
-
-
-def test_guided_backpropagation_warns_where_it_guides_nothing():
-    with pytest.warns(UserWarning, match=r"no nn\.ReLU"):
-        segxai.GuidedBackprop(InstanceScore(net2d(), block((8, 8), (3, 3), (2, 2))))

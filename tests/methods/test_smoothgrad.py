@@ -1,24 +1,21 @@
-"""SmoothGrad: the literal formula with the same noise, whatever the batches, crops and order."""
+"""SmoothGrad: the literal formula with the same noise, whatever the batches and windows."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from captum.attr import NoiseTunnel
-from scipy import stats
 from torch import nn
 
-from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.noise import noise_levels
-from segxai.methods.smoothgrad import SeededNoiseTunnel, draw_noise, segxai_method, smoothgrad
+from segxai.methods.noise import draw_noise
+from segxai.methods.smoothgrad import segxai_method, smoothgrad
 from segxai.plugins.registry import load_aggregator
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
 from tests.asked import Asked
-from tests.networks import block, image_of, net2d, paper_unet, small_unet
+from tests.networks import block, image_of, paper_unet, small_unet
 
 TOLERANCE = 1e-5
 LEVELS = (0.3, 0.1)
@@ -107,114 +104,6 @@ def test_of_a_linear_model_it_is_the_gradient_whatever_the_copies(samples):
         assert found.standard_error is None
     else:
         assert np.abs(found.standard_error).max() < 1e-6 * float(plain.abs().max())
-
-
-@pytest.mark.parametrize("batch", [1, 2, 5])
-def test_the_tunnel_does_not_depend_on_its_batches(batch):
-    model, image = net2d(), image_of((3, 24, 20))
-    instance = block((24, 20), (9, 8), (3, 2))
-    tunnel = SeededNoiseTunnel(InstanceGradient(model), seed=4)
-    parts, levels = image.split(1, dim=1), (0.1, 0.2, 0.3)
-    wanted = tunnel.attribute(parts, nt_samples=5, stdevs=levels, instance=instance)
-    wanted_error = tunnel.standard_error
-    found = tunnel.attribute(
-        parts, nt_samples=5, nt_samples_batch_size=batch, stdevs=levels, instance=instance
-    )
-    for one, other in zip([*found, *tunnel.standard_error], [*wanted, *wanted_error], strict=True):
-        assert literal.worst(one, other) < TOLERANCE
-
-
-def test_the_images_of_a_batch_do_not_mix():
-    model, images = net2d(), [image_of((3, 24, 20), seed) for seed in (0, 1)]
-    tunnel = SeededNoiseTunnel(InstanceGradient(model, "mean"), seed=4)
-    options = {"nt_samples": 4, "stdevs": 0.2, "instance": block((24, 20), (9, 8), (2, 2))}
-    alone = torch.cat([tunnel.attribute(image, **options) for image in images])
-    together = tunnel.attribute(torch.cat(images), nt_samples_batch_size=2, **options)
-    assert literal.worst(together, alone) < TOLERANCE
-
-
-def test_it_equals_captums_tunnel_fed_the_same_noise(monkeypatch):
-    model, image = net2d(), image_of((3, 24, 20))
-    instance, levels = block((24, 20), (9, 8), (3, 2)), (0.1, 0.2, 0.3)
-    parts, copies = image.split(1, dim=1), iter(range(100))
-
-    def same_noise(self, count, inputs, stdevs):
-        assert count == 1
-        n = next(copies)
-        return tuple(
-            part + s * torch.from_numpy(draw_noise(4, n, c, (24, 20)))
-            for c, (part, s) in enumerate(zip(inputs, stdevs, strict=True))
-        )
-
-    ours = SeededNoiseTunnel(InstanceGradient(model), seed=4).attribute(
-        parts, nt_samples=6, stdevs=levels, instance=instance
-    )
-    monkeypatch.setattr(NoiseTunnel, "_add_noise_to_inputs", same_noise)
-    theirs = NoiseTunnel(InstanceGradient(model)).attribute(
-        parts, nt_samples=6, nt_samples_batch_size=1, stdevs=levels, instance=instance
-    )
-    for one, other in zip(ours, theirs, strict=True):
-        assert literal.worst(one, other) < TOLERANCE
-
-
-def test_captums_other_statistics_still_work():
-    model, image = net2d(), image_of((3, 24, 20))
-    instance = block((24, 20), (9, 8), (2, 2))
-    tunnel = SeededNoiseTunnel(InstanceGradient(model, "mean"), seed=4)
-    options = {"nt_samples": 4, "stdevs": 0.2, "instance": instance}
-    variance = tunnel.attribute(image, nt_type="vargrad", **options)
-    error = tunnel.standard_error[0]
-    assert literal.worst((variance / 3).sqrt(), error) < 1e-4
-
-
-def test_noise_is_standard_normal_and_its_own_for_each_copy_and_channel():
-    shape = (17, 19, 23)
-    drawn = {(n, c): draw_noise(0, n, c, shape) for n in range(2) for c in range(2)}
-    for one in drawn.values():
-        assert stats.kstest(one.ravel(), "norm").pvalue > 1e-3
-    keys = list(drawn)
-    for k, first in enumerate(keys):
-        for second in keys[k + 1 :]:
-            assert abs(np.corrcoef(drawn[first].ravel(), drawn[second].ravel())[0, 1]) < 0.05
-    assert np.array_equal(drawn[1, 0], draw_noise(0, 1, 0, shape))
-    assert not np.array_equal(drawn[1, 0], draw_noise(1, 1, 0, shape))
-
-
-def test_a_tunnel_adds_this_noise_to_the_image():
-    """The inputs that the model sees, not only what comes out (as in zennit's tests)."""
-    seen = []
-    model = nn.Conv2d(2, 2, 1)
-    model.register_forward_hook(lambda _, inputs, __: seen.append(inputs[0].detach().clone()))
-    image, instance = image_of((2, 6, 5)), block((6, 5), (2, 2), (1, 1))
-    predictor = Predictor(model, whole_image((6, 5)))
-    smoothgrad(predictor, image, instance, *settings_with("mean"))
-    for n, x in enumerate(seen):
-        noise = np.stack([s * draw_noise(SEED, n, c, (6, 5)) for c, s in enumerate(LEVELS)])
-        assert np.abs((x - image)[0].numpy() - noise).max() < 1e-6
-    assert len(seen) == COPIES
-
-
-def test_levels_follow_each_channels_own_range_over_the_foreground():
-    image = np.zeros((2, 4, 5), dtype=np.float32)
-    foreground = np.zeros((4, 5), dtype=bool)
-    foreground[1:3, 1:3] = True
-    image[:, foreground] = [[-1, 0, 1, 3], [10, 10, 30, 20]]
-    image[:, 0, 0] = 1000  # outside of the foreground: not looked at
-    assert noise_levels(image, foreground, 0.05) == pytest.approx((0.2, 1.0))
-    assert noise_levels(image, foreground, 0.05, "absolute") == (0.05, 0.05)
-    robust = noise_levels(image, foreground, 0.05, "p99")
-    assert robust[0] == pytest.approx(0.05 * np.subtract(*np.percentile([-1, 0, 1, 3], [99, 1])))
-
-
-@pytest.mark.parametrize("noise", [-0.1, float("nan"), float("inf")])
-def test_a_senseless_noise_is_refused(noise):
-    with pytest.raises(SegxaiError, match="is not a level"):
-        noise_levels(np.ones((1, 2, 2)), np.ones((2, 2), dtype=bool), noise)
-
-
-def test_an_unknown_noise_unit_is_refused():
-    with pytest.raises(SegxaiError, match="unknown noise unit 'rnage'.*did you mean 'range'"):
-        noise_levels(np.ones((1, 2, 2)), np.ones((2, 2), dtype=bool), 0.1, "rnage")
 
 
 def test_the_baseline_is_the_same_function_on_the_whole_class():

@@ -8,84 +8,31 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import nn
 
 import segxai as public
-from segxai.errors import SegxaiError
-from segxai.load.normalisation import find_normalisation
-from segxai.load.reader import order_of_colours
-from segxai.models.factory import import_network, origin_of
 from segxai.models.own_model import OwnModel, adapter_for
 from segxai.pipeline import explain_case
 from segxai.run.options import Options
 from segxai.run.prepare import prepare
-from segxai.segment.weights import load_weights, tensors_sha256
+from segxai.segment.weights import tensors_sha256
 from segxai.store.hdf5 import open_result
 from segxai.store.schema import group, provenance_of
 from tests import literal, markdown
-from tests.commandline import assert_same, make_case, package, segxai, snapshot, use_toys
+from tests.commandline import assert_same, segxai, snapshot
 from tests.literal import seeded
+from tests.models.own_networks import MODULE
 from tests.networks import image_of, net2d
 from tests.toy.segxai_toy import SHAPE, Toy
 
 PAGE = markdown.ROOT / "docs" / "how-to" / "explain-your-own-model.md"
-MODULE = """
-import torch
-from torch import nn
-from tests.toy.segxai_toy import Strided, Toy
-
-def network():
-    return Toy()
-
-def strided():
-    return Strided()
-
-def photo():
-    torch.manual_seed(0)
-    return nn.Conv2d(3, 2, 3, padding=1)
-
-def grey():
-    torch.manual_seed(0)
-    return nn.Conv2d(1, 1, 3, padding=1)
-
-def needs(channels, classes=2):
-    return Toy()
-
-def fails():
-    raise ValueError("no luck\\nand more lines")
-
-def leaves():
-    raise SystemExit(3)
-
-def settings():
-    return {"channels": 2}
-
-NUMBER = 3
-READY = Toy()
-
-class Family:
-    member = Toy
-"""
 OWN = ("run", "--model", "ownnets:network", "--channels", "bright,other")
 FILES = ("bright.nii.gz", "other.nii.gz")
+PHOTO = ("run", "--model", "ownnets:photo", "--channels", "red,green,blue")
 QUICK = ("--method", "gradient", "--aggregator", "mean", "--instances", "1")
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    use_toys(monkeypatch)
-    yield
-    for name in ("ownnets", "brokennets", "inner", "inner.nets", "parted"):
-        sys.modules.pop(name, None)
-
-
-@pytest.fixture
-def case(folder):
-    """The current folder, with the toy's images and a module of networks."""
-    make_case(folder)
-    Path("ownnets.py").write_text(MODULE)
-    return folder
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def wrapped(network, **more):
@@ -231,8 +178,9 @@ def photo(name="photo.png", mode="RGB"):
 
 def test_one_picture_fills_three_channels(case):
     pixels = photo()
-    words = ("run", "--model", "ownnets:photo", "--channels", "red,green,blue", "photo.png")
-    done = segxai(*words, "--normalise", "unit", *QUICK, "--rows", "4", "--out", "r.h5")
+    done = segxai(
+        *PHOTO, "photo.png", "--normalise", "unit", *QUICK, "--rows", "4", "--out", "r.h5"
+    )
     assert done.status == 0, done.err
     with open_result("r.h5") as tree:
         image = tree["input"].to_dataset()["image"].values
@@ -251,199 +199,6 @@ def test_a_grey_picture_fills_one_channel(case):
     assert done.status == 0, done.err
     photo("colour.png")
     assert "is a colour picture, given for a single channel" in segxai(*words, "colour.png").error
-
-
-def test_planes_follow_the_names_of_channels():
-    assert order_of_colours(("red", "green", "blue")) == (0, 1, 2)
-    assert order_of_colours(("blue", "green", "red")) == (2, 1, 0)
-    assert order_of_colours(("B", "G", "R")) == (2, 1, 0)
-    assert order_of_colours(("one", "two", "three")) == (0, 1, 2)
-
-
-# ------------------------------------------------------------------------------- normalisation
-
-
-def raw(scale=100.0):
-    image = np.random.default_rng(0).uniform(1, scale, (3, 6, 7)).astype(np.float32)
-    image[:, 0] = 0
-    return image
-
-
-def test_none_changes_nothing():
-    image = raw()
-    np.testing.assert_array_equal(find_normalisation("none", 3).apply(image), image)
-
-
-def test_z_scores_are_those_of_each_channel_where_it_is_not_0():
-    image = raw()
-    found = find_normalisation("z-score", 3).apply(image)
-    for before, after in zip(image, found, strict=True):
-        inside = before != 0
-        expected = (before[inside] - before[inside].mean()) / before[inside].std()
-        np.testing.assert_allclose(after[inside], expected, atol=1e-5)
-        assert (after[~inside] == 0).all()
-
-
-def test_a_constant_channel_has_no_z_scores():
-    assert (find_normalisation("z-score", 1).apply(np.full((1, 4, 4), 7, np.float32)) == 0).all()
-
-
-def test_means_and_ranges():
-    image = raw()
-    np.testing.assert_allclose(find_normalisation("unit", 3).apply(image), image / 255)
-    found = find_normalisation("mean:10,20,30;std:1,2,4", 3).apply(image)
-    expected = (image - np.array([10, 20, 30])[:, None, None]) / np.array([1, 2, 4])[:, None, None]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_allclose(
-        find_normalisation("mean:10;std:2", 3).apply(image), (image - 10) / 2
-    )
-    clipped = find_normalisation("range:20,60", 3).apply(image)
-    np.testing.assert_allclose(clipped, (image.clip(20, 60) - 20) / 40, rtol=1e-5)
-
-
-def test_imagenet_is_that_of_torchvision():
-    from torchvision.transforms.functional import normalize
-
-    image = raw(255)
-    expected = normalize(
-        torch.from_numpy(image) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-    )
-    found = find_normalisation("imagenet", 3).apply(image)
-    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("zscore", r"--normalise zscore is not known; known: none, z-score"),
-        ("mean:1,2;std:1,2", "2 means for 3 channels"),
-        ("mean:1;std:0", "a standard deviation must be above 0"),
-        ("mean:1", "is not known"),
-        ("mean:a;std:b", "is not known"),
-        ("range:5", r"give range:LOW,HIGH"),
-        ("range:5,1", r"give range:LOW,HIGH"),
-        ("range:nan,1", "is not known"),
-        ("imagenet", "3 means for 4 channels"),
-    ],
-)
-def test_a_normalisation_that_makes_no_sense(text, message):
-    with pytest.raises(SegxaiError, match=message):
-        find_normalisation(text, 4 if text == "imagenet" else 3)
-
-
-# ------------------------------------------------------------------------------------ checkpoints
-
-
-@pytest.mark.parametrize(
-    "pack",
-    [
-        lambda state: state,
-        lambda state: {"state_dict": state, "epoch": 3},
-        lambda state: {"model": {f"module.{name}": one for name, one in state.items()}},
-        lambda state: {"a": {"b": {"net._orig_mod." + name: one for name, one in state.items()}}},
-        lambda state: {"optimizer": {"exp_avg": torch.zeros(3)}, "weights": state},
-        lambda state: {name: one.half() for name, one in state.items()},
-        lambda state: {n: one for n, one in state.items() if "num_batches" not in n},
-    ],
-)
-def test_the_wrappings_of_training_scripts_are_taken_off(tmp_path, pack):
-    wanted, network = net2d(), literal.Net2d()
-    torch.save(pack(wanted.state_dict()), tmp_path / "w.pt")
-    load_weights(network, tmp_path / "w.pt")
-    image = image_of((3, 24, 20))
-    with torch.no_grad():
-        assert literal.worst(network.eval()(image), wanted(image)) < 1e-2
-    assert {one.dtype for one in network.parameters()} == {torch.float32}
-
-
-def test_safetensors(tmp_path):
-    save_file(net2d().state_dict(), tmp_path / "w.safetensors")
-    network = load_weights(literal.Net2d(), tmp_path / "w.safetensors")
-    assert tensors_sha256(network) == tensors_sha256(net2d())
-    with torch.no_grad():
-        network.last.bias[0] += 1e-6
-    assert tensors_sha256(network) != tensors_sha256(net2d())
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda state: state.pop("last.bias"),
-            r"1 of 13 tensors are missing, such as 'last\.bias'",
-        ),
-        (lambda state: state.update(aux=torch.zeros(2)), r"unexpected tensors: 1, such as 'aux'"),
-        (
-            lambda state: state.update({"last.bias": torch.zeros(7)}),
-            r"'last\.bias' is of shape \(7,\) and should be \(3,\)",
-        ),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, message):
-    state = net2d().state_dict()
-    change(state)
-    torch.save(state, tmp_path / "w.pt")
-    network = literal.Net2d()
-    before = tensors_sha256(network)
-    with pytest.raises(SegxaiError, match=message) as error:
-        load_weights(network, tmp_path / "w.pt", "nets:unet")
-    assert "\n" not in str(error.value)
-    assert "checkpoint w.pt does not fit nets:unet" in str(error.value)
-    assert tensors_sha256(network) == before
-
-
-def test_a_pickle_is_no_checkpoint(tmp_path):
-    torch.save(net2d(), tmp_path / "whole.pt")
-    with pytest.raises(SegxaiError, match="it contains something other than tensors"):
-        load_weights(net2d(), tmp_path / "whole.pt")
-    torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(SegxaiError, match="holds a list; expected a state dict"):
-        load_weights(net2d(), tmp_path / "list.pt")
-
-
-# --------------------------------------------------------------------------------------- factories
-
-
-def test_what_a_name_may_lead_to(case):
-    for name in ("ownnets:network", "ownnets:READY", "ownnets:Toy", "ownnets:Family.member"):
-        assert isinstance(import_network(name), Toy)
-    assert str(case) not in sys.path
-
-
-def test_a_factory_of_an_installed_package_has_its_version(case, monkeypatch):
-    site = case / "site"
-    package(site, "", name="parted", version="2.1", parted=MODULE)
-    (site / "parted-2.1.dist-info" / "top_level.txt").write_text("parted\n")
-    monkeypatch.syspath_prepend(site)
-    import_network("parted:network")
-    assert origin_of("parted:network") == {"package": "parted", "version": "2.1"}
-
-
-MISTAKES = {
-    "ownnets:netwrok": r"no 'netwrok' in ownnets; known: .*; did you mean 'network'\?",
-    "ownets:network": r"no module 'ownets' .*; did you mean 'ownnets'\?",
-    "inner.netz:network": r"no module 'netz' in the package inner, .* did you mean 'nets'\?",
-    "ownnets:needs": r"ownnets:needs needs arguments \(channels\): write a function without",
-    "ownnets:fails": r"ownnets:fails raises ValueError: no luck$",
-    "ownnets:leaves": r"ownnets:leaves raises SystemExit: 3$",
-    "ownnets:settings": r"returns a dict, not a torch\.nn\.Module",
-    "ownnets:NUMBER": r"is a int; name a network, or a function or class",
-    "ownnets": r"is neither a file nor package\.module:factory",
-    "ownnets:": r"is neither a file nor package\.module:factory",
-    "ownnets.py:network": r"name a module, not its file; .* give ownnets:network",
-    "brokennets:network": r"the module brokennets fails to import: ImportError: half of it",
-}
-
-
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_name_that_leads_nowhere_is_one_line(case, name):
-    Path("brokennets.py").write_text("raise ImportError('half of it')")
-    Path("inner").mkdir()
-    Path("inner/__init__.py").touch()
-    Path("inner/nets.py").write_text(MODULE)
-    with pytest.raises(SegxaiError, match=MISTAKES[name]) as error:
-        import_network(name)
-    assert "\n" not in str(error.value)
 
 
 # --------------------------------------------------------------------------- the command's mistakes
@@ -489,29 +244,11 @@ WORDS = {
     "spacing": ((*OWN, "--spacing", "0", *FILES), "--spacing 0: give millimetres"),
     "normalise": ((*OWN, "--normalise", "zscore", *FILES), "--normalise zscore is not known"),
     "over the picture": (
-        (
-            "run",
-            "--model",
-            "ownnets:photo",
-            "--channels",
-            "r,g,b",
-            "photo.png",
-            "--out",
-            "photo.h5",
-        ),
+        (*PHOTO, "photo.png", "--out", "photo.h5"),
         "--out photo.h5 would write its picture to photo.png, which is one of the files to read",
     ),
     "over the named picture": (
-        (
-            "run",
-            "--model",
-            "ownnets:photo",
-            "--channels",
-            "r,g,b",
-            "image=photo.png",
-            "--out",
-            "photo.h5",
-        ),
+        (*PHOTO, "image=photo.png", "--out", "photo.h5"),
         "--out photo.h5 would write its picture to photo.png, which is one of the files to read",
     ),
     "mixed": (
@@ -526,19 +263,6 @@ def test_a_mistake_is_one_clear_line(case, what):
     photo()
     words, message = WORDS[what]
     assert message in segxai(*words).error
-
-
-def test_wrapping_needs_something_to_count_classes_on():
-    with pytest.raises(SegxaiError, match="classes can only be counted with a window"):
-        public.wrap(Toy(), channels=("bright", "other"))
-    assert public.wrap(Toy(), channels=("a", "b"), classes=("rest", "ball")).predict.divisor == 1
-
-
-def test_one_logit_is_one_class():
-    network = nn.Conv2d(1, 1, 3, padding=1)
-    with pytest.raises(SegxaiError, match="its sigmoid is the probability of one class: name that"):
-        public.wrap(network, channels=["grey"], classes=["background", "lesion"], shape=(8, 8))
-    assert public.wrap(network, channels=["grey"], shape=(8, 8)).classes == ("class 0",)
 
 
 # -------------------------------------------------------------------------------------- programs

@@ -1,6 +1,5 @@
 """Networks as files: TorchScript and torch.export, trusted by word; ONNX has no gradients."""
 
-import os
 import warnings
 from pathlib import Path
 
@@ -15,9 +14,11 @@ from segxai.models.program import Program, is_program, load_program
 from tests import literal
 from tests.literal import Net2d, seeded
 from tests.networks import image_of, net2d, small_unet
+from tests.pickles import Bomb
 
 SHAPE = (16, 16, 16)
 VOXELS = ((6, 7, 7), (7, 7, 7), (7, 7, 8))
+DOMAIN = segxai.Instance(1, np.array(VOXELS)).mask(SHAPE)
 
 
 class InPlace(nn.Module):
@@ -104,14 +105,8 @@ def programs(tmp_path_factory):
     return folder
 
 
-def domain(voxels=VOXELS, shape=SHAPE):
-    mask = np.zeros(shape, dtype=bool)
-    mask[tuple(np.array(voxels).T)] = True
-    return mask
-
-
 def explained(network, image, **more):
-    return segxai.explain(network, image[0], domain(), method="gradient", **more)
+    return segxai.explain(network, image[0], DOMAIN, method="gradient", **more)
 
 
 # ------------------------------------------------------------------------------------- the values
@@ -146,7 +141,7 @@ def test_a_program_may_return_more_than_logits(programs):
 def test_noise_is_smoothed_over_as_anywhere(programs):
     image, options = image_of((2, *SHAPE)), {"samples": 3, "method": "smoothgrad"}
     found, wanted = (
-        segxai.explain(network, image[0], domain(), **options).values
+        segxai.explain(network, image[0], DOMAIN, **options).values
         for network in (load_program(programs / "export.pt2", trust=True).network, small_unet())
     )
     assert literal.worst(found, wanted) < 1e-5
@@ -187,21 +182,14 @@ def test_nothing_is_loaded_without_the_word(programs, name):
         load_program(programs / name, trust=False)
 
 
-class Witness:
-    """Leaves a file behind when it is unpickled."""
-
-    def __reduce__(self):
-        return os.mkdir, ("witness",)
-
-
 def test_a_pickle_runs_with_the_word_only(folder):
-    torch.save(Witness(), folder / "bad.pt")
+    torch.save(Bomb(), folder / "bad.pt")
     with pytest.raises(SegxaiError, match="add --trust"):
         load_program(Path("bad.pt"), trust=False)
-    assert not Path("witness").exists()
+    assert not Path("exploded").exists()
     with pytest.raises(SegxaiError, match="holds weights but no network"):
         load_program(Path("bad.pt"), trust=True)
-    assert Path("witness").exists()
+    assert Path("exploded").exists()
 
 
 @pytest.mark.parametrize(
@@ -239,7 +227,7 @@ def test_a_shape_that_a_program_does_not_take_is_explained(programs, name):
     taken = r"was exported for 1 x 2 x 16 x 16 x 16 and takes nothing else"
     message = taken if name == "export.pt2" else r"expected input.* to have 2 channels"
     with pytest.raises(SegxaiError, match=message) as error:
-        segxai.explain(network, image, domain(), method="gradient")
+        segxai.explain(network, image, DOMAIN, method="gradient")
     assert "\n" not in str(error.value)
 
 

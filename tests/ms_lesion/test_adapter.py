@@ -1,7 +1,6 @@
-"""The lesion plugin on made-up brains: any orientation, masks by label, checkpoints of others."""
+"""The lesion plugin on made-up brains: any orientation, masks by label, whole runs."""
 
 import shutil
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
 from segxai_ms_lesion import adapter, network
 from segxai_ms_lesion.preprocessing import normalise
 
@@ -18,7 +16,8 @@ from segxai.load.reader import load_mask, read_case
 from segxai.load.resampling import resample
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result, read_provenance, runs
-from tests.commandline import segxai, write_nifti
+from tests.commandline import draw_nothing, segxai, write_nifti
+from tests.networks import untrained
 
 SHAPE = (26, 30, 24)
 read = partial(read_case, adapter.load_case)
@@ -153,110 +152,6 @@ def test_the_embedded_case_has_no_warnings():
     assert not case.notes
 
 
-# -------------------------------------------------------------------------------------- checkpoints
-
-
-def image_of(size=32):
-    return torch.randn(1, 2, *(size,) * 3, generator=torch.Generator().manual_seed(0))
-
-
-def seeded(widths):
-    torch.manual_seed(0)
-    return network.unet(widths).eval()
-
-
-def logits(model, size=32):
-    with torch.no_grad():
-        return model(image_of(size))
-
-
-WRAPPINGS = {
-    "bare": lambda state: state,
-    "state_dict": lambda state: {"epoch": 3, "state_dict": state},
-    "model_state_dict": lambda state: {"model_state_dict": state, "optimizer": {"lr": 0.1}},
-    "DataParallel": lambda state: {f"module.{name}": value for name, value in state.items()},
-    "Lightning": lambda state: {
-        "state_dict": {f"model.{name}": value for name, value in state.items()}
-        | {"loss.weight": torch.ones(2)},
-        "hyper_parameters": {"widths": [4, 8, 16]},
-    },
-}
-
-
-@pytest.mark.parametrize("wrap", WRAPPINGS.values(), ids=WRAPPINGS)
-def test_the_wrappings_of_training_scripts_are_taken_off(folder, wrap):
-    model = seeded((4, 8, 16))
-    torch.save(wrap(model.state_dict()), "w.pt")
-    torch.testing.assert_close(
-        logits(network.load_unet(Path("w.pt"))), logits(model), rtol=0, atol=0
-    )
-
-
-@pytest.mark.parametrize("widths", [(4, 8), (4, 8, 16), (8, 8, 12, 20), (2, 4, 8, 16, 32)])
-@pytest.mark.parametrize("ending", ["pt", "safetensors"])
-def test_widths_and_depth_are_those_of_the_checkpoint(folder, widths, ending):
-    model, path = seeded(widths), Path(f"w.{ending}")
-    if ending == "pt":
-        torch.save(model.state_dict(), path)
-    else:
-        save_file(model.state_dict(), path)
-    loaded = network.load_unet(path)
-    assert not loaded.training
-    torch.testing.assert_close(logits(loaded), logits(model), rtol=0, atol=0)
-
-
-def test_the_papers_network_loads(folder):
-    model = seeded((32, 64, 128, 256, 512))
-    torch.save({"state_dict": model.state_dict()}, "w.pt")
-    loaded = network.load_unet(Path("w.pt"))
-    assert loaded.state_dict().keys() == model.state_dict().keys()
-    assert load_adapter("ms_lesion").layer in dict(loaded.named_modules())
-
-
-def other(**changes):
-    from monai.networks.nets.unet import UNet
-
-    options = {
-        "spatial_dims": 3,
-        "in_channels": 2,
-        "out_channels": 2,
-        "channels": (4, 8, 16),
-        "strides": (2, 2),
-        "num_res_units": 0,
-        "norm": "batch",
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return UNet(**options | changes)
-
-
-MISFITS = {
-    "residual units": (other(num_res_units=2), "'model.0.conv.weight' is absent"),
-    "instance norm": (other(norm="instance"), "'model.0.adn.N.bias' is absent"),
-    "one channel": (other(in_channels=1), "'model.0.conv.weight' is (4, 1, 3, 3, 3)"),
-    "three classes": (other(out_channels=3), "'model.2.conv.bias' is (3,) and should be (2,)"),
-    "wider kernels": (other(kernel_size=5), "'model.0.conv.weight' is (4, 2, 5, 5, 5)"),
-    "two axes": (other(spatial_dims=2), "'model.0.conv.weight' is (4, 2, 3, 3) and should have 5"),
-    "no U-Net": (torch.nn.Linear(2, 2), "'model.0.conv.weight' is absent"),
-}
-
-
-@pytest.mark.parametrize(("model", "words"), MISFITS.values(), ids=MISFITS)
-def test_another_architecture_is_refused_with_the_first_tensor_that_differs(folder, model, words):
-    torch.save(model.state_dict(), "w.pt")
-    with pytest.raises(SegxaiError, match=r"^w.pt does not fit the lesion network: ") as caught:
-        network.load_unet(Path("w.pt"))
-    assert words in str(caught.value)
-    assert "3D UNet of MONAI with 2 channels, 2 classes, strides of 2" in str(caught.value)
-
-
-def test_a_half_checkpoint_is_refused(folder):
-    state = seeded((4, 8, 16)).state_dict()
-    torch.save({name: value for name, value in state.items() if "submodule" not in name}, "w.pt")
-    with pytest.raises(SegxaiError, match=r"'model.1.submodule.conv.weight' is absent"):
-        network.load_unet(Path("w.pt"))
-
-
 # --------------------------------------------------------------------------------- the command line
 
 QUICK = ("--method", "gradient", "--aggregator", "mean", "--checkpoint", "tiny.pt")
@@ -266,10 +161,8 @@ PAIR = ("run", "--plugin", "ms_lesion", "mprage=t1.nii.gz", "flair=flair.nii.gz"
 @pytest.fixture
 def tiny(files, monkeypatch):
     """A pair in another orientation and voxel size, and a checkpoint that is fast."""
-    monkeypatch.setattr(
-        "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
-    )
-    torch.save({"state_dict": seeded((2, 4, 4)).state_dict()}, "tiny.pt")
+    draw_nothing(monkeypatch)
+    torch.save({"state_dict": untrained(network.unet, (2, 4, 4)).state_dict()}, "tiny.pt")
     affine = RAS @ np.diag([-1, 1.25, -1.5, 1])
     for name, data in zip(("flair", "t1", "labels"), brains(), strict=True):
         write_nifti(f"{name}.nii.gz", data, affine)

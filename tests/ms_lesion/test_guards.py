@@ -12,7 +12,6 @@ from segxai_ms_lesion.guards import check_images, check_lesion_contrast, tissue_
 from segxai.load.resampling import resample, working_grid
 from segxai.load.volumes import load_labels, load_volume
 
-PATIENT = Path(__file__).parents[3] / "shared/data/open_ms/patient07"
 PHANTOM = Path(__file__).parents[2] / "plugins/segxai_ms_lesion/case"
 
 Image = Float[np.ndarray, "x y z"]
@@ -27,19 +26,24 @@ def read(path: Path) -> Image:
 
 
 @pytest.fixture(scope="session")
-def patient() -> Pair:
-    """FLAIR and T1 of a real patient, skull-stripped."""
-    if not PATIENT.is_dir():
-        pytest.skip(f"{PATIENT} is missing: real patients are not part of the project")
-    return read(PATIENT / "flair.nii.gz"), read(PATIENT / "t1.nii.gz")
+def patient_folder(shared: Path) -> Path:
+    """The files of a real patient."""
+    folder = shared / "data" / "open_ms" / "patient07"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is missing: real patients are not part of the project")
+    return folder
 
 
 @pytest.fixture(scope="session")
-def patient_lesions() -> Bool[np.ndarray, "x y z"]:
+def patient(patient_folder: Path) -> Pair:
+    """FLAIR and T1 of a real patient, skull-stripped."""
+    return read(patient_folder / "flair.nii.gz"), read(patient_folder / "t1.nii.gz")
+
+
+@pytest.fixture(scope="session")
+def patient_lesions(patient_folder: Path) -> Bool[np.ndarray, "x y z"]:
     """Where three experts saw lesions."""
-    if not PATIENT.is_dir():
-        pytest.skip(f"{PATIENT} is missing: real patients are not part of the project")
-    labels, grid, _ = load_labels(PATIENT / "gt.nii.gz", "reference")
+    labels, grid, _ = load_labels(patient_folder / "gt.nii.gz", "reference")
     return resample(labels > 0, grid, working_grid(grid), order=0)
 
 

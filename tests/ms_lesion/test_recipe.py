@@ -19,7 +19,6 @@ from segxai_ms_lesion.recipe.scores import score, without_specks
 from segxai_ms_lesion.recipe.train import rate_factor
 from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, grid_points, sample
 
-from segxai.errors import SegxaiError
 from segxai.plugins.registry import load_adapter
 
 SHARED = Path(__file__).parents[3] / "shared"
@@ -249,33 +248,3 @@ def test_the_network_finds_most_lesions_of_the_embedded_case() -> None:
 
 def test_the_threshold_of_the_weights_is_the_constant() -> None:
     assert stored_threshold(network.weights_file()) == network.THRESHOLD
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no checkpoint at"),
-        ({"model.0.conv.weight": torch.zeros(3)}, "does not fit the lesion network: 'model.0"),
-        (torch.zeros(3), "holds a Tensor; expected a state dict"),
-        (np.float64, "cannot read the checkpoint"),
-    ],
-)
-def test_a_checkpoint_that_does_not_fit_is_a_mistake_of_one_line(
-    tmp_path: Path, content: object, message: str
-) -> None:
-    path = tmp_path / "weights.pt"
-    if content is not None:
-        torch.save(content, path)
-    with pytest.raises(SegxaiError, match=message) as caught:
-        network.load_unet(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_of_torch_loads_as_the_embedded_weights_do(tmp_path: Path) -> None:
-    embedded = network.load_unet()
-    torch.save(embedded.state_dict(), tmp_path / "weights.pt")
-    loaded = network.load_unet(tmp_path / "weights.pt")
-    assert not loaded.training
-    image = torch.randn(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        torch.testing.assert_close(loaded(image), embedded(image), rtol=0, atol=0)

@@ -1,9 +1,12 @@
 """Small models of transformers and torchvision with random weights, saved as people have them."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 from PIL import Image
+from segxai_natural_image.adapter import adapter_of
 from segxai_natural_image.extras import quiet
 from skimage.data import astronaut
 from torch import nn
@@ -27,6 +30,7 @@ from transformers import (
     UperNetForSemanticSegmentation,
 )
 
+from segxai.errors import SegxaiError
 from segxai.pipeline import attribute
 from segxai.plugins.registry import load_adapter, load_aggregator
 from segxai.run.find import find
@@ -116,11 +120,12 @@ def swin():
     )
 
 
-def sure(predictor):
-    """The class head of queries, so that some of them are sure of a class."""
+def save_queries(network, folder, processor):
+    """A model of queries, some of which are sure of a class."""
     with torch.no_grad():
-        predictor.weight *= 8
-        predictor.bias[:] = torch.tensor([1.0, 4.0, 4.0, 0.0])
+        network.class_predictor.weight *= 8
+        network.class_predictor.bias[:] = torch.tensor([1.0, 4.0, 4.0, 0.0])
+    return save(network, folder, processor(size={"shortest_edge": 64, "longest_edge": 96}))
 
 
 def mask2former(folder, seed=0):
@@ -138,9 +143,7 @@ def mask2former(folder, seed=0):
         num_queries=6,
     )
     network = lively(Mask2FormerForUniversalSegmentation, config, seed, gain=0.6)
-    sure(network.class_predictor)
-    processor = Mask2FormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
-    return save(network, folder, processor)
+    return save_queries(network, folder, Mask2FormerImageProcessor)
 
 
 def maskformer(folder, seed=0):
@@ -162,9 +165,7 @@ def maskformer(folder, seed=0):
         mask_feature_size=32,
     )
     network = lively(MaskFormerForInstanceSegmentation, config, seed)
-    sure(network.class_predictor)
-    processor = MaskFormerImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
-    return save(network, folder, processor)
+    return save_queries(network, folder, MaskFormerImageProcessor)
 
 
 def vision(build, path, classes=3, **options):
@@ -177,6 +178,20 @@ def vision(build, path, classes=3, **options):
                 nn.init.normal_(part.weight, std=0.1)
     torch.save({"model": network.state_dict(), "epoch": 3}, path)
     return path
+
+
+def adapter(path):
+    return adapter_of(Path(path))
+
+
+def load(path):
+    return adapter(path).load_network()
+
+
+def refused(path, words):
+    with pytest.raises(SegxaiError, match=words) as caught:
+        load(path)
+    assert "\n" not in str(caught.value)
 
 
 def explain(checkpoint, path, **asked):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from segxai_natural_image import boxes, weights_files
+from segxai_natural_image import boxes, surest, weights_files
 from segxai_natural_image.extras import quiet
 from torch.nn import functional
 from torchvision.models import detection, segmentation
@@ -21,7 +21,9 @@ from transformers import (
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.store import schema
 from tests import literal
+from tests.commandline import segxai
 from tests.natural_image import models as natural
 from tests.natural_image.models import PICTURE
 
@@ -311,3 +313,50 @@ def test_small_detections_can_be_left_out(home, photo):
     assert {one.label for one in some.instances} == large < sizes.keys()
     with pytest.raises(SegxaiError, match="no object of 9999 px or more detected; the model found"):
         natural.explain(folder, photo, min_volume_mm3=9999.0)
+
+
+# --------------------------------------------------------------- what is there, and how large it is
+
+
+def test_a_class_that_is_not_in_the_picture(folder):
+    natural.segformer(folder / "model", 1)
+    natural.picture(folder / "a.png")
+    run = ["run", "--plugin", "natural_image", "--checkpoint", "model", "a.png"]
+    assert "largest piece of car has 9 px, the smallest instance is 50 px" in segxai(*run).error
+    found = segxai(*run, "--threshold", "0.9999")
+    assert "largest probability of car is 0" in found.error
+    assert "this image shows background 100%" in found.error
+    wrong = ["run", "--plugin", "natural_image", "--checkpoint", "model", "a.png", "--class", "cat"]
+    assert segxai(*wrong).error.startswith("unknown class 'cat'; known: background, car, person")
+
+
+def test_a_picture_that_is_too_large_for_its_detections(folder, monkeypatch):
+    natural.mask2former(folder / "model", 2)
+    monkeypatch.setattr(surest, "MOST_LOGITS", 1000)
+    picture = natural.picture(folder / "a.png", (40, 60))
+    words = r"detections in a picture of 40 x 60 pixels .* give a higher --threshold, or a picture"
+    with pytest.raises(SegxaiError, match=words):
+        natural.explain(folder / "model", picture, threshold=0.2)
+
+
+def test_a_picture_of_many_pixels_and_classes_keeps_the_class_that_is_explained(
+    folder, monkeypatch
+):
+    natural.segformer(folder / "model", 4)
+    picture = natural.picture(folder / "a.png")
+    asked = {"class_name": "car", "rows": 3}
+    _, whole = natural.explain(folder / "model", picture, **asked)
+    monkeypatch.setattr("segxai.segment.predict.MOST_KEPT", 1000)
+    monkeypatch.setattr("segxai.segment.predictor.SLAB", 3 * 70 * 5)  # five rows of pixels
+    task, found = natural.explain(folder / "model", picture, **asked)
+    assert whole.segmentation.kept == (0, 1, 2)
+    assert found.segmentation.kept == (1,)
+    assert found.segmentation.logits.shape == (1, *natural.PICTURE)
+    one, other = (each.segmentation.probability(1) for each in (found, whole))
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    for index in range(3):
+        masks = [each.segmentation.mask(index, None) for each in (found, whole)]
+        assert (masks[0] != masks[1]).mean() < 1e-3  # rounding may turn a pixel on a border
+    stored = schema.segmentation_dataset(task.case, found.segmentation, found.instances)
+    assert stored["class"].values.tolist() == ["car"]
+    np.testing.assert_array_equal(stored["probability"].sel({"class": "car"}), one)

@@ -4,14 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 
 import numpy as np
 import pytest
 
 from segxai.store.hdf5 import open_result
 from tests import markdown
-from tests.commandline import install, package, segxai, use_toys
+from tests.commandline import install_project, segxai, use_toys
 
 EXAMPLES = markdown.ROOT / "docs" / "examples"
 PAGES = {
@@ -25,14 +24,7 @@ def site(tmp_path, monkeypatch):
     """Both examples, installed, with the toy."""
     use_toys(monkeypatch)
     for name in PAGES:
-        project = tomllib.loads((EXAMPLES / name / "pyproject.toml").read_text())["project"]
-        points = "".join(
-            f"[{group}]\n" + "".join(f"{name} = {module}\n" for name, module in found.items())
-            for group, found in project["entry-points"].items()
-        )
-        package(tmp_path / "site", points, name=name.replace("-", "_"), version=project["version"])
-        install(monkeypatch, EXAMPLES / name)
-    install(monkeypatch, tmp_path / "site")
+        install_project(monkeypatch, EXAMPLES / name, tmp_path / "site" / name)
     monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
 
 

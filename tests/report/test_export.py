@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from tifffile import imread
 
-from segxai.geometry import Grid
 from segxai.load.resampling import working_grid
 from segxai.report.export import export
 from segxai.report.tables import instance_table
@@ -18,21 +17,12 @@ from segxai.store.reader import maps
 from segxai.store.schema import attribution_of, grid_of
 from segxai.types import Attribution, Case, Instance
 from tests.commandline import make_case, segxai, use_toys, write_nifti
+from tests.grids import oriented, positions
 from tests.toy.segxai_toy import picture
 
-TOWARDS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0)}
-TOWARDS |= {"S": (0, 0, 1), "I": (0, 0, -1)}
 
-
-def user_grid(codes, spacing=(1, 1, 1), shape=(12, 10, 8)):
-    affine = np.eye(4)
-    affine[:3, :3] = np.array([TOWARDS[code] for code in codes], dtype=float).T * spacing
-    affine[:3, 3] = (-20, 7.5, 11)
-    return Grid(shape, affine)
-
-
-def positions(grid):
-    return grid.to_mm(np.moveaxis(np.indices(grid.shape), 0, -1).astype(float))
+def user_grid(codes, spacing=(1, 1, 1)):
+    return oriented(codes, (12, 10, 8), spacing)
 
 
 def ramp(points):

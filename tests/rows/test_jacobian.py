@@ -1,149 +1,45 @@
 """Rows are exact: against autograd of each voxel, on the paper's U-Net and on a 2D network."""
 
+from dataclasses import dataclass, field
+
 import numpy as np
 import pytest
 import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
+from segxai.errors import SegxaiError
 from segxai.rows import jacobian
-from segxai.rows.engines import find_engine, make_engine
-from segxai.rows.mean_row import logits_at, mean_row
-from segxai.rows.scores import SCORES
-from segxai.rows.window_pass import dense_rows, forward_pass
+from segxai.rows.engines import Windowed, make_engine
+from segxai.rows.mean_row import mean_row
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
-from tests.networks import block, image_of, net2d, paper_unet, small_unet
+from tests.networks import Counting, block, image_of, paper_unet, small_unet
+from tests.rows.whole_grid import in_order, rows_on_grid, scores_of
 
 TOLERANCE = 1e-5
 EXACT = ("windowed", "dense")
 
 
-class InPlace(nn.Module):
-    """Its backward pass writes into the cotangent that it gets."""
-
-    class Scale(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, grad):
-            return grad.clone().mul_(2)
-
-    def forward(self, x):
-        return self.Scale.apply(x)
-
-
 def full_rows(predictor, image, instance, engine="windowed", batch=16, **options):
-    """All rows on the whole grid, as one tensor."""
-    options["engine"] = make_engine(engine, batch)
+    """All rows on the whole grid, computed on the crop around the instance."""
     local, box = predictor.crop_to(instance.voxels)
-    shape = image.shape[1:]
-    found = []
-    with frozen(predictor.network):
-        for batch in jacobian.rows(
-            local, image[box.index], box.local(instance.voxels), class_index=1, **options
-        ):
-            inner = torch.zeros(len(batch.values), shape[0], *local.layout.shape)
-            inner[batch.box.index] = batch.values
-            full = torch.zeros(len(batch.values), *shape)
-            full[box.index] = inner
-            found.append(full)
-    return torch.cat(found)
-
-
-def sorted_rows(rows):
-    """Rows as a set: the engine may take the voxels in any order."""
-    flat = rows.flatten(1)
-    return flat[np.lexsort(flat[:, flat.abs().amax(dim=0).topk(8).indices].numpy().T)]
-
-
-CASES = {
-    "paper": (paper_unet, (2, 32, 32, 32), whole_image((32, 32, 32)), (15, 14, 17), (2, 3, 2)),
-    "windows": (
-        small_unet,
-        (2, 40, 36, 14),
-        sliding_window((40, 36, 14), (16, 16, 16)),
-        (13, 11, 5),
-        (3, 3, 2),
-    ),
-    "2d": (net2d, (3, 24, 20), whole_image((24, 20)), (9, 8), (4, 3)),
-    "2d windows": (net2d, (3, 40, 20), sliding_window((40, 20), (16, 16)), (11, 8), (6, 5)),
-}
-
-
-@pytest.fixture(params=CASES, scope="module")
-def setting(request):
-    network, shape, layout, start, size = CASES[request.param]
-    predictor = Predictor(network(), layout)
-    image, instance = image_of(shape), block(shape[1:], start, size)
-    return predictor, image, instance, literal.rows(predictor, image, instance.voxels)
+    inner = box.local(instance.voxels)
+    found = rows_on_grid(local, image[box.index], inner, make_engine(engine, batch), **options)
+    full = torch.zeros(len(found), *image.shape[1:])
+    full[box.index] = found
+    return full
 
 
 @pytest.mark.parametrize("engine", EXACT)
 @pytest.mark.parametrize("batch", [1, 5, 100])
-def test_rows_equal_autograd_of_each_voxel(setting, engine, batch):
-    predictor, image, instance, wanted = setting
+def test_rows_equal_autograd_of_each_voxel(known_rows, engine, batch):
+    predictor, image, instance, wanted = known_rows
     found = full_rows(predictor, image, instance, engine=engine, batch=batch)
     assert found.shape == wanted.shape
-    assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
-
-
-def scores_of(predictor, score):
-    """The score of class 1 at every voxel of the blended logits, as a map of one class."""
-
-    def scored(image):
-        logits = predictor(image)
-        flat = SCORES[score](logits[0].flatten(1).T, 1)
-        return flat.reshape(1, 1, *logits.shape[2:])
-
-    return scored
-
-
-@pytest.mark.parametrize("score", SCORES)
-def test_the_mean_row_equals_the_mean_of_the_rows(setting, score):
-    predictor, image, instance, _ = setting
-    wanted = literal.mean(
-        literal.rows(scores_of(predictor, score), image, instance.voxels, class_index=0)
-    )
-    local, box = predictor.crop_to(instance.voxels)
-    with frozen(predictor.network):
-        found = mean_row(
-            local, image[box.index], box.local(instance.voxels), class_index=1, score=score
-        )
-    full = torch.zeros_like(image[0])
-    full[box.index] = found
-    assert literal.worst(full, wanted) < TOLERANCE
-
-
-def test_dense_rows_can_be_computed_at_once(setting):
-    """As on a GPU, where a batch pays."""
-    predictor, image, instance, _ = setting
-    with frozen(predictor.network):
-        window = max(predictor.layout.windows, key=lambda w: w.contains(instance.voxels).sum())
-        voxels = instance.voxels[window.contains(instance.voxels)]
-        assert len(voxels) > 3
-        one = forward_pass(predictor, image, window)
-        weights = image_of((len(voxels), one.logits.shape[1]))[0]
-        found = dense_rows(one, voxels, weights)
-        for k, row in enumerate(found.values):
-            wanted = dense_rows(one, voxels[k : k + 1], weights[k : k + 1])
-            assert literal.worst(row, wanted.values[0]) < TOLERANCE
-
-
-@pytest.mark.parametrize(
-    ("network", "engine"),
-    [(small_unet, "windowed"), (lambda: nn.InstanceNorm3d(2), "dense"), (InPlace, "dense")],
-)
-def test_the_engine_suits_the_network(network, engine):
-    shape = (16, 16, 16)
-    predictor = Predictor(network(), whole_image(shape))
-    with frozen(predictor.network):
-        found = find_engine(predictor, image_of((2, *shape)), np.array([[7, 8, 9]]))
-    assert found.name == engine
+    assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 def test_a_network_without_a_box_has_the_same_rows_in_both_engines():
@@ -158,7 +54,7 @@ def test_a_network_without_a_box_has_the_same_rows_in_both_engines():
     wanted = literal.rows(network, image, instance.voxels)
     for engine in EXACT:
         found = full_rows(predictor, image, instance, engine=engine, batch=3)
-        assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
+        assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 def test_an_instance_at_the_border_and_in_a_padded_image():
@@ -169,15 +65,15 @@ def test_an_instance_at_the_border_and_in_a_padded_image():
     wanted = literal.rows(predictor, image, instance.voxels)
     for engine in EXACT:
         found = full_rows(predictor, image, instance, engine=engine)
-        assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
+        assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 @pytest.mark.parametrize("score", ["margin", "probability"])
-def test_rows_of_other_scores_are_derivatives_of_the_blended_logits(setting, score):
-    predictor, image, instance, _ = setting
+def test_rows_of_other_scores_are_derivatives_of_the_blended_logits(known_rows, score):
+    predictor, image, instance, _ = known_rows
     wanted = literal.rows(scores_of(predictor, score), image, instance.voxels, class_index=0)
     found = full_rows(predictor, image, instance, score=score, engine="windowed", batch=3)
-    assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
+    assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 def test_rows_are_gradients_of_the_prediction_that_monai_makes():
@@ -193,7 +89,7 @@ def test_rows_are_gradients_of_the_prediction_that_monai_makes():
     wanted = literal.rows(predicted, image, instance.voxels)
     predictor = Predictor(network, sliding_window(shape, (16, 16, 16), 0.25))
     found = full_rows(predictor, image, instance)
-    assert literal.worst(sorted_rows(found), sorted_rows(wanted)) < TOLERANCE
+    assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3])
@@ -240,8 +136,94 @@ def test_the_order_of_memory_changes_no_row():
     assert literal.worst(found, wanted) < TOLERANCE
 
 
-def test_logits_at_are_the_blended_logits(setting):
-    predictor, image, instance, _ = setting
-    with torch.no_grad():
-        wanted = predictor(image)[0][:, *instance.voxels.T].T
-    assert literal.worst(logits_at(predictor, image, instance.voxels), wanted) < 1e-6
+@dataclass
+class Cramped:
+    """The windowed engine on a machine that holds few rows."""
+
+    most: int
+    message: str = "DefaultCPUAllocator: can't allocate memory"
+    batch: int = 16
+    asked: list[int] = field(default_factory=list)
+
+    def rows_of(self, one, voxels, weights):
+        inner = Windowed().rows_of(one, voxels, weights)
+
+        def compute(members):
+            self.asked.append(len(members))
+            if len(members) > self.most:
+                raise RuntimeError(self.message)
+            return inner(members)
+
+        return compute
+
+    def facts(self):
+        return {}
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(small):
+    wanted = rows_on_grid(*small, Windowed())
+    cramped = Cramped(most=3)
+    found = rows_on_grid(*small, cramped)
+    assert len(found) == len(wanted)
+    assert literal.worst(in_order(found), in_order(wanted)) < 1e-6
+    assert max(cramped.asked) > 3
+    failed = [n for n in cramped.asked if n > 3]
+    assert len(failed) <= 3  # what did not fit once is not tried again
+
+
+def test_a_row_that_does_not_fit_alone_is_an_error(small):
+    with pytest.raises(SegxaiError, match="not enough memory for a single row"):
+        rows_on_grid(*small, Cramped(most=0))
+
+
+def test_other_errors_are_not_hidden(small):
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        rows_on_grid(*small, Cramped(most=3, message="size mismatch"))
+
+
+def test_rows_that_were_done_are_left_out(small):
+    wanted = rows_on_grid(*small, Windowed(batch=6))  # 24 rows
+    assert torch.equal(rows_on_grid(*small, Windowed(batch=6), done=6), wanted[6:])
+    assert len(rows_on_grid(*small, Windowed(batch=6), done=9)) == 15
+
+
+def test_each_window_runs_once_and_is_forgotten_after_its_last_row(monkeypatch):
+    """A long instance holds the graphs of few windows at a time."""
+    shape = (20, 140)
+    network = Counting(literal.seeded(literal.Net2d()))
+    predictor = Predictor(network, sliding_window(shape, (20, 20), 0.25))
+    voxels = block(shape, (9, 3), (2, 130)).voxels
+    held, most = set(), 0
+    windows = jacobian._Windows
+    run, forget = windows._run, windows.forget
+
+    def counted_run(self, number):
+        nonlocal most
+        held.add(number)
+        most = max(most, len(held))
+        return run(self, number)
+
+    def counted_forget(self, numbers):
+        numbers = list(numbers)
+        held.difference_update(numbers)
+        forget(self, numbers)
+
+    monkeypatch.setattr(windows, "_run", counted_run)
+    monkeypatch.setattr(windows, "forget", counted_forget)
+    found = rows_on_grid(predictor, image_of((3, *shape)), voxels, Windowed())
+    assert len(found) == len(voxels)
+    assert network.passes == len(predictor.layout.windows) > 6
+    assert most <= 4
+    assert not held
+
+
+def test_the_paper_network_keeps_to_its_receptive_field():
+    """79 voxels an axis, 63 at multiples of the total stride (measured by others, too)."""
+    predictor, image = Predictor(paper_unet(), whole_image((96,) * 3)), image_of((2, *(96,) * 3))
+    sizes = {}
+    with frozen(predictor.network):
+        for voxel in ((43, 51, 38), (48, 48, 48)):
+            (batch,) = jacobian.rows(predictor, image, np.array([voxel]), class_index=1)
+            sizes[voxel] = batch.values.shape[2:]
+    assert sizes[43, 51, 38] == (79, 79, 79)
+    assert sizes[48, 48, 48] == (63, 63, 63)

@@ -8,8 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from segxai.geometry import Box
-from segxai.methods.aggregators import Mean, SignedMax
-from segxai.methods.method import with_rows_for
 from segxai.rows.sampling import STRATA, depth, rows_by_stratum, sample_rows, strata
 from tests.networks import block
 
@@ -98,10 +96,3 @@ def test_a_thin_domain_is_all_surface():
     line = block((9, 9, 9), (4, 4, 0), (1, 1, 9))
     assert not strata(line.voxels).any()
     assert rows_by_stratum(sample_rows(line, 4, seed=0))["core"] == {"rows": 0, "voxels": 0}
-
-
-def test_only_aggregators_that_take_rows_one_by_one_get_a_sample():
-    sampled = sample_rows(CUBE, 20, seed=0)
-    assert with_rows_for(SignedMax(), sampled) is sampled
-    for exact in (Mean(), None):
-        assert with_rows_for(exact, sampled).sampled is None

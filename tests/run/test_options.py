@@ -19,7 +19,7 @@ from segxai.methods.options import MethodOptions, NoiseOptions
 from segxai.run.options import Balls, Mask, Options, Result, leaves_of
 from segxai.store.hdf5 import open_result, runs
 from segxai.store.reader import provenance_of_run
-from tests.commandline import install, make_case, package, segxai, snapshot, use_toys
+from tests.commandline import install, package, segxai, snapshot
 from tests.networks import net2d
 
 RUN = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
@@ -32,10 +32,8 @@ OTHERS = {
 
 
 @pytest.fixture
-def case(folder, monkeypatch):
-    use_toys(monkeypatch)
-    make_case(folder)
-    return folder
+def case(case, toys):
+    return case
 
 
 def ok(*words):

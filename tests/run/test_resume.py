@@ -1,544 +1,186 @@
-"""A run that dies, at whatever moment, goes on with the same command and the same values."""
+"""An instance in work is kept in a file of its own, now and then, and belongs to one task."""
 
-import json
-import multiprocessing
-import os
-import signal
-import subprocess
-import time
+import errno
+from dataclasses import replace
 from pathlib import Path
 
-import h5py
+import numpy as np
 import pytest
 import torch
-from safetensors import safe_open
 
 from segxai.run import resume
-from segxai.store import hdf5
-from segxai.store.schema import continued
-from tests.commandline import (
-    SEGXAI,
-    assert_same,
-    make_case,
-    process,
-    segxai,
-    snapshot,
-    use_toys,
-)
+from segxai.run.resume import FileBookmark, Meter, owner_of
+from tests.networks import block
 
-DEFAULT = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--samples", "2")
-COMMAND = (*DEFAULT, "--aggregator", "mean")  # the same with little to compute
-RUN = "smoothgrad-mean"
-FORKS = multiprocessing.get_context("forkserver")  # a warm process for each command
+STATE = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    use_toys(monkeypatch)
+# ---------------------------------------------------------------------------------------- in a file
 
 
 @pytest.fixture
-def case(folder):
-    make_case(folder)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def unbroken(tmp_path_factory):
-    """What the command writes when nothing disturbs it."""
-    folder = tmp_path_factory.mktemp("unbroken")
-    make_case(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        use_toys(patch)
-        done = segxai(*COMMAND, "--out", "r.h5")
-    assert done.status == 0, done.err
-    return folder / "r.h5"
-
-
-def child(folder, arguments, seconds, seconds_between, connection):
-    """A command in another process, which reports how it ended if it lives so long."""
-    os.chdir(folder)
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells ignore it in background jobs
-    os.environ["TOY_SECONDS"] = str(seconds)
-    resume.SECONDS_BETWEEN, resume.SHARE_FOR_KEEPING = seconds_between, float("inf")
-    connection.send(segxai(*arguments))
-
-
-@pytest.fixture
-def start():
-    """Starts commands in processes of their own; none outlives the test."""
-    running = []
-
-    def begin(*arguments, seconds=0.0, seconds_between=30.0):
-        receiver, sender = FORKS.Pipe(duplex=False)
-        settings = (Path.cwd(), arguments, seconds, seconds_between, sender)
-        started = FORKS.Process(target=child, args=settings)
-        started.start()
-        sender.close()
-        running.append(started)
-        return started, receiver
-
-    FORKS.set_forkserver_preload(["segxai.pipeline", "segxai.cli.progress", "tests.commandline"])
-    yield begin
-    for one in running:
-        one.kill()
-        one.join()
-
-
-def finished(path="r.h5", run=RUN):
-    return hdf5.finished(Path(path), run) if Path(path).exists() else set()
-
-
-def wait_for(condition, started, timeout=120):
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert started.is_alive(), "the command ended too early"
-        assert time.monotonic() < deadline, "the command is stuck"
-        time.sleep(0.002)
-
-
-def assert_finished_maps_are_final(path, unbroken):
-    """Plain h5py reads every finished map, and it is the one of the unbroken run."""
-    final = snapshot(unbroken)
-    if Path(path).exists():
-        for name, values in snapshot(path).items():
-            if name.startswith("attributions"):
-                assert (values == final[name]).all(), name
-
-
-def maps(found):
-    return {name: values for name, values in found.items() if name.startswith("attributions")}
-
-
-# -------------------------------------------------------------------------------------- kill -9
-
-
-def test_kill_in_the_middle_of_a_run_and_the_same_command_again(case):
-    run = "smoothgrad-signed_max"
-    words = [*SEGXAI, *DEFAULT, "--out", "r.h5"]
-    deadline = time.monotonic() + 300
-    with subprocess.Popen(words, env=os.environ | {"TOY_SECONDS": "0.3"}) as slow:
-        try:
-            while len(finished(run=run)) < 2:
-                assert slow.poll() is None, "the command ended too early"
-                assert time.monotonic() < deadline, "the command is stuck"
-                time.sleep(0.01)
-        finally:
-            slow.kill()
-    assert slow.returncode == -signal.SIGKILL
-    count = len(finished(run=run))
-    assert 2 <= count < 4
-    assert segxai(*DEFAULT, "--out", "unbroken.h5").status == 0
-    assert_finished_maps_are_final("r.h5", "unbroken.h5")
-    again = process(*DEFAULT, "--out", "r.h5")
-    assert again.status == 0, again.err
-    assert f"resuming: r.h5 has {count} of the maps" in again.err
-    assert_same(snapshot("r.h5"), snapshot("unbroken.h5"))
-
-
-def test_kills_after_every_instance(case, unbroken, start):
-    for count in range(4):
-        started, _ = start(*COMMAND, "--out", "r.h5", seconds=0.05)
-        wait_for(lambda count=count: len(finished()) >= count and Path("r.h5").exists(), started)
-        started.kill()
-        started.join()
-        assert_finished_maps_are_final("r.h5", unbroken)
-        if len(finished()) == 4:
-            break
-    assert segxai(*COMMAND, "--out", "r.h5").status == 0
-    assert_same(snapshot("r.h5"), snapshot(unbroken))
-    assert not list(Path().glob(".*"))
-
-
-def test_kills_at_any_time(case, unbroken, start):
-    for number in range(12):
-        started, receiver = start(*COMMAND, "--out", "r.h5")
-        receiver.poll(0.15 + 0.11 * number)
-        started.kill()
-        started.join()
-        assert_finished_maps_are_final("r.h5", unbroken)
-    assert segxai(*COMMAND, "--out", "r.h5").status == 0
-    assert_same(snapshot("r.h5"), snapshot(unbroken))
-    assert not list(Path().glob(".*"))
-
-
-def test_what_a_dead_process_left_is_removed(case, unbroken):
-    Path(".draft-r.h5").write_bytes(unbroken.read_bytes()[:1000])
-    Path(".r.h5.lock").touch()
-    assert segxai(*COMMAND, "--out", "r.h5").status == 0
-    assert not list(Path().glob(".*"))
-    assert_same(snapshot("r.h5"), snapshot(unbroken))
-
-
-def test_control_c_says_that_the_run_can_go_on(case, unbroken, start):
-    started, receiver = start(*COMMAND, "--out", "r.h5", seconds=0.5)
-    wait_for(lambda: len(finished()) >= 1, started)
-    os.kill(started.pid, signal.SIGINT)
-    done = receiver.recv()
-    assert done.status == 130
-    assert "Traceback" not in done.err
-    assert done.err.splitlines()[-1] == (
-        "segxai: interrupted; what was finished is kept, and the same command continues from there"
-    )
-    assert_finished_maps_are_final("r.h5", unbroken)
-    assert not list(Path().glob(".*"))
-
-
-def test_two_commands_on_one_file_at_once(case, unbroken, start):
-    started, _ = start(*COMMAND, "--out", "r.h5", seconds=1)
-    wait_for(Path(".r.h5.lock").exists, started)
-    second = segxai(*COMMAND, "--out", "r.h5")
-    assert "another process is writing r.h5; wait until it ends" in second.error
-    started.kill()
-    started.join()
-    assert segxai(*COMMAND, "--out", "r.h5").status == 0
-    assert_same(snapshot("r.h5"), snapshot(unbroken))
-
-
-# ---------------------------------------------------------------------- inside of an instance
-
-SMOOTH = "smoothgrad-signed_max"
-INSIDE = (*DEFAULT[:-1], "6", "--batch", "4", "--out", "r.h5")  # 6 copies, many batches
-STATE = Path(".r.h5.unfinished")
-
-
-def kept():
-    """How many copies and how many rows of the next one are kept of the instance in work."""
-    try:
-        with safe_open(STATE, framework="np") as file:
-            names = file.keys()
-            rows = file.get_tensor("inside.rows") if "inside.rows" in names else 0
-            return int(file.get_tensor("copies")), int(rows)
-    except OSError:
-        return 0, 0
-
-
-def owner():
-    try:
-        with safe_open(STATE, framework="np") as file:
-            return file.metadata()["owner"]
-    except OSError:
-        return None
-
-
-@pytest.fixture
-def killed(case, start):
-    """Kills a command inside of its second instance, when so many copies and rows are kept."""
-
-    def kill(*more, copies=2, rows=1, seconds=0.05):
-        started, _ = start(*INSIDE, *more, seconds=seconds, seconds_between=0.0)
-        first = set()  # whose the states of the first instance are
-
-        def far_enough():
-            if not finished(run=SMOOTH):
-                first.add(owner())
-                return False
-            return owner() not in first and kept() >= (copies, rows)
-
-        wait_for(far_enough, started)
-        started.kill()
-        started.join()
-        assert started.exitcode == -signal.SIGKILL
-        assert len(finished(run=SMOOTH)) == 1
-        return kept()
-
-    return kill
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory):
-    """What the command of this part writes when nothing disturbs it."""
-    folder = tmp_path_factory.mktemp("whole")
-    make_case(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        use_toys(patch)
-        assert segxai(*INSIDE).status == 0
-    return folder / "r.h5"
-
-
-def test_kill_inside_of_an_instance_and_the_same_command_again(killed, whole):
-    copies, _ = killed()
-    assert copies >= 2
-    again = process(*INSIDE)
-    assert again.status == 0, again.err
-    assert "resuming: r.h5 has 1 of the maps" in again.err
-    share = int(again.err.split("resuming inside instance 2: ")[1].split("%")[0])
-    assert 100 * copies // 6 <= share < 100
-    assert_same(snapshot("r.h5"), snapshot(whole))
-    assert not list(Path().glob(".*"))
-
-
-def test_kills_inside_of_instances_again_and_again(case, start, whole):
-    """Whatever is kept at whatever moment, copies and rows, leads to the same bits."""
-    seen = set()
-    for number in range(8):
-        started, _ = start(*INSIDE, seconds=0.005, seconds_between=0.0)
-        before = kept()
-        wait_for(lambda before=before: kept() != before, started)
-        time.sleep(0.013 * (number % 7))
-        started.kill()
-        started.join()
-        seen.add(kept())
-        if len(finished(run=SMOOTH)) >= 2:
-            break
-    assert any(rows > 0 for _, rows in seen)  # inside of a copy, too
-    assert segxai(*INSIDE).status == 0
-    assert_same(snapshot("r.h5"), snapshot(whole))
-    assert not list(Path().glob(".*"))
-
-
-def test_a_second_writer_cannot_get_at_the_state(case, start):
-    started, _ = start(*INSIDE, seconds=0.2, seconds_between=0.0)
-    wait_for(lambda: kept() > (0, 0), started)
-    assert "another process is writing r.h5" in segxai(*INSIDE).error
-    assert "another process is writing r.h5" in segxai(*INSIDE, "--overwrite").error
-    assert kept() > (0, 0)
-
-
-@pytest.mark.parametrize("option", [("--batch", "3"), ("--engine", "dense")])
-def test_another_way_to_compute_starts_the_instance_again(killed, whole, option):
-    killed()
-    done = segxai(*INSIDE, *option)
-    assert done.status == 0, done.err
-    assert "resuming: r.h5 has 1 of the maps" in done.err
-    assert "inside" not in done.err
-    assert set(maps(snapshot("r.h5"))) == set(maps(snapshot(whole)))
-
-
-def test_the_state_of_a_stored_instance_is_removed(case, start, whole):
-    """The process died when the map was stored, and the state not yet removed."""
-    assert segxai(*INSIDE, "--instances", "2,3").status == 0
-    with h5py.File("r.h5", "a") as file:
-        del file[f"attributions/{SMOOTH}/3"]
-        del file[f"summaries/{SMOOTH}"]
-    task_owner = []
-    with pytest.MonkeyPatch.context() as patch:
-        real = resume.owner_of
-
-        def spy(path, run, provenance, instance, engine):
-            task_owner.append((instance.label, real(path, run, provenance, instance, engine)))
-            return task_owner[-1][1]
-
-        patch.setattr("segxai.pipeline.owner_of", spy)
-        patch.setattr(hdf5, "add", lambda *_: None)
-        segxai(*INSIDE, "--instances", "2,3")
-    bookmark = resume.FileBookmark(STATE, dict(task_owner)[2])
-    bookmark._next = 0.0
-    bookmark.keep(lambda: {"copies": torch.tensor(6)})
-    assert STATE.exists()
-    assert segxai(*INSIDE, "--instances", "2,3").status == 0
-    assert not STATE.exists()
-
-
-def test_overwrite_forgets_the_state(killed, whole):
-    killed()
-    done = segxai(*INSIDE, "--overwrite")
-    assert done.status == 0, done.err
-    assert "resuming" not in done.err
-    assert_same(snapshot("r.h5"), snapshot(whole))
-    assert not list(Path().glob(".*"))
-
-
-def test_another_run_neither_uses_the_state_nor_loses_it(killed, whole):
-    before = killed()
-    other = segxai(*INSIDE, "--seed", "1", "--instances", "2", "--append")
-    assert other.status == 0, other.err
-    assert "resuming" not in other.err
-    assert kept() == before
-    assert "resuming inside instance 2" in segxai(*INSIDE).err
-    found = snapshot("r.h5")
-    wanted = maps(snapshot(whole))
-    assert_same({name: found[name] for name in wanted}, wanted)
-    assert not STATE.exists()
-
-
-def test_what_is_in_work_comes_first(killed, monkeypatch):
-    """Another instance would take the place of its state."""
-    killed("--instances", "2,3")
-    order = []
-
-    def add(path, run, attribution, instance, case):
-        order.append(attribution.label)
-
-    monkeypatch.setattr(hdf5, "add", add)
-    assert segxai(*INSIDE, "--append").status == 0
-    assert order == [3, 1, 4]
-
-
-def test_progress_goes_on_from_where_it_stopped(killed, monkeypatch):
-    killed()
-    begun, advanced = [], []
-    monkeypatch.setattr(
-        "segxai.cli.terminal.TerminalProgress.begin",
-        lambda self, what, total, done=0.0: begun.append((what, total, done)),
-    )
-    monkeypatch.setattr(
-        "segxai.cli.terminal.TerminalProgress.advance", lambda self, amount: advanced.append(amount)
-    )
-    assert segxai(*INSIDE).status == 0
-    what, total, done = begun[-1]
-    assert what == "explain"
-    assert 0 < done < total
-    work = sum(advanced[1:])  # the first is that of the segmentation
-    assert work == pytest.approx(total - done, rel=1e-6)
-
-
-# --------------------------------------------------------------- the same command, and others
-
-
-@pytest.fixture
-def result(case, unbroken):
-    Path("r.h5").write_bytes(unbroken.read_bytes())
-    return Path("r.h5")
-
-
-def test_a_complete_run_prints_its_table_again_and_computes_nothing(result, monkeypatch):
-    before = result.read_bytes()
-    monkeypatch.setattr("segxai.run.find.segment", None)
-    done = segxai(*COMMAND, "--out", "r.h5")
-    assert done.status == 0
-    assert "nothing left to do: all maps are in r.h5" in done.err
-    assert [line.split()[0] for line in done.out.splitlines() if " ball " in line] == list("1234")
-    assert result.read_bytes() == before
-
-
-@pytest.mark.parametrize("option", [("--batch", "3"), ("--device", "cpu"), ("--engine", "dense")])
-def test_device_engine_and_batch_are_no_other_run(result, option):
-    before = result.read_bytes()
-    assert segxai(*COMMAND, *option, "--out", "r.h5").status == 0
-    assert result.read_bytes() == before
-
-
-CASE = "r.h5 holds another case or model: "
-RUN_DIFFERS = "r.h5 holds another run: "
-DIFFERENCES = {
-    "samples": (["--samples", "3"], RUN_DIFFERS + "samples is 2 in the file, 3 now"),
-    "noise": (["--noise", "0.1"], RUN_DIFFERS + "noise is 0.05 in the file, 0.1 now"),
-    "noise unit": (["--noise-unit", "p99"], RUN_DIFFERS + "noise_unit is 'range'"),
-    "seed": (["--seed", "1"], RUN_DIFFERS + "seed is 0 in the file, 1 now"),
-    "rows": (["--rows", "5"], RUN_DIFFERS + "rows is None in the file, 5 now"),
-    "crop": (["--crop", "3"], RUN_DIFFERS + "crop_mm is None in the file, 3.0 now"),
-    "score": (["--score", "margin"], RUN_DIFFERS + "score is 'logit' in the file, 'margin' now"),
-    "aggregator": (["--aggregator", "signed_max"], RUN_DIFFERS + "aggregator is 'mean' in"),
-    "method": (["--method", "gradient"], RUN_DIFFERS + "method is 'smoothgrad' in the file"),
-    "class": (["--class", "rest"], CASE + "target class is 'ball' in the file, 'rest' now"),
-    "threshold": (["--threshold", "0.4"], CASE + "target threshold is 0.5 in the file, 0.4 now"),
-    "volume": (["--min-volume", "4"], CASE + "target min_volume_mm3 is 3 in the file, 4.0 now"),
-    "mask": (
-        ["--instances", "mask.nii.gz"],
-        CASE + "target instances origin is 'predicted' in the file",
-    ),
-    "reference": (["--reference", "mask.nii.gz"], CASE + "case sources is [{'role': 'bright'"),
-    "plugin": (["--plugin", "toy_plain"], CASE + "plugin name is 'toy' in the file, 'toy_plain'"),
-    "instances": (
-        ["--instances", "1,3"],
-        "r.h5 holds this run for instances all, but now [1, 3] are asked for; give --append",
-    ),
-}
-
-
-@pytest.mark.parametrize(("option", "words"), DIFFERENCES.values(), ids=DIFFERENCES)
-def test_another_command_is_refused_with_the_difference(result, option, words):
-    before = result.read_bytes()
-    error = segxai(*COMMAND, *option, "--out", "r.h5").error
-    assert words in error
-    assert "--overwrite" in error
-    assert result.read_bytes() == before
-    assert segxai(*COMMAND, *option, "--out", "r.h5", "--dry-run").error == error
-
-
-def test_another_image_is_refused_with_the_difference(result):
-    Path("other.nii.gz").write_bytes(Path("bright.nii.gz").read_bytes())
-    error = segxai(*COMMAND, "--out", "r.h5").error
-    assert error.startswith(CASE + "case sources is [{'role': 'bright'")
-
-
-def test_append_adds_another_method(result):
-    before = snapshot(result)
-    done = segxai(*COMMAND, "--method", "gradient", "--out", "r.h5", "--append")
-    assert done.status == 0, done.err
-    after = snapshot(result)
-    assert {name.split("/")[1] for name in maps(after)} == {RUN, "gradient-mean"}
-    assert_same({name: after[name] for name in before}, before)
-
-
-def test_append_adds_the_same_method_with_other_settings_under_another_name(result):
-    assert segxai(*COMMAND, "--seed", "1", "--out", "r.h5", "--append").status == 0
-    assert set(hdf5.runs(result)) == {RUN, f"{RUN}-2"}
-    assert hdf5.runs(result)[f"{RUN}-2"]["seed"] == 1
-
-
-def test_append_refuses_another_case(result):
-    error = segxai(*COMMAND, "--threshold", "0.4", "--out", "r.h5", "--append").error
-    assert error.startswith(CASE + "target threshold")
-
-
-def test_append_adds_more_instances(case, unbroken):
-    command = (*COMMAND, "--out", "r.h5")
-    assert segxai(*command, "--instances", "3").status == 0
-    first = hdf5.runs(Path("r.h5"))[RUN]
-    assert "give --append" in segxai(*command, "--instances", "1").error
-    assert segxai(*command, "--instances", "1", "--append", "--batch", "2").status == 0
-    assert finished() == {1, 3}
-    second = hdf5.runs(Path("r.h5"))[RUN]
-    assert second["labels"] == [1, 3]
-    assert {name: second[name] for name in ("started", "compute")} == {
-        name: first[name] for name in ("started", "compute")
+def eager(monkeypatch):
+    monkeypatch.setattr(resume, "SECONDS_BETWEEN", 0.0)
+    monkeypatch.setattr(resume, "SHARE_FOR_KEEPING", float("inf"))
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_what_is_kept_is_what_is_loaded(folder, eager):
+    first = FileBookmark(Path("state"), "me")
+    assert first.load() == {}
+    first.meter.count(0.25)
+    view = STATE["a"].T  # not contiguous, and shares its memory
+    first.keep(lambda: STATE | {"view": view})
+    second = FileBookmark(Path("state"), "me")
+    assert same(second.load(), STATE | {"view": view})
+    assert second.meter.done == 0.25
+    assert second.seconds >= 0
+    assert [path.name for path in Path().iterdir()] == ["state"]
+
+
+def test_types_are_kept(folder, eager):
+    state = {
+        name: torch.arange(3).to(getattr(torch, name)) for name in ("float64", "bfloat16", "int64")
     }
-    (again,) = (one["compute"] for one in second["resumed"])
-    assert (again["batch"], again["device"]) == (2, "cpu")
-    assert segxai(*command, "--append").status == 0
-    assert hdf5.runs(Path("r.h5"))[RUN]["labels"] == "all"
-    assert_same(snapshot("r.h5"), snapshot(unbroken))
-
-
-def test_the_order_of_instances_is_no_difference(case):
-    command = (*COMMAND, "--out", "r.h5")
-    assert segxai(*command, "--instances", "4,3").status == 0
-    assert "nothing left to do" in segxai(*command, "--instances", "3,4,3").err
-
-
-def test_overwrite_replaces_the_file(result):
-    done = segxai(*COMMAND, "--method", "gradient", "--out", "r.h5", "--overwrite")
-    assert done.status == 0, done.err
-    assert set(hdf5.runs(result)) == {"gradient-mean"}
-
-
-def test_overwrite_computes_a_complete_run_again(result, unbroken):
-    with h5py.File(result, "a") as file:
-        file[f"attributions/{RUN}/1/map"][...] = 0
-    assert segxai(*COMMAND, "--out", "r.h5", "--overwrite").status == 0
-    assert_same(snapshot(result), snapshot(unbroken))
-
-
-def test_a_class_level_run_is_complete_with_its_one_map(case, monkeypatch):
-    command = (*COMMAND, "--method", "class_smoothgrad", "--out", "r.h5")
-    assert segxai(*command).status == 0
-    monkeypatch.setattr("segxai.run.find.segment", None)
-    assert "nothing left to do" in segxai(*command).err
-
-
-def test_the_default_file_is_named_after_plugin_and_case(case):
-    assert segxai(*COMMAND).status == 0
-    assert Path("toy_bright.h5").is_file()
-    assert Path("toy_bright.png").is_file()
-
-
-# ------------------------------------------------------------------------------------ provenance
-
-
-def test_a_continued_run_keeps_its_start_and_unites_its_instances():
-    here = {"device": "cpu", "engine": "auto", "batch": 1}
-    there = {"device": "cuda:0", "engine": "dense", "batch": 8}
-    first = {"seed": 0, "labels": [2], "started": "a", "compute": here}
-    second = {"seed": 0, "labels": [1, 2], "started": "b", "compute": there}
-    third = second | {"labels": "all", "started": "c"}
-    united = continued(continued(first, second), third)
-    assert united == first | {
-        "labels": "all",
-        "resumed": [{"started": "b", "compute": there}, {"started": "c", "compute": there}],
+    FileBookmark(Path("state"), "me").keep(lambda: state)
+    loaded = FileBookmark(Path("state"), "me").load()
+    assert {name: one.dtype for name, one in loaded.items()} == {
+        name: one.dtype for name, one in state.items()
     }
-    assert continued(first, second)["labels"] == [1, 2]
-    assert json.loads(json.dumps(united)) == united
+
+
+def test_the_state_of_another_owner_is_not_touched(folder, eager):
+    FileBookmark(Path("state"), "me").keep(lambda: STATE)
+    other = FileBookmark(Path("state"), "somebody else")
+    assert other.load() == {}
+    assert (other.meter.done, other.seconds) == (0, 0)
+    other.remove()
+    assert same(FileBookmark(Path("state"), "me").load(), STATE)
+    FileBookmark(Path("state"), "me").remove()
+    assert not Path("state").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"no tensors at all", bytes(100)])
+def test_a_file_that_is_no_state_is_ignored_and_replaced(folder, eager, content):
+    Path("state").write_bytes(content)
+    bookmark = FileBookmark(Path("state"), "me")
+    assert bookmark.load() == {}
+    bookmark.keep(lambda: STATE)
+    assert same(FileBookmark(Path("state"), "me").load(), STATE)
+
+
+def test_half_a_file_is_ignored(folder, eager):
+    FileBookmark(Path("state"), "me").keep(lambda: STATE)
+    whole = Path("state").read_bytes()
+    for size in (4, len(whole) // 2, len(whole) - 1):
+        Path("state").write_bytes(whole[:size])
+        assert FileBookmark(Path("state"), "me").load() == {}
+
+
+def test_a_state_is_kept_now_and_then_only(folder, monkeypatch):
+    now, gathered = [0.0], []
+
+    def gather():
+        gathered.append(now[0])
+        now[0] += 4.0 if len(gathered) == 2 else 0.0  # the second one takes long to write
+        return STATE
+
+    monkeypatch.setattr(resume, "monotonic", lambda: now[0])
+    bookmark = FileBookmark(Path("state"), "me")
+    while now[0] < 300:
+        bookmark.keep(gather)
+        now[0] += 1.0
+    assert gathered[:2] == [30.0, 60.0]
+    assert gathered[2] == 64.0 + 4.0 / 0.05
+    assert gathered[3] == gathered[2] + 30.0
+
+
+def test_an_instance_that_takes_no_time_is_never_kept(folder):
+    bookmark = FileBookmark(Path("state"), "me")
+    bookmark.keep(pytest.fail)
+    assert not Path("state").exists()
+
+
+def test_an_empty_state_is_not_kept(folder, eager):
+    bookmark = FileBookmark(Path("state"), "me")
+    bookmark.keep(lambda: STATE)
+    bookmark.keep(dict)
+    assert same(bookmark.load(), STATE)
+
+
+def test_a_full_disk_costs_a_warning_and_the_old_state_stays(folder, eager, monkeypatch):
+    bookmark = FileBookmark(Path("state"), "me")
+    bookmark.keep(lambda: STATE)
+
+    def full(path, content):
+        with path.open("wb") as file:
+            file.write(content[:4])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.warns(UserWarning, match=r"cannot be kept \(.*No space left.*starts again"):
+            bookmark.keep(lambda: {"a": torch.ones(1)})
+        bookmark.keep(pytest.fail)  # it is not tried again
+    assert same(FileBookmark(Path("state"), "me").load(), STATE)
+    assert [path.name for path in Path().iterdir()] == ["state"]
+
+
+def test_a_folder_that_cannot_be_written_to_costs_a_warning(folder, eager):
+    with pytest.warns(UserWarning, match="cannot be kept"):
+        FileBookmark(Path("nowhere/state"), "me").keep(lambda: STATE)
+
+
+# --------------------------------------------------------------------------------- whose a state is
+
+
+def test_every_difference_is_another_owner(monkeypatch):
+    case = {"created": "today", "weights": "a"}
+    monkeypatch.setattr("segxai.store.hdf5.read_provenance", lambda path: case)
+    instance = block((6, 5, 4), (1, 1, 1), (3, 2, 2), label=2)
+    run = {
+        "seed": 0, "samples": 50, "labels": "all", "started": "1",
+        "compute": {"device": "cpu", "engine": "auto", "batch": 16},
+    }  # fmt: skip
+    known = {"runs": ["r"], "provenance": [run], "instance": instance, "engine": "dense"}
+
+    def owner(**more):
+        return owner_of(Path("r.h5"), **known | more)
+
+    wanted = owner()
+    others = [
+        owner(runs=["s"]),
+        owner(runs=["r", "s"], provenance=[run, run | {"score": "margin"}]),
+        owner(engine="windowed"),
+        *(owner(provenance=[run | {name: "x"}]) for name in ("seed", "samples")),
+        *(
+            owner(provenance=[run | {"compute": run["compute"] | {name: "x"}}])
+            for name in ("device", "engine", "batch")
+        ),
+        owner(instance=replace(instance, label=3)),
+        owner(instance=replace(instance, class_index=0)),
+        owner(instance=replace(instance, voxels=instance.voxels + 1)),
+        owner(instance=replace(instance, voxels=instance.voxels[::-1])),
+        owner(instance=replace(instance, sampled=np.array([0, 3]))),
+        owner(instance=replace(instance, sampled=np.array([3, 0]))),
+        owner(instance=replace(instance, sampled=np.array([0, 3]), voxels=instance.voxels[:-1])),
+    ]
+    # Asked for more instances, or at another time: the same maps.
+    assert owner(provenance=[run | {"labels": [2], "started": "2"}]) == wanted
+    case["created"] = "tomorrow"
+    others.append(owner())
+    assert len({wanted, *others}) == 1 + len(others)
+
+
+# --------------------------------------------------------------------------------- how much is done
+
+
+def test_a_meter_counts_nothing_twice_and_everything_once():
+    meter = Meter(done=0.5)
+    assert [meter.count(share) for share in (0.25, 0.25, 0.25)] == [0, 0, 0.25]
+    assert meter.done == 0.75
+    assert meter.complete() == 0.25
+    assert (meter.count(0.5), meter.complete(), meter.done) == (0, 0, 1)

@@ -1,87 +1,77 @@
-"""Checkpoints of strangers: numbers beside the weights are read, and nothing of numpy is called."""
+"""Checkpoints, however they were saved: loaded whole, or refused in one line."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from segxai import SegxaiError, read_tensors
-from segxai.segment.checkpoint_numbers import FORMATS
-
-DTYPE, SCALAR = np.float64(0).__reduce__()[1][0].__reduce__()[0], np.float64(0).__reduce__()[0]
-F8 = np.dtype("f8")
-FIELDS = (3, "<", None, ("a",), {"a": (F8, 2**20)}, 8, 1, 0)  # outside of the number
-OBJECTS = (3, "<", None, None, None, 8, 1, 63)  # bytes are taken for the addresses of objects
-SUBARRAY = (3, "<", (F8, (2**20,)), None, None, 8, 1, 0)
+from segxai.errors import SegxaiError
+from segxai.segment.weights import load_weights, tensors_sha256
+from tests import literal
+from tests.networks import image_of, net2d
 
 
-class Called:
-    """What calls a function on loading, and then fills what it returned with a state."""
-
-    def __init__(self, function, *arguments, state=None):
-        self.content = (function, arguments, *([] if state is None else [state]))
-
-    def __reduce__(self):
-        return self.content
-
-
-def read(content, path=Path("w.pt")):
-    torch.save(content, path)
-    return read_tensors(path)
-
-
-@pytest.fixture(autouse=True)
-def _in_a_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.mark.parametrize("kind", FORMATS)
-def test_numbers_beside_the_weights_become_pythons(kind):
-    value = np.dtype(kind).type(1)
-    found = read({"weights": torch.ones(2), "best": value, "all": [value, [value]]})
-    assert found["best"] == value.item()
-    assert type(found["best"]) is type(value.item())
-    assert found["all"] == [1, [1]]
+@pytest.mark.parametrize(
+    "pack",
+    [
+        lambda state: state,
+        lambda state: {"state_dict": state, "epoch": 3},
+        lambda state: {"model": {f"module.{name}": one for name, one in state.items()}},
+        lambda state: {"a": {"b": {"net._orig_mod." + name: one for name, one in state.items()}}},
+        lambda state: {"optimizer": {"exp_avg": torch.zeros(3)}, "weights": state},
+        lambda state: {name: one.half() for name, one in state.items()},
+        lambda state: {n: one for n, one in state.items() if "num_batches" not in n},
+    ],
+)
+def test_the_wrappings_of_training_scripts_are_taken_off(tmp_path, pack):
+    wanted, network = net2d(), literal.Net2d()
+    torch.save(pack(wanted.state_dict()), tmp_path / "w.pt")
+    load_weights(network, tmp_path / "w.pt")
+    image = image_of((3, 24, 20))
+    with torch.no_grad():
+        assert literal.worst(network.eval()(image), wanted(image)) < 1e-2
+    assert {one.dtype for one in network.parameters()} == {torch.float32}
 
 
-def test_files_of_older_numpy_are_read():
-    path = Path("w.pt")
-    torch.save({"best": np.float32(0.25)}, path, _use_new_zipfile_serialization=False)
-    path.write_bytes(path.read_bytes().replace(b"numpy._core.multi", b"numpy.core.multi"))
-    assert b"numpy.core.multiarray" in path.read_bytes()
-    assert read_tensors(path) == {"best": 0.25}
+def test_safetensors(tmp_path):
+    save_file(net2d().state_dict(), tmp_path / "w.safetensors")
+    network = load_weights(literal.Net2d(), tmp_path / "w.safetensors")
+    assert tensors_sha256(network) == tensors_sha256(net2d())
+    with torch.no_grad():
+        network.last.bias[0] += 1e-6
+    assert tensors_sha256(network) != tensors_sha256(net2d())
 
 
-@pytest.mark.parametrize("kind", ["O", "V8", "S8", "U8", "M8", "c16", [("a", "O")], "f8, O", 8])
-def test_no_other_kind_of_number_is_read(kind):
-    with pytest.raises(SegxaiError, match=r"cannot read the checkpoint w.pt: ") as caught:
-        read({"best": Called(DTYPE, kind, False, True)})
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda state: state.pop("last.bias"),
+            r"1 of 13 tensors are missing, such as 'last\.bias'",
+        ),
+        (lambda state: state.update(aux=torch.zeros(2)), r"unexpected tensors: 1, such as 'aux'"),
+        (
+            lambda state: state.update({"last.bias": torch.zeros(7)}),
+            r"'last\.bias' is of shape \(7,\) and should be \(3,\)",
+        ),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, message):
+    state = net2d().state_dict()
+    change(state)
+    torch.save(state, tmp_path / "w.pt")
+    network = literal.Net2d()
+    before = tensors_sha256(network)
+    with pytest.raises(SegxaiError, match=message) as error:
+        load_weights(network, tmp_path / "w.pt", "nets:unet")
+    assert "\n" not in str(error.value)
+    assert "checkpoint w.pt does not fit nets:unet" in str(error.value)
+    assert tensors_sha256(network) == before
 
 
-@pytest.mark.parametrize("state", [FIELDS, OBJECTS, SUBARRAY, {"a": 1}, (None, {"a": 1})])
-def test_the_state_of_a_kind_is_ignored(state):
-    """Numpy takes addresses from it."""
-    kind = Called(DTYPE, "f8", False, True, state=state)
-    found = read({"best": Called(SCALAR, kind, np.float64(0.5).tobytes())})
-    assert found == {"best": 0.5}
-    assert type(found["best"]) is float
-
-
-@pytest.mark.parametrize("arguments", [(F8, b"1234"), (F8, "12345678"), ("f8", b"12345678"), (F8,)])
-def test_a_number_is_made_of_its_kind_and_bytes(arguments):
-    with pytest.raises(SegxaiError, match=r"cannot read the checkpoint w.pt: ") as caught:
-        read({"best": Called(SCALAR, *arguments)})
-    assert "\n" not in str(caught.value)
-
-
-def test_what_libraries_allow_for_themselves_is_not_called():
-    """MONAI allows its tensors with metadata, whose state may be anything, when it is imported."""
-    before = set(torch.serialization.get_safe_globals())
-    with (
-        torch.serialization.safe_globals([Path]),
-        pytest.raises(SegxaiError, match="contains something other than tensors and numbers"),
-    ):
-        read({"best": Called(Path, "a")})
-    assert set(torch.serialization.get_safe_globals()) == before
+def test_a_pickle_is_no_checkpoint(tmp_path):
+    torch.save(net2d(), tmp_path / "whole.pt")
+    with pytest.raises(SegxaiError, match="it contains something other than tensors"):
+        load_weights(net2d(), tmp_path / "whole.pt")
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(SegxaiError, match="holds a list; expected a state dict"):
+        load_weights(net2d(), tmp_path / "list.pt")

@@ -12,7 +12,7 @@ from segxai.report.tables import instance_table
 from segxai.store import hdf5
 from segxai.store.reader import maps
 from segxai.store.schema import attribution_of
-from tests.store.test_structure import MAP, path  # noqa: F401
+from tests.store.results import MAP
 
 ROOT = "attributions/run/1"
 
@@ -109,21 +109,21 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("change", "words"), BROKEN.values(), ids=BROKEN)
-def test_what_is_not_as_the_schema_says_is_named(path, change, words):  # noqa: F811
+def test_what_is_not_as_the_schema_says_is_named(path, change, words):
     with h5py.File(path, "a") as file:
         change(file)
     with pytest.raises(SegxaiError, match=f"r.h5 is not a result as segxai writes it: .*{words}"):
         hdf5.open_result(path)
 
 
-def test_units_that_look_like_dates_stay_units(path):  # noqa: F811
+def test_units_that_look_like_dates_stay_units(path):
     with h5py.File(path, "a") as file:
         file[MAP].attrs["units"] = "days since 2000-01-01"
     with hdf5.open_result(path) as tree:
         assert attribution_of(maps(tree, "run")[1]).values.dtype == np.float32
 
 
-def test_damaged_values_are_one_line_where_they_are_read(path):  # noqa: F811
+def test_damaged_values_are_one_line_where_they_are_read(path):
     with h5py.File(path, "r") as file:
         chunk = file[MAP].id.get_chunk_info(0)
         start, size = chunk.byte_offset, chunk.size
@@ -137,7 +137,7 @@ def test_damaged_values_are_one_line_where_they_are_read(path):  # noqa: F811
         attribution_of(maps(tree, "run")[1])
 
 
-def test_a_summary_without_a_map_is_one_line(path):  # noqa: F811
+def test_a_summary_without_a_map_is_one_line(path):
     with h5py.File(path, "a") as file:
         del file["attributions/run/1"]
     with (

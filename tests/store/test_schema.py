@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,41 +15,17 @@ import segxai as package
 from segxai.report.tables import instance_table
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import find_run, maps, provenance_of_run, run_names
-from segxai.store.runs import new_name
-from segxai.store.schema import as_json, difference, group, provenance_of, versions
-from tests.commandline import make_case, segxai, use_toys, write_nifti
+from segxai.store.schema import as_json, continued, difference, group, provenance_of, versions
+from tests.commandline import make_case, segxai, use_toys
 from tests.toy.segxai_toy import SHAPE, picture
 
 COMMAND = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
-SMOOTH = ("--samples", "2", "--crop", "2", "--rows", "30", "--batch", "2")
 RUN = "smoothgrad-signed_max"
 
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory):
-    """A result of three methods, against a reference with one ball more and one less."""
-    folder = tmp_path_factory.mktemp("patient_named_mueller")
-    make_case(folder)
-    reference = picture()[0] > 0.5
-    reference[:10, 9:] = False
-    reference[8:11, 14:17, 2:4] = True
-    write_nifti(folder / "reference.nii.gz", reference.astype(np.uint8))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        use_toys(patch)
-        for options in (
-            SMOOTH,
-            ("--method", "gradcam++", "--append"),
-            ("--method", "class_smoothgrad", "--samples", "1", "--append"),
-        ):
-            done = segxai(*COMMAND, "--reference", "reference.nii.gz", *options)
-            assert done.status == 0, done.err
-    return folder / "r.h5"
-
-
 @pytest.fixture
-def tree(finished):
-    with open_result(finished) as tree:
+def tree(three_methods):
+    with open_result(three_methods) as tree:
         yield tree
 
 
@@ -61,7 +36,7 @@ def sha256(path):
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_the_provenance_of_the_case_is_complete(tree, finished):
+def test_the_provenance_of_the_case_is_complete(tree, three_methods):
     stored = provenance_of(group(tree, "/"))
     assert stored.pop("created").startswith("20")
     assert stored.pop("versions") == versions()
@@ -75,7 +50,7 @@ def test_the_provenance_of_the_case_is_complete(tree, finished):
                 {
                     "role": role,
                     "name": f"{role}.nii.gz",
-                    "sha256": sha256(finished.with_name(f"{role}.nii.gz")),
+                    "sha256": sha256(three_methods.with_name(f"{role}.nii.gz")),
                 }
                 for role in ("bright", "other", "reference")
             ],
@@ -134,8 +109,8 @@ def test_the_versions_are_those_of_what_values_depend_on():
     assert found["numpy"] == np.__version__
 
 
-def test_no_folder_is_in_the_file(finished):
-    content = finished.read_bytes()
+def test_no_folder_is_in_the_file(three_methods):
+    content = three_methods.read_bytes()
     assert b"bright.nii.gz" in content
     assert b"mueller" not in content
 
@@ -169,26 +144,24 @@ def test_the_first_difference_is_named(stored, asked, words):
     assert difference(stored, asked) == words
 
 
+def test_a_continued_run_keeps_its_start_and_unites_its_instances():
+    here = {"device": "cpu", "engine": "auto", "batch": 1}
+    there = {"device": "cuda:0", "engine": "dense", "batch": 8}
+    first = {"seed": 0, "labels": [2], "started": "a", "compute": here}
+    second = {"seed": 0, "labels": [1, 2], "started": "b", "compute": there}
+    third = second | {"labels": "all", "started": "c"}
+    united = continued(continued(first, second), third)
+    assert united == first | {
+        "labels": "all",
+        "resumed": [{"started": "b", "compute": there}, {"started": "c", "compute": there}],
+    }
+    assert continued(first, second)["labels"] == [1, 2]
+    assert json.loads(json.dumps(united)) == united
+
+
 def test_facts_of_numpy_are_kept_as_plain_numbers():
     facts = {"a": np.float32(0.5), "b": [np.int64(3)], "c": {"d": np.array([1, 2])}, "e": None}
     assert json.loads(as_json(facts)) == {"a": 0.5, "b": [3], "c": {"d": [1, 2]}, "e": None}
-
-
-@pytest.mark.parametrize(
-    ("method", "aggregator", "score", "taken", "name"),
-    [
-        ("gradient", "mean", "logit", (), "gradient-mean"),
-        ("gradient", "mean", "probability", (), "gradient-mean-probability"),
-        ("gradcam++", None, "logit", (), "gradcam++"),
-        ("gradcam++", None, "margin", (), "gradcam++-margin"),
-        ("gradient", "mean", "logit", {"gradient-mean"}, "gradient-mean-2"),
-        ("gradient", "mean", "logit", {"gradient-mean", "gradient-mean-2"}, "gradient-mean-3"),
-        ("my/own", "a/b", "logit", (), "my-own-a-b"),
-    ],
-)
-def test_the_name_of_a_run(method, aggregator, score, taken, name):
-    asked = {"method": method, "aggregator": aggregator, "score": score}
-    assert new_name(asked, {one: {} for one in taken}) == name
 
 
 # --------------------------------------------------------------------------------------- the groups
@@ -267,8 +240,8 @@ def test_a_class_level_map_is_label_0(tree):
     assert "volume_mm3" not in row
 
 
-def test_numbers_are_float32_and_compressed(finished):
-    with h5py.File(finished, "r") as file:
+def test_numbers_are_float32_and_compressed(three_methods):
+    with h5py.File(three_methods, "r") as file:
         for label in "12345":
             for name in ("map", "standard_error"):
                 stored = file[f"attributions/{RUN}/{label}/{name}"]
@@ -315,17 +288,6 @@ def test_the_summaries_are_those_of_the_maps(tree):
             )
 
 
-def test_notes_say_what_to_mind(tree):
-    rows = {row["label"]: row for row in instance_table(tree, RUN)}
-    assert [rows[label]["estimate"] for label in (1, 2)] == [True, False]
-    words = r"estimate from 30 of 40 rows, error about \d+% at the peak, \d+% anywhere; .*"
-    assert re.fullmatch(words, rows[1]["note"])
-    assert rows[1]["note"].endswith("% of the energy cut off")
-    assert rows[5]["outcome"] == "FN"
-    assert rows[5]["note"].startswith("missed by the model; ")
-    assert instance_table(tree, "gradcam++")[0]["note"] == ""
-
-
 def test_an_estimate_carries_its_error_and_an_exact_map_none(tree):
     stored = maps(tree, RUN)
     facts = {label: json.loads(stored[label].attrs["facts"]) for label in (1, 2)}
@@ -341,8 +303,8 @@ def test_an_estimate_carries_its_error_and_an_exact_map_none(tree):
     assert "rows_by_stratum" not in facts[2]
 
 
-def test_a_public_name_opens_the_tree(finished):
-    with package.open_result(str(finished)) as tree:
+def test_a_public_name_opens_the_tree(three_methods):
+    with package.open_result(str(three_methods)) as tree:
         assert isinstance(tree, xr.DataTree)
         assert tree["input/image"].shape == (2, *SHAPE)
 
@@ -368,10 +330,10 @@ for words in (draw, ["export", "r.h5", sys.argv[1]]):
 """
 
 
-def test_reading_a_result_imports_no_torch(finished, tmp_path):
+def test_reading_a_result_imports_no_torch(three_methods, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", READING, str(tmp_path)],
-        cwd=finished.parent,
+        cwd=three_methods.parent,
         capture_output=True,
         text=True,
         check=False,

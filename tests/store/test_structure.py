@@ -10,21 +10,7 @@ from segxai.errors import SegxaiError
 from segxai.store import hdf5
 from segxai.store.runs import run_names
 from segxai.store.structure import check_structure
-from tests.store.test_hdf5 import attribution, case, create, instance
-
-MAP = "attributions/run/1/map"
-RUN = {"method": "m", "aggregator": None, "score": "logit", "labels": "all"}
-
-
-@pytest.fixture
-def path(folder):
-    """A good result, beside a file with a secret."""
-    create(Path("r.h5"))
-    hdf5.start_run(Path("r.h5"), "run", {**RUN, "started": "1"})
-    hdf5.add(Path("r.h5"), "run", attribution(), instance(), case())
-    Path("secret.txt").write_text("TOKEN=1234" * 100)
-    create(Path("other.h5"))
-    return Path("r.h5")
+from tests.store.results import MAP, RUN
 
 
 def link_external(file):

@@ -1,7 +1,5 @@
 """The Swin UNETR plugin: weights in half precision, checkpoints of others, exact rows."""
 
-from itertools import product
-
 import numpy as np
 import pytest
 import torch
@@ -11,10 +9,12 @@ from segxai_swin_unetr import network
 
 from segxai.errors import SegxaiError
 from segxai.plugins.registry import load_adapter
-from segxai.rows.jacobian import rows
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
+from tests import literal
+from tests.networks import image_of
+from tests.rows.whole_grid import in_order, rows_on_grid
 
 
 def test_the_file_is_small_and_in_half_precision():
@@ -64,18 +64,9 @@ def test_a_checkpoint_that_does_not_fit_is_a_mistake_of_one_line(tmp_path, conte
 
 
 def test_rows_equal_a_literal_loop():
-    model = network.load_swin_unetr()
-    image = torch.randn(1, 2, 64, 64, 64, generator=torch.Generator().manual_seed(0))
-    voxels = np.array([*product([30], [31, 40], [33])])
-    leaf = image.clone().requires_grad_()
+    model, image = network.load_swin_unetr(), image_of((2, 64, 64, 64))
+    voxels = np.array([[30, 31, 33], [30, 40, 33]])
     with frozen(model):
-        logits = model(leaf)
-        wanted = [
-            torch.autograd.grad(logits[(0, 1, *voxel)], leaf, retain_graph=True)[0][0]
-            for voxel in voxels
-        ]
-        predictor = Predictor(model, whole_image((64, 64, 64)))
-        found = [batch.values for batch in rows(predictor, image, voxels, class_index=1)]
-    peak = max(float(one.abs().max()) for one in wanted)
-    for one in torch.cat(found):
-        assert min(float((one - other).abs().max()) for other in wanted) <= 1e-5 * peak
+        wanted = literal.rows(model, image, voxels)
+    found = rows_on_grid(Predictor(model, whole_image((64, 64, 64))), image, voxels)
+    assert literal.worst(in_order(found), in_order(wanted)) <= 1e-5

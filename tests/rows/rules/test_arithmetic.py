@@ -78,6 +78,12 @@ def test_factors_that_add_axes_are_left_to_the_dense_way():
     agree(*compare(cube, image_of((3, 6, 5)), box_by(MIDDLE)), on_box=False)
 
 
+def test_addition_with_broadcasting_is_left_to_the_dense_way():
+    one = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
+    other = random_cotangent((1, 1, 4, 4), Box((0, 1), (2, 2)))
+    assert torch.equal((one + other).dense(), one.dense() + other.dense())
+
+
 def test_a_choice_of_something_else_than_zero_is_left_to_the_dense_way():
     grad = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
     mask = image_of((2, 4, 4)) > 0

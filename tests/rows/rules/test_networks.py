@@ -1,5 +1,6 @@
 """Networks that mix all operations, and real ones with random weights: rows are the dense rows."""
 
+import numpy as np
 import pytest
 import torch
 from monai.networks import nets
@@ -9,7 +10,7 @@ from torch.nn import functional
 
 from segxai.rows.cotangent import Cotangent
 from tests import literal
-from tests.networks import image_of
+from tests.networks import image_of, net2d, small_unet
 from tests.rows.rules.boxes import TOLERANCE, agree, box_by, compare
 
 InstanceNorm = nn.modules.instancenorm._InstanceNorm
@@ -71,6 +72,50 @@ def test_everything_together_one_voxel_at_a_time(shape):
     assert found.start is not None
     assert found.box.size < tuple(shape[1:])
     assert float((found.dense()[:, 0] - wanted).abs().max() / wanted.abs().max()) <= TOLERANCE
+
+
+class Mixed(nn.Module):
+    """Windowed and dense operations in turn."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3, padding=1)
+        self.norm = nn.InstanceNorm2d(4)
+        self.second = nn.Conv2d(8, 3, 3, padding=2, dilation=2)
+
+    def forward(self, x):
+        fine = functional.silu(self.first(x))
+        coarse = functional.interpolate(
+            functional.max_pool2d(self.norm(fine), 2), scale_factor=2, mode="nearest"
+        )
+        return self.second(torch.cat([fine, coarse], dim=1))
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "on_box"),
+    [
+        (small_unet, (2, 32, 24, 40), True),
+        (net2d, (3, 24, 28), True),
+        (lambda: literal.seeded(Mixed()), (2, 12, 16), False),
+    ],
+)
+def test_whole_networks(network, shape, on_box):
+    model = network().requires_grad_(False)
+    where = [(0.4, 0.2)] * 3
+    agree(*compare(model, image_of(shape), box_by(where)), on_box=on_box)
+
+
+def test_a_row_of_a_unet_fills_its_receptive_field_and_no_more():
+    """The box comes from the operations: it holds every non-zero value, and not the whole grid."""
+    model, shape = small_unet().requires_grad_(False), (2, 48, 48, 48)
+    leaf = image_of(shape).requires_grad_()
+    logits = model(leaf)
+    one = torch.zeros(1, 2, 1, 1, 1)
+    one[0, 1] = 1
+    (row,) = torch.autograd.grad(logits, leaf, Cotangent(one, (24, 25, 23), logits.shape))
+    used = np.argwhere(row.dense()[0, 0].abs().sum(dim=0).numpy() > 0)
+    assert max(row.box.size) < 24
+    assert all(row.box.contains(used))
 
 
 WINDOWED = {

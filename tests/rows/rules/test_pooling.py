@@ -1,7 +1,6 @@
 """Pooling takes rows to the windows that it pooled, and to nothing else."""
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -97,13 +96,3 @@ def test_the_average_of_one_axis_keeps_to_its_box_along_the_others():
     image = image_of((3, 6, 9))
     agree(*compare(lambda x: x.mean(dim=2, keepdim=True), image, box_by(MIDDLE)), tight=True)
     agree(*compare(nn.AdaptiveAvgPool2d((1, 4)), image, box_by(MIDDLE)), tight=True)
-
-
-def test_the_largest_of_all_channels():
-    image = image_of((5, 6, 9))
-    for largest in (
-        lambda x: x.max(dim=1, keepdim=True).values,
-        lambda x: x.amax(dim=1, keepdim=True),
-        lambda x: torch.cat([x.mean(dim=1, keepdim=True), x.max(dim=1)[0][:, None]], dim=1),
-    ):
-        agree(*compare(largest, image, box_by(MIDDLE)))

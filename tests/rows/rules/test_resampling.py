@@ -1,4 +1,4 @@
-"""Interpolation and padding take rows to the voxels that they read."""
+"""Interpolation and padding that repeats the image take rows to the voxels that they read."""
 
 import pytest
 from hypothesis import given
@@ -8,16 +8,7 @@ from torch.nn import functional
 
 from tests import literal
 from tests.networks import image_of
-from tests.rows.rules.boxes import (
-    MIDDLE,
-    agree,
-    box_by,
-    compare,
-    examples,
-    fractions,
-    in_each_axis,
-    whole,
-)
+from tests.rows.rules.boxes import MIDDLE, agree, box_by, compare, examples, fractions, in_each_axis
 
 MODES = {
     1: ["nearest", "nearest-exact", "linear", "area"],
@@ -72,12 +63,3 @@ def test_padding_of_a_convolution(mode):
     layer = literal.seeded(layer).requires_grad_(False)
     for where in ([(0, 0)] * 3, [(0.5, 0.3)] * 3, [(1, 1)] * 3):
         agree(*compare(layer, image_of((3, 8, 9)), box_by(where)), tight=True)
-
-
-@examples(15)
-@given(where=fractions, factor=whole(2, 3))
-def test_pixel_shuffles(where, factor):
-    image = image_of((2 * factor**2, 3, 4))
-    agree(*compare(nn.PixelShuffle(factor), image, box_by(where)), tight=True)
-    image = image_of((2, 3 * factor, 2 * factor))
-    agree(*compare(nn.PixelUnshuffle(factor), image, box_by(where)), tight=True)

@@ -7,13 +7,7 @@ import torch
 import segxai
 from segxai.errors import SegxaiError
 from tests import literal
-from tests.networks import image_of, net2d, small_unet
-
-
-def mask_of(shape, start, size):
-    mask = np.zeros(shape, dtype=bool)
-    mask[tuple(slice(a, a + n) for a, n in zip(start, size, strict=True))] = True
-    return mask
+from tests.networks import image_of, mask_of, net2d, small_unet
 
 
 def test_it_explains_2d_and_3d_with_dims_and_the_images_shape():

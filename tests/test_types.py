@@ -1,11 +1,12 @@
-"""Spheres as instances: closed forms on grids of any spacing and orientation."""
+"""Instances: spheres by closed forms on grids of any spacing and orientation, and crops."""
 
 import numpy as np
 import pytest
 
-from segxai import Grid, Instance, SegxaiError
-from segxai.cli.parsing import parse_spheres
-from segxai.instances import balls
+from segxai.errors import SegxaiError
+from segxai.geometry import Box, Grid
+from segxai.types import Instance
+from tests.networks import block
 
 
 def grid_of(shape, spacing, origin=None):
@@ -101,26 +102,12 @@ def test_a_sphere_that_cannot_be_is_refused(centre, radius, words):
         Instance.sphere(centre, radius, grid)
 
 
-# -------------------------------------------------------------------------- on the command line
+# ------------------------------------------------------------------------------ seen from elsewhere
 
 
-def test_words_become_numbers():
-    assert parse_spheres("sphere:1,-2.5,3e1,4") == ((1.0, -2.5, 30.0, 4.0),)
-    assert parse_spheres("sphere:1,2,3:4,5,6") == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
-
-
-@pytest.mark.parametrize(
-    "text", ["sphere:", "sphere:1", "sphere:1,2,x", "sphere:1,2,3:", "sphere:,", "ball:1,2,3,4"]
-)
-def test_other_words_are_refused(text):
-    with pytest.raises(SegxaiError, match=f"instances={text}: give a centre and a radius in mm"):
-        parse_spheres(text)
-
-
-def test_balls_are_numbered_and_may_overlap():
-    grid = Grid.unit((12, 12))
-    first, second = balls([(4, 4, 3.0), (6, 4, 3.0)], grid, 2)
-    assert [(one.label, one.class_index) for one in (first, second)] == [(1, 2), (2, 2)]
-    assert (first.mask(grid.shape) & second.mask(grid.shape)).any()
-    with pytest.raises(SegxaiError, match="give 2 finite coordinates"):
-        balls([(4, 4, 4, 3.0)], grid, 1)
+def test_an_instance_seen_from_a_crop():
+    instance = block((9, 9), (4, 5), (2, 2), label=4, outcome="TP")
+    inner = instance.seen_from(Box((3, 3), (5, 5)))
+    assert inner.voxels.tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
+    assert (inner.label, inner.outcome) == (4, "TP")
+    assert Instance.from_mask(inner.mask((5, 5))).voxels.tolist() == inner.voxels.tolist()

@@ -1,0 +1,76 @@
+"""Normalisations that a user may name: what each of them computes."""
+
+import numpy as np
+import pytest
+import torch
+
+from segxai.errors import SegxaiError
+from segxai.load.normalisation import find_normalisation
+
+
+def raw(scale=100.0):
+    image = np.random.default_rng(0).uniform(1, scale, (3, 6, 7)).astype(np.float32)
+    image[:, 0] = 0
+    return image
+
+
+def test_none_changes_nothing():
+    image = raw()
+    np.testing.assert_array_equal(find_normalisation("none", 3).apply(image), image)
+
+
+def test_z_scores_are_those_of_each_channel_where_it_is_not_0():
+    image = raw()
+    found = find_normalisation("z-score", 3).apply(image)
+    for before, after in zip(image, found, strict=True):
+        inside = before != 0
+        expected = (before[inside] - before[inside].mean()) / before[inside].std()
+        np.testing.assert_allclose(after[inside], expected, atol=1e-5)
+        assert (after[~inside] == 0).all()
+
+
+def test_a_constant_channel_has_no_z_scores():
+    assert (find_normalisation("z-score", 1).apply(np.full((1, 4, 4), 7, np.float32)) == 0).all()
+
+
+def test_means_and_ranges():
+    image = raw()
+    np.testing.assert_allclose(find_normalisation("unit", 3).apply(image), image / 255)
+    found = find_normalisation("mean:10,20,30;std:1,2,4", 3).apply(image)
+    expected = (image - np.array([10, 20, 30])[:, None, None]) / np.array([1, 2, 4])[:, None, None]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        find_normalisation("mean:10;std:2", 3).apply(image), (image - 10) / 2
+    )
+    clipped = find_normalisation("range:20,60", 3).apply(image)
+    np.testing.assert_allclose(clipped, (image.clip(20, 60) - 20) / 40, rtol=1e-5)
+
+
+def test_imagenet_is_that_of_torchvision():
+    from torchvision.transforms.functional import normalize
+
+    image = raw(255)
+    expected = normalize(
+        torch.from_numpy(image) / 255, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+    )
+    found = find_normalisation("imagenet", 3).apply(image)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("zscore", r"--normalise zscore is not known; known: none, z-score"),
+        ("mean:1,2;std:1,2", "2 means for 3 channels"),
+        ("mean:1;std:0", "a standard deviation must be above 0"),
+        ("mean:1", "is not known"),
+        ("mean:a;std:b", "is not known"),
+        ("range:5", r"give range:LOW,HIGH"),
+        ("range:5,1", r"give range:LOW,HIGH"),
+        ("range:nan,1", "is not known"),
+        ("imagenet", "3 means for 4 channels"),
+    ],
+)
+def test_a_normalisation_that_makes_no_sense(text, message):
+    with pytest.raises(SegxaiError, match=message):
+        find_normalisation(text, 4 if text == "imagenet" else 3)
