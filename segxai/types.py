@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Box, Grid, ball
+from segxai.text import format_shape
 
 Activation = Literal["softmax", "sigmoid"]
 ENGINES = ("windowed", "dense", "lowrank")  # the ways to compute rows, see `segxai.rows.engines`
@@ -127,6 +128,11 @@ class Instance:
         "TP", "FP" or "FN" against a reference; "" if there is none.
     sampled : ndarray of shape (row,), optional
         Indices into `voxels` of the rows to compute, if the domain is too large to compute all.
+
+    Raises
+    ------
+    SegxaiError
+        If a voxel is listed twice: it would count twice.
     """
 
     label: int
@@ -134,6 +140,14 @@ class Instance:
     class_index: int = 1
     outcome: str = ""
     sampled: Int[np.ndarray, " row"] | None = None
+
+    def __post_init__(self) -> None:
+        repeated = _repeated(self.voxels)
+        if repeated is not None:
+            raise SegxaiError(
+                f"instance {self.label} lists the voxel {repeated} more than once: give each voxel "
+                "once (numpy.unique(voxels, axis=0))"
+            )
 
     @classmethod
     def from_mask(
@@ -148,15 +162,24 @@ class Instance:
         return cls(label, np.argwhere(mask), class_index, outcome)
 
     @classmethod
-    def of(cls, target: "Instance | ArrayLike") -> "Instance":
+    def of(cls, target: "Instance | ArrayLike", shape: Sequence[int] | None = None) -> "Instance":
         """Return `target` if it is an instance, or build one of class 1 from a boolean mask.
+
+        Parameters
+        ----------
+        shape : sequence of int, optional
+            Shape of the grid that it must lie on.
 
         Raises
         ------
         ValueError
             If the mask is not boolean, or empty.
+        SegxaiError
+            If the mask has another shape, or a voxel of the instance lies outside of the grid.
         """
         if isinstance(target, Instance):
+            if shape is not None:
+                target._check_on(tuple(shape))
             return target
         mask = np.asarray(target)
         if mask.dtype != bool or not mask.any():
@@ -164,7 +187,23 @@ class Instance:
                 "an instance must be an Instance or a boolean mask with at least one voxel, "
                 f"not {mask.dtype} with {np.count_nonzero(mask)} non-zero values"
             )
+        if shape is not None and mask.shape != tuple(shape):
+            raise SegxaiError(
+                f"the mask has {format_shape(mask.shape)} voxels, but the model's output has "
+                f"{format_shape(shape)}: give a mask on the grid of the output"
+            )
         return cls.from_mask(mask)
+
+    def _check_on(self, shape: tuple[int, ...]) -> None:
+        """Check that all voxels lie on a grid of this shape."""
+        axes = self.voxels.shape[1]
+        if axes == len(shape) and Box.whole(shape).contains(self.voxels).all():
+            return
+        last = format_shape((self.voxels.max(axis=0) + 1).tolist())
+        raise SegxaiError(
+            f"instance {self.label} has voxels on a grid of at least {last}, but the model's "
+            f"output has {format_shape(shape)}: give the voxels on the grid of the output"
+        )
 
     @classmethod
     def sphere(
@@ -211,6 +250,18 @@ class Instance:
     def seen_from(self, box: Box) -> "Instance":
         """Return the same instance on the crop of the grid that a box cuts out."""
         return replace(self, voxels=box.local(self.voxels))
+
+
+def _repeated(voxels: Int[np.ndarray, "voxel axis"]) -> tuple[int, ...] | None:
+    """Find a voxel that is listed more than once; None if there is none."""
+    if len(voxels) < 2:
+        return None
+    flat = Box.around(voxels).flat(voxels)
+    if (np.diff(flat) > 0).all():  # in C order, as is usual
+        return None
+    order = np.argsort(flat, kind="stable")
+    twice = np.flatnonzero(np.diff(flat[order]) == 0)
+    return tuple(voxels[order[twice[0]]].tolist()) if len(twice) else None
 
 
 @dataclass(frozen=True)

@@ -111,3 +111,34 @@ def test_an_instance_seen_from_a_crop():
     assert inner.voxels.tolist() == [[1, 2], [1, 3], [2, 2], [2, 3]]
     assert (inner.label, inner.outcome) == (4, "TP")
     assert Instance.from_mask(inner.mask((5, 5))).voxels.tolist() == inner.voxels.tolist()
+
+
+# ------------------------------------------------------------------------------ a set of voxels
+
+
+@pytest.mark.parametrize("voxels", [[[1, 2], [1, 2]], [[4, 0], [1, 2], [0, 3], [1, 2]]])
+def test_a_voxel_that_is_listed_twice_is_refused(voxels):
+    with pytest.raises(SegxaiError, match=r"instance 3 lists the voxel \(1, 2\) more than once"):
+        Instance(3, np.array(voxels))
+
+
+def test_voxels_in_any_order_are_kept_as_they_are():
+    voxels = np.array([[4, 0], [1, 2], [0, 3]])
+    assert Instance(3, voxels).voxels is voxels
+
+
+def test_an_instance_must_lie_on_the_grid():
+    mask = np.zeros((6, 5), dtype=bool)
+    mask[5, 2] = True
+    instance = Instance.from_mask(mask, label=7)
+    for target in (mask, instance):
+        assert Instance.of(target, (6, 5)).voxels.tolist() == [[5, 2]]
+    with pytest.raises(
+        SegxaiError, match="mask has 6 x 5 voxels, but the model's output has 8 x 8"
+    ):
+        Instance.of(mask, (8, 8))
+    for shape in ((5, 5), (6, 2), (6, 5, 4)):
+        with pytest.raises(SegxaiError, match="instance 7 has voxels on a grid of at least 6 x 3"):
+            Instance.of(instance, shape)
+    with pytest.raises(SegxaiError, match="instance 1 has voxels on a grid of at least 2 x 0"):
+        Instance.of(Instance(1, np.array([[1, -1]])), (8, 8))

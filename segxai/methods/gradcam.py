@@ -110,10 +110,16 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         -----
         UserWarning
             If more than 1 % of the coefficients of a window have a denominator of 0 or below.
+
+        Raises
+        ------
+        SegxaiError
+            If the instance lies on another grid than the model's output.
         """
         self.suspect = []
         with frozen(self.model), exact_arithmetic():
-            target = Instance.of(instance)
+            shape = as_predictor(self.model, inputs).domain_shape
+            target = Instance.of(instance, shape)
             maps = torch.stack([self._map(image[None], target) for image in inputs.detach()])
         if max(self.suspect, default=0) > 0.01:
             warnings.warn(

@@ -133,10 +133,16 @@ class InstanceGradient(GradientAttribution):
         -------
         Tensor or tuple
             Like `inputs`, in score per unit of the input; 0 where no row reaches.
+
+        Raises
+        ------
+        SegxaiError
+            If the instance lies on another grid than the model's output.
         """
         parts = inputs if isinstance(inputs, tuple) else (inputs,)
         images = torch.cat([part.detach() for part in parts], dim=1)
-        target = with_rows_for(self.aggregator, Instance.of(instance))
+        shape = as_predictor(self.model, images).domain_shape
+        target = with_rows_for(self.aggregator, Instance.of(instance, shape))
         bookmark = self.bookmark if len(images) == 1 else NoBookmark()
         with frozen(self.model), exact_arithmetic(tf32=self.precision == "tf32"):
             maps = torch.stack([self._map(image[None], target, bookmark) for image in images])

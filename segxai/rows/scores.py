@@ -130,12 +130,20 @@ class InstanceScore(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
+        self.target = instance
         self.instance = Instance.of(instance)
         self.score = find_score(score, getattr(model, "activation", "softmax"))
 
     def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:
-        """Compute the mean score over the domain, for each image of the batch."""
+        """Compute the mean score over the domain, for each image of the batch.
+
+        Raises
+        ------
+        SegxaiError
+            If the instance lies on another grid than the logits.
+        """
         logits = self.model(image)
+        Instance.of(self.target, logits.shape[2:])
         index = tuple(torch.from_numpy(self.instance.row_voxels.T))
         chosen = logits[(slice(None), slice(None), *index)].transpose(1, 2)  # batch voxel class
         class_index = self.instance.class_index

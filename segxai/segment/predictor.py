@@ -72,6 +72,13 @@ class Predictor(nn.Module):
         self.activation: Activation = activation
         self.is_coarse = is_coarse
 
+    @property
+    def domain_shape(self) -> tuple[int, ...] | None:
+        """The shape of the grid of instances; None where instances are of coarse logits."""
+        if self.is_coarse:
+            return None
+        return self.layout.shape if self.readout is None else self.readout.shape
+
     def forward(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Float[Tensor, "1 class *out"]:

@@ -58,6 +58,13 @@ def test_heat_maps_follow_the_formulas_voxel_by_voxel(network, localised):
     assert literal.worst(found, wanted) < TOLERANCE
 
 
+def test_a_mask_of_another_grid_is_refused():
+    model, image, mask = net2d(), image_of((3, 12, 10)), block((6, 5), (2, 3), (3, 2)).mask((6, 5))
+    method = InstanceGradCamPlusPlus(model, find_layer(model, "first"))
+    with pytest.raises(SegxaiError, match="mask has 6 x 5 voxels, but the model's output has 12 x"):
+        method.attribute(image, instance=mask)
+
+
 def test_a_coarse_layer_is_resampled_linearly_to_the_grid():
     model, image = net2d(), image_of((3, 12, 10))
     instance = block((12, 10), (4, 4), (3, 3))

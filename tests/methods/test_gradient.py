@@ -72,6 +72,19 @@ def test_a_bare_mask_is_an_instance_of_class_1(setting):
         method.attribute(image, instance=mask & False)
 
 
+def test_a_mask_of_another_grid_is_refused():
+    model, image = net2d(), image_of((3, 24, 20))
+    smaller = block((12, 10), (9, 8), (3, 2))
+    windows = Predictor(model, sliding_window((24, 20), (16, 16), 0.25))
+    for method in (InstanceGradient(model), InstanceGradient(windows)):
+        with pytest.raises(
+            SegxaiError, match="mask has 12 x 10 voxels, but the model's output has"
+        ):
+            method.attribute(image, instance=smaller.mask((12, 10)))
+    with pytest.raises(SegxaiError, match="on a grid of at least 12 x 10, but .* 10 x 9"):
+        InstanceGradient(model).attribute(image[..., :10, :9], instance=smaller)
+
+
 def test_only_the_windows_that_cover_the_instance_are_computed():
     shape, runs = (40, 36), []
     network = net2d()

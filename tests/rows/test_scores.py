@@ -52,3 +52,12 @@ def test_an_instance_score_is_the_mean_over_the_domain(score):
         logits = model(image[None])[0].flatten(1).T
         values = SCORES[score](logits, 1).reshape(12, 10)[2:5, 3:5]
         assert torch.allclose(one, values.mean())
+
+
+def test_an_instance_score_of_another_grid_is_refused():
+    model, image = net2d(), image_of((3, 12, 10))
+    mask = block((6, 5), (2, 3), (3, 2)).mask((6, 5))
+    with pytest.raises(SegxaiError, match="mask has 6 x 5 voxels, but the model's output has 12 x"):
+        InstanceScore(model, mask)(image)
+    with pytest.raises(SegxaiError, match="instance 1 has voxels on a grid of at least 5 x 5"):
+        InstanceScore(model, block((6, 5), (2, 3), (3, 2)))(image[..., :4, :4])
