@@ -78,6 +78,9 @@ class Case:
         Where the image shows the object (the brain): noise levels are measured there.
     input_unit : str
         What a value of 1 in `image` means; maps are in logit per this unit.
+    black : tuple of float, optional
+        What a voxel that is 0 in the files becomes in each channel of `image`; None if that is not
+        known.
     reference : ndarray of shape (*grid), optional
         Non-zero where an expert drew an object of the class.
     source_grid : Grid, optional
@@ -98,6 +101,7 @@ class Case:
     grid: Grid
     foreground: Bool[np.ndarray, "*grid"]
     input_unit: str = "input unit"
+    black: tuple[float, ...] | None = None
     reference: Bool[np.ndarray, "*grid"] | None = None
     source_grid: Grid | None = None
     domains_on_source: bool = False

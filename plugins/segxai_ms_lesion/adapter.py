@@ -67,6 +67,7 @@ def load_case(files: Mapping[str, Path]) -> Case:
         grid=grid,
         foreground=(raw != 0).any(axis=0),
         input_unit="standard deviation",
+        black=(0.0, 0.0),  # `normalise` keeps it
         source_grid=volumes[0].grid,
         notes=_notes(volumes[0], grid),
         warnings=tuple(check_images(raw[0], raw[1], grid.voxel_volume_mm3)),

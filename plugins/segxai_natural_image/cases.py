@@ -53,6 +53,7 @@ class Feed:
             grid=resized(source, image.shape[1:]),
             foreground=np.ones(image.shape[1:], dtype=bool),
             input_unit=self.unit,
+            black=tuple(self.apply(np.zeros_like(pixels))[:, 0, 0].tolist()),
             source_grid=source,
             domains_on_source=True,
             picture=np.moveaxis(pixels, 0, -1).round().astype(np.uint8),

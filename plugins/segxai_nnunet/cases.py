@@ -50,6 +50,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path]) -> Case:
         grid=prepared.grid,
         foreground=prepared.foreground,
         input_unit=unit_of(model.plans.schemes),
+        black=prepared.black,
         source_grid=source,
         notes=_notes(source, prepared, model.plans),
         warnings=warnings,

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from segxai import Box, Grid, check_size, resample, working_grid
-from segxai_nnunet.normalisation import normalise_channel
+from segxai_nnunet.normalisation import Normalised, normalise_channel
 from segxai_nnunet.plans import Plans
 from segxai_nnunet.resampling import new_shape, resample_image
 
@@ -21,6 +21,8 @@ class Prepared:
     ----------
     image, grid, foreground
         The network's input, the grid that it is on, and where it is not background.
+    black : tuple of float
+        What background that is 0 in the files becomes in each channel.
     cropped : Grid
         The grid before resampling.
     """
@@ -28,6 +30,7 @@ class Prepared:
     image: Float[np.ndarray, "channel *grid"]
     grid: Grid
     foreground: Bool[np.ndarray, "*grid"]
+    black: tuple[float, ...]
     cropped: Grid
 
 
@@ -51,7 +54,9 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
     moved = resample(raw, grid, ordered, order=0)  # only reorders voxels
     inside = nonzero(moved)
     box = _bounding_box(inside)
-    values, mask = _normalised(moved[box.index], inside[box.index], plans), inside[box.index]
+    mask = inside[box.index]
+    channels = _normalised(moved[box.index], mask, plans)
+    values = np.stack([one.values for one in channels])
     cropped = Grid(box.size, ordered.affine @ _change(np.ones(3), box.start))
     spacing = tuple(float(np.float32(step)) for step in ordered.spacing)  # as in file headers
     wanted = (*spacing[: 3 - len(plans.spacing)], *plans.spacing)
@@ -62,6 +67,7 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
         resample_image(values, shape, (spacing, wanted), plans.resampling),
         final,
         resample(mask, cropped, final, order=0),
+        tuple(one.black for one in channels),
         cropped,
     )
 
@@ -84,19 +90,17 @@ def z_scored(
     """Normalise each channel to standard deviations inside the mask of values other than 0."""
     inside = nonzero(images)
     channels = [normalise_channel(one, "ZScoreNormalization", inside, {}) for one in images]
-    return np.stack(channels)
+    return np.stack([one.values for one in channels])
 
 
 def _normalised(
     images: Float[np.ndarray, "channel *grid"], inside: Bool[np.ndarray, "*grid"], plans: Plans
-) -> Float[np.ndarray, "channel *grid"]:
+) -> list[Normalised]:
     settings = zip(images, plans.schemes, plans.masks, plans.intensities, strict=True)
-    return np.stack(
-        [
-            normalise_channel(image, scheme, inside if is_masked else None, intensities)
-            for image, scheme, is_masked, intensities in settings
-        ]
-    )
+    return [
+        normalise_channel(image, scheme, inside if is_masked else None, intensities)
+        for image, scheme, is_masked, intensities in settings
+    ]
 
 
 def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> Box:

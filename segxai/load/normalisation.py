@@ -1,7 +1,7 @@
 """Normalisation: from the values in a file to the values that a network was trained on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -27,11 +27,14 @@ class Normalisation:
         What a value of 1 means afterwards.
     apply : callable
         Maps an image (channel, *grid) to the normalised one.
+    black : tuple of float, optional
+        What 0 becomes in each channel; None if that is not known, or is not the same in all images.
     """
 
     text: str
     unit: str
     apply: Callable[[Image], Image]
+    black: tuple[float, ...] | None = None
 
 
 def find_normalisation(text: str, channels: int) -> Normalisation:
@@ -50,6 +53,12 @@ def find_normalisation(text: str, channels: int) -> Normalisation:
     SegxaiError
         If the text is none of these, or does not fit the number of channels.
     """
+    found = _form(text, channels)
+    zeros = np.zeros((channels, 1), dtype=np.float32)
+    return replace(found, black=tuple(found.apply(zeros)[:, 0].tolist()))
+
+
+def _form(text: str, channels: int) -> Normalisation:
     if text == "none":
         return Normalisation(text, "input unit", lambda image: image)
     if text == "z-score":

@@ -119,6 +119,7 @@ class Reader:
             # A picture is all foreground: black is a colour there.
             foreground=inside if source_grid is not None else np.ones(grid.shape, dtype=bool),
             input_unit=self.normalisation.unit,
+            black=self.normalisation.black,
             source_grid=source_grid,
             notes=(*notes, _about_numbers(raw, self.normalisation)),
             warnings=warnings,

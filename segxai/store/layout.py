@@ -69,6 +69,7 @@ def _check_input(stored: xr.Dataset) -> dict[str, int]:
         raise DamageError(f"input/image has the axes {image.dims}")
     axes = {str(axis): int(image.sizes[axis]) for axis in grid_axes}
     _array(stored, "input", "foreground", NUMBERS, grid_axes, optional=True)
+    _array(stored, "input", "black", NUMBERS, ("channel",), optional=True)
     _unique(stored, "input", "channel")
     for name in ("affine", "source_affine"):
         _check_affine(stored, "input", name, len(axes))

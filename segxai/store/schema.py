@@ -53,9 +53,11 @@ def input_dataset(case: Case) -> xr.Dataset:
     """Build the group of the network's input and its place in space."""
     source = case.source_grid or case.grid
     picture = {"picture": (("source_y", "source_x", "rgb"), case.picture)}
+    black = {"black": (("channel",), np.array(case.black, np.float32), {"units": case.input_unit})}
     return xr.Dataset(
         {
             **(picture if case.picture is not None else {}),
+            **(black if case.black is not None else {}),
             "image": (
                 ("channel", *case.grid.axes),
                 case.image.astype(np.float32),

@@ -73,6 +73,10 @@ def _check_image(adapter: Adapter, case: Case) -> None:
         raise CheckFailedError(f"the image is {case.image.dtype}, not float32")
     if not np.isfinite(case.image).all():
         raise CheckFailedError("the image has NaN or infinite values")
+    if case.black is not None and not (
+        len(case.black) == channels and np.isfinite(case.black).all()
+    ):
+        raise CheckFailedError(f"black is {case.black}: give one number for each channel, or None")
     if case.foreground.shape != case.grid.shape or not case.foreground.any():
         raise CheckFailedError("the foreground is empty or has another shape than the grid")
 

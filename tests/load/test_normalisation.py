@@ -57,6 +57,28 @@ def test_imagenet_is_that_of_torchvision():
     np.testing.assert_allclose(found, expected.numpy(), atol=1e-5)
 
 
+BLACK = {
+    "none": (0, 0, 0),
+    "z-score": (0, 0, 0),
+    "unit": (0, 0, 0),
+    "imagenet": (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225),
+    "mean:10,20,30;std:1,2,4": (-10, -10, -7.5),
+    "mean:10;std:4": (-2.5, -2.5, -2.5),
+    "range:-1000,1000": (0.5, 0.5, 0.5),
+    "range:20,60": (0, 0, 0),  # clipped
+    "range:-60,-20": (1, 1, 1),
+}
+
+
+@pytest.mark.parametrize(("text", "wanted"), BLACK.items())
+def test_what_0_becomes_is_known(text, wanted):
+    found = find_normalisation(text, 3)
+    np.testing.assert_allclose(found.black, wanted, rtol=1e-6)
+    image = raw()  # its first rows are 0
+    for black, channel in zip(found.black, found.apply(image), strict=True):
+        assert (channel[0] == np.float32(black)).all()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

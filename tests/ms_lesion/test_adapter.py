@@ -73,6 +73,8 @@ def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
     ]
     assert case.input_unit == "standard deviation"
     assert case.image.dtype == np.float32
+    assert case.black == (0, 0)
+    assert (case.image[:, brains()[0] == 0] == 0).all()
 
 
 @pytest.mark.parametrize("codes", ["LPI", "SRA", "PIR"])

@@ -51,6 +51,10 @@ def case(adapter):
     return adapter.embedded_case()
 
 
+def test_black_is_what_a_black_photograph_becomes(case):
+    assert case.black == pytest.approx([-coins.MEAN / coins.STANDARD_DEVIATION])
+
+
 def found_in(adapter, case, **asked):
     task = prepare(adapter, case, Options.of(device="cpu", **asked))
     return task, find(task)

@@ -28,6 +28,7 @@ from tests.natural_image import models as natural
 from tests.natural_image.models import PICTURE
 
 WITHIN = 1e-5  # of the peak
+BLACK = (-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225)  # normalised as ImageNet's pictures are
 SMALL = 64  # pixels of the shorter side, where torchvision's own sizes would take minutes
 
 
@@ -111,12 +112,16 @@ def test_a_semantic_model(home, photo, name, seed, class_name, coarse):
     assert_rows(task, findings, logits)
 
 
-@pytest.mark.parametrize(("name", "seed"), [("segformer", 4), ("dpt", 3), ("mask2former", 2)])
-def test_a_picture_is_fed_as_the_models_own_processor_does(home, photo, name, seed):
+@pytest.mark.parametrize(
+    ("name", "seed", "black"),
+    [("segformer", 4, BLACK), ("dpt", 3, (-1, -1, -1)), ("mask2former", 2, BLACK)],
+)
+def test_a_picture_is_fed_as_the_models_own_processor_does(home, photo, name, seed, black):
     task, _ = natural.explain(made(home, name, seed), photo, rows=3)
     processor = AutoImageProcessor.from_pretrained(home / name)
     wanted = processor(images=Image.open(photo), return_tensors="np")["pixel_values"][0]
     np.testing.assert_array_equal(task.case.image, wanted)
+    np.testing.assert_allclose(task.case.black, black, atol=1e-6)
     assert task.case.channels == ("red", "green", "blue")
     assert task.case.input_unit == "standard deviation"
 
@@ -158,6 +163,7 @@ def test_a_model_of_torchvision(tmp_path, photo, small, build, index):
     pixels = torch.from_numpy(np.moveaxis(np.asarray(Image.open(photo)), -1, 0).copy())
     wanted = SemanticSegmentation(resize_size=SMALL)(pixels)
     np.testing.assert_array_equal(task.case.image, wanted.numpy())
+    np.testing.assert_allclose(task.case.black, BLACK, atol=1e-6)
     assert max(task.predictor.readout.coarse_shape) < max(task.case.grid.shape) / 4
     with torch.no_grad():
         whole = logits(image_of(task))[0]

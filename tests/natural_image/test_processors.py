@@ -20,6 +20,7 @@ def test_without_a_processor_colours_are_those_of_imagenet(folder):
         processors.IMAGENET_STD
     )[:, None, None]
     np.testing.assert_allclose(case.image, wanted, atol=1e-5)
+    np.testing.assert_allclose(case.black, (-2.117904, -2.035714, -1.804444), atol=1e-6)
     case = found.read({"image": natural.picture(folder / "a.png", (46, 70))})
     assert case.grid.shape == (32, 64)
 
@@ -38,5 +39,6 @@ def test_blue_first_and_no_crop(folder):
     assert "do_center_crop of its image processor is left out" in found.notes[1]
     case = found.read({"image": natural.picture(folder / "a.png", (40, 60))})
     assert case.input_unit == "full scale"
+    assert case.black == (0, 0, 0)
     wanted = np.moveaxis(case.picture[..., ::-1], -1, 0) / 255
     np.testing.assert_allclose(case.image, wanted, atol=1e-6)

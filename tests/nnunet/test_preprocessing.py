@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from segxai_nnunet import adapter
+from segxai_nnunet.normalisation import normalise_channel
 from segxai_nnunet.preprocessing import z_scored
 
 from tests.nnunet import folders as nnunet
@@ -51,3 +52,58 @@ def test_every_voxel_of_the_network_lies_where_its_affine_says(folder, reader, s
     np.testing.assert_allclose(case.image[0][inner], wanted[inner], atol=tolerance)
     np.testing.assert_allclose(case.source_grid.affine, affine, atol=1e-5)
     assert case.foreground.all()
+
+
+INTENSITIES = {"mean": 80.0, "std": 30.0, "percentile_00_5": 20.0, "percentile_99_5": 150.0}
+RAW = np.array([[0, 0, 50, 100], [150, 200, 30, 0]], dtype=np.float32)
+DRAWN = RAW[RAW != 0]
+BLACK = {
+    "CT, clipped": ("CTNormalization", False, (20 - 80) / 30),
+    "none": ("NoNormalization", False, 0),
+    "range": ("RescaleTo01Normalization", False, 0),
+    "colours": ("RGBTo01Normalization", False, 0),
+    "of the whole image": ("ZScoreNormalization", False, -RAW.mean() / RAW.std()),
+    "of what is not 0": ("ZScoreNormalization", True, 0),
+}
+
+
+@pytest.mark.parametrize(("scheme", "masked", "wanted"), BLACK.values(), ids=BLACK)
+def test_what_background_becomes(scheme, masked, wanted):
+    found = normalise_channel(RAW, scheme, RAW != 0 if masked else None, INTENSITIES)
+    assert found.black == pytest.approx(wanted, rel=1e-6)
+    assert (found.values[RAW == 0] == np.float32(found.black)).all()
+
+
+def test_a_range_that_ends_above_0_has_black_below_0():
+    found = normalise_channel(RAW + 20, "RescaleTo01Normalization", None, {})
+    assert found.black == pytest.approx(-20 / 200)
+
+
+def test_values_are_those_of_the_schemes_formulas():
+    """Literal formulas, with the same order of operations: equal to the last bit."""
+    shift, scale = np.float32(80), np.float32(30)
+    low = RAW.min()
+    z_scores = RAW.copy()
+    z_scores[RAW != 0] = (DRAWN - DRAWN.mean()) / DRAWN.std()
+    wanted = {
+        "CTNormalization": (np.clip(RAW, 20, 150) - shift) / scale,
+        "NoNormalization": RAW,
+        "RescaleTo01Normalization": (RAW - low) / (RAW - low).max(),
+        "RGBTo01Normalization": RAW / np.float32(255),
+        "ZScoreNormalization": z_scores,
+    }
+    for scheme, values in wanted.items():
+        found = normalise_channel(RAW, scheme, RAW != 0, INTENSITIES).values
+        np.testing.assert_array_equal(found, values)
+        assert found.dtype == np.float32
+
+
+def test_a_case_keeps_what_background_becomes(folder):
+    """Of both channels: masked, and of the whole image as nnU-Net cropped it."""
+    chosen = nnunet.configuration(
+        use_mask_for_norm=[True, False], spacing=[1.1, 1.4, 0.9], patch_size=[8, 8, 8]
+    )
+    model = adapter.for_checkpoint(nnunet.trained_model(folder / "model", chosen))
+    case = model.read(nnunet.files(folder))
+    assert case.black[0] == 0
+    assert case.black[1] < 0

@@ -16,6 +16,7 @@ def case():
         name="c",
         image=generator.normal(size=(2, *SHAPE)).astype(np.float32),
         channels=("flair", "mprage"),
+        black=(0.0, -2.5),
         grid=Grid(SHAPE, np.diag([1, 2, 3, 1]) + 0.5 * np.eye(4, k=3)),
         foreground=np.ones(SHAPE, dtype=bool),
     )

@@ -12,7 +12,7 @@ import xarray as xr
 from segxai.errors import SegxaiError
 from segxai.store import hdf5
 from segxai.store.atomic_file import replacing, sole_writer, state_file
-from segxai.store.schema import attribution_of, group
+from segxai.store.schema import attribution_of, group, input_dataset
 from tests.store.results import SHAPE, attribution, case, create, instance
 
 
@@ -44,6 +44,17 @@ def test_a_unit_is_written_in_the_words_of_the_case(path):
     with hdf5.open_result(path) as tree:
         read = [attribution_of(group(tree, f"attributions/run/{label}")).unit for label in told]
     assert read == ["score per grey value", "score"]
+
+
+def test_what_black_became_is_in_the_file_only_where_it_is_known(path):
+    with hdf5.open_result(path) as tree:
+        black = group(tree, "input")["black"]
+        assert dict(zip(black.channel.values, black.values, strict=True)) == {
+            "flair": 0,
+            "mprage": -2.5,
+        }
+        assert black.attrs["units"] == "input unit"
+    assert "black" not in input_dataset(replace(case(), black=None))
 
 
 def test_what_a_file_holds_is_listed(path):

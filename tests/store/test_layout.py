@@ -77,6 +77,7 @@ BROKEN = {
     "words for numbers": (with_array(MAP, ["a"]), f"{MAP} holds .*(object|U)"),
     "numbers for words": (with_array("instances/class", [1, 2]), "instances/class holds int64"),
     "other axes": (with_array(MAP, np.zeros((2, 4, 3, 2))), f"{MAP} has the axes"),
+    "black by voxel": (with_array("input/black", np.zeros((2, 6))), "input/black has the axes"),
     "a flat affine": (with_values("input/affine", 0), "input/affine is no affine"),
     "NaN in an affine": (with_values(f"{ROOT}/affine", np.nan), f"{ROOT}/affine is no affine"),
     "a large source": (

@@ -83,6 +83,8 @@ RECORDS = {
     "names": (case_of(channels=("other", "bright")), CASE, "the adapter's are ('bright', 'other')"),
     "NaN": (case_of(image=picture() * np.float32(np.nan)), CASE, "NaN or infinite values"),
     "float64": (case_of(image=picture().astype(float)), CASE, "the image is float64, not float32"),
+    "black": (case_of(black=(0.0,)), CASE, "black is (0.0,): give one number for each channel"),
+    "black that is none": (case_of(black=(0.0, np.nan)), CASE, "black is (0.0, nan): give one"),
     "foreground": (
         case_of(foreground=np.zeros((20, 18, 16), bool)),
         CASE,

@@ -27,5 +27,6 @@ def embedded_case() -> Case:
         grid=Grid(shape, np.diag([1.5, 1.5, 1.5, 1])),
         foreground=np.ones(shape, dtype=bool),
         input_unit=READER.normalisation.unit,
+        black=READER.normalisation.black,
         reference=drawn,
     )
