@@ -19,18 +19,12 @@ def _prelu(func: Any, grad: Cotangent, image: Tensor, weight: Tensor) -> Any:
 
 
 @rule_for(
-    aten.threshold_backward.default,
     aten.leaky_relu_backward.default,
     aten.elu_backward.default,
     aten.gelu_backward.default,
     aten.silu_backward.default,
     aten.sigmoid_backward.default,
     aten.tanh_backward.default,
-    aten.hardsigmoid_backward.default,
-    aten.hardswish_backward.default,
-    aten.hardtanh_backward.default,
-    aten.hardshrink_backward.default,
-    aten.softshrink_backward.default,
     aten.softplus_backward.default,
     aten.log_sigmoid_backward.default,
     aten.mish_backward.default,
@@ -39,9 +33,34 @@ def _prelu(func: Any, grad: Cotangent, image: Tensor, weight: Tensor) -> Any:
 @on_a_box
 def _activation(func: Any, grad: Cotangent, *rest: Any, **more: Any) -> Cotangent:
     """Scale by the activation's slope at each voxel, which is a factor for all rows."""
+    return grad.scaled(_slope(func, grad, *rest, **more))
+
+
+@rule_for(
+    aten.threshold_backward.default,
+    aten.hardsigmoid_backward.default,
+    aten.hardswish_backward.default,
+    aten.hardtanh_backward.default,
+    aten.hardshrink_backward.default,
+    aten.softshrink_backward.default,
+)
+@on_a_box
+def _choice(func: Any, grad: Cotangent, *rest: Any, **more: Any) -> Cotangent:
+    """Scale by the slope, and choose 0 where that is flat, whatever the rows are.
+
+    For these autograd chooses, and does not multiply: infinity times 0 would be NaN, as with a
+    square root after a ReLU.
+    """
+    slope = _slope(func, grad, *rest, **more)
+    return grad.like(grad.scaled(slope).rows.masked_fill_(slope == 0, 0))
+
+
+def _slope(func: Any, grad: Cotangent, *rest: Any, **more: Any) -> Tensor:
+    """Compute the activation's derivative at each voxel of the cotangent's box."""
     inner = [on_box_of(grad, one) if isinstance(one, Tensor) else one for one in rest]
     ones = torch.ones((1, grad.shape[1], *grad.box.size), dtype=grad.dtype, device=grad.device)
-    return grad.scaled(func(ones, *inner, **more))
+    slope: Tensor = func(ones, *inner, **more)
+    return slope
 
 
 @rule_for(
