@@ -48,10 +48,13 @@ def export(
     """Write a run's maps as NIfTI on the input's own grid, with a label map and a table."""
     from segxai.cli.terminal import echo
     from segxai.report.export import export as export_files
+    from segxai.report.export import regridding_note
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
 
     with open_result(file) as tree:
+        if note := regridding_note(tree):
+            echo(note, err=True)
         for path in export_files(tree, find_run(tree, run_name), folder, overwrite=overwrite):
             echo(path)
 

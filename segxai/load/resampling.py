@@ -46,13 +46,18 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
 
 
 def resample(
-    data: Shaped[np.ndarray, "*leading_and_source"], source: Grid, target: Grid, *, order: int
+    data: Shaped[np.ndarray, "*leading_and_source"],
+    source: Grid,
+    target: Grid,
+    *,
+    order: int,
+    smooth: bool = True,
 ) -> Shaped[np.ndarray, "*leading_and_target"]:
     """Resample data to another grid; 0 outside the field of view.
 
     If the target has the same voxels as the source in another order, they are only moved. Otherwise
-    values are interpolated, after smoothing along each axis whose step grows more than 1.5 times.
-    A voxel centre in the outer half of a border voxel takes that voxel's value.
+    values are interpolated. A voxel centre in the outer half of a border voxel takes that voxel's
+    value.
 
     Parameters
     ----------
@@ -63,6 +68,9 @@ def resample(
     order : int
         1 interpolates linearly and returns floats; 0 takes the nearest voxel (for labels) and keeps
         the type.
+    smooth : bool
+        Whether linear interpolation comes after smoothing along each axis whose step grows more
+        than 1.5 times. That is for images: values become smaller where they vary.
     """
     if order not in (0, 1) or data.shape[data.ndim - len(source.shape) :] != source.shape:
         raise ValueError(f"order {order}, data of shape {data.shape} on a grid {source.shape}")
@@ -72,7 +80,7 @@ def resample(
         return moved
     mapping = _voxel_map(target, source)
     volumes = data.reshape(-1, *source.shape)
-    resampled = [_interpolated(volume, mapping, target.shape, order) for volume in volumes]
+    resampled = [_interpolated(one, mapping, target.shape, order, smooth) for one in volumes]
     leading = data.shape[: data.ndim - len(source.shape)]
     return np.stack(resampled).reshape(*leading, *target.shape)
 
@@ -87,6 +95,11 @@ def describe_change(source: Grid, target: Grid) -> str | None:
         change = f"{old} -> {new}" if old != new else f"onto another grid of {new}"
         parts.append(f"resampled {change} (linear)")
     return "; ".join(parts) or None
+
+
+def has_same_voxels(source: Grid, target: Grid) -> bool:
+    """Tell whether two grids have the same voxels, perhaps in another order."""
+    return _reordering(source, target) is not None
 
 
 def mismatch(first_name: str, first: Grid, name: str, grid: Grid) -> str | None:
@@ -152,11 +165,14 @@ def _interpolated(
     mapping: Float[np.ndarray, "rank rank"],
     shape: tuple[int, ...],
     order: int,
+    smooth: bool,
 ) -> Shaped[np.ndarray, "*target"]:
     kind = volume.dtype
     if order == 1:
         kind = np.result_type(kind, np.float32)
-        volume = _smoothed(volume.astype(kind), mapping)
+        volume = volume.astype(kind)
+    if order == 1 and smooth:
+        volume = _smoothed(volume, mapping)
     number = np.uint8 if kind.kind == "b" else kind  # scipy interpolates no booleans
     steps, shift = mapping[:-1, :-1], mapping[:-1, -1]
     moved = ndimage.affine_transform(

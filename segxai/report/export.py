@@ -11,10 +11,10 @@ from tifffile import imwrite
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.load.resampling import resample
+from segxai.load.resampling import has_same_voxels, resample
 from segxai.load.volumes import save_volume
 from segxai.report.output_files import ExportFolder, make_folder
-from segxai.report.pictures import moved
+from segxai.report.regridding import RULE, regridded
 from segxai.report.tables import instance_table
 from segxai.store.reader import maps
 from segxai.store.refusal import values_of
@@ -47,8 +47,8 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
 
     Notes
     -----
-    Maps are float32. If the network's grid has other voxels than the input's, maps are interpolated
-    linearly: values remain derivatives with respect to the network's own voxels.
+    Maps are float32. If the network's grid has other voxels than the input's, see `regridded`:
+    values remain derivatives with respect to the network's own voxels.
     """
     grid, source = grid_of(tree), source_grid_of(tree)
     rank = len(grid.shape)
@@ -61,12 +61,19 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
     yield _saved(place, f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
     channels = [str(name) for name in group(tree, "input")["channel"].values]
     for label, stored in maps(tree, run).items():
-        values = moved(attribution_of(stored).on_grid(grid.shape), grid, source)
+        values = regridded(attribution_of(stored), grid, source)
         named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]
         for channel, one in named:
             name = file_name(f"{run}-{label}-{channel}{ENDINGS[rank]}")
             yield _saved(place, name, one.astype(np.float32), source)
     yield _table(tree, run, place)
+
+
+def regridding_note(tree: xr.DataTree) -> str | None:
+    """Say how maps are brought to the input's own voxels; None if they have the same."""
+    if has_same_voxels(grid_of(tree), source_grid_of(tree)):
+        return None
+    return f"maps are brought to the input's own voxels: {RULE}"
 
 
 def _saved(place: ExportFolder, name: str, data: np.ndarray, grid: Grid) -> Path:

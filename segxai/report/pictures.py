@@ -13,6 +13,7 @@ from segxai.geometry import Grid
 from segxai.load.resampling import resample, working_grid
 from segxai.report import figures
 from segxai.report.output_files import check_picture, make_folder
+from segxai.report.regridding import regridded
 from segxai.report.tables import SIZE_UNITS, instance_table
 from segxai.store.reader import maps, provenance_of_run
 from segxai.store.refusal import refusal, source_of, values_of
@@ -72,7 +73,8 @@ class Canvas:
     """The grid that instances are drawn on, and the image there.
 
     Volumes are turned so that their axes run right, anterior, superior: voxels are only reordered.
-    If instances live on the user's own picture, images and maps are interpolated to it linearly.
+    If instances live on the user's own picture, images are interpolated to it linearly, and maps
+    as `regridded` does.
     """
 
     grid: Grid
@@ -83,10 +85,9 @@ class Canvas:
 
     def place(self, stored: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
         """Place a map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
-        values = attribution_of(stored).on_grid(self.maps_grid.shape)
         domain = domain_of(stored, self.domain_grid.shape)
         return (
-            moved(values, self.maps_grid, self.grid),
+            regridded(attribution_of(stored), self.maps_grid, self.grid),
             resample(domain, self.domain_grid, self.grid, order=0),
         )
 
@@ -95,15 +96,9 @@ def _canvas(tree: xr.DataTree) -> Canvas:
     domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
     is_volume = len(domain_grid.shape) == 3
     grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid
-    image = moved(values_of(stored["image"]), maps_grid, grid)
+    image = resample(values_of(stored["image"]), maps_grid, grid, order=1).astype(np.float32)
     picture = values_of(stored["picture"]) if "picture" in stored else None
     return Canvas(grid, domain_grid, maps_grid, image, picture)
-
-
-def moved(values: np.ndarray, grid: Grid, target: Grid) -> np.ndarray:
-    """Resample values linearly to another grid; unchanged if the grids are the same."""
-    same = grid.shape == target.shape and np.array_equal(grid.affine, target.affine)
-    return values if same else resample(values, grid, target, order=1).astype(np.float32)
 
 
 def _titled(tree: xr.DataTree, run: str) -> Iterator[tuple[str, xr.Dataset]]:
