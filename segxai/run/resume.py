@@ -1,7 +1,8 @@
 """Bookmarks: files that keep the progress within an instance, so that a run can resume there.
 
 What is kept belongs to one instance of one task (see `segxai.run.resume.owner_of`), and is used for
-no other. The file holds tensors and a few words: nothing in it is executed.
+no other. The file holds tensors and a few words, and a checksum of both: nothing in it is executed,
+and a damaged one is not used.
 """
 
 import warnings
@@ -25,6 +26,7 @@ from segxai.store.schema import as_json
 from segxai.types import Instance
 
 SECONDS_BETWEEN = 30.0  # what a kill may cost; instances that take less are never kept
+CHECKSUM = "sha256"  # the word for it
 SHARE_FOR_KEEPING = 0.05  # of the time at most: large states are kept less often
 
 
@@ -71,18 +73,18 @@ class FileBookmark:
     def __init__(self, path: Path, owner: str) -> None:
         self.path = path
         self.owner = owner
-        words = self._words()
+        words, _ = self._read()
         self.meter = Meter(float(words.get("share", 0)))
         self.seconds = float(words.get("seconds", 0))
         self._started = monotonic()
         self._next = self._started + SECONDS_BETWEEN
 
     def load(self) -> State:
-        """Load the state that was kept last, on the CPU; empty if there is none of this owner."""
-        if not self._words():
-            return {}
-        with safe_open(self.path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        """Load the state that was kept last, on the CPU.
+
+        Empty if there is none of this owner, or if it is damaged, with a warning.
+        """
+        return self._read()[1]
 
     def keep(self, gather: Callable[[], State]) -> None:
         """Write the state, if the last write is long enough ago.
@@ -114,6 +116,22 @@ class FileBookmark:
         if self._words():
             self.path.unlink(missing_ok=True)
 
+    def _read(self) -> tuple[dict[str, str], State]:
+        """Read the words and the tensors that were kept; nothing where they have changed since."""
+        words = self._words()
+        if not words:
+            return {}, {}
+        with safe_open(self.path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        if words.pop(CHECKSUM, "") == _checksum(words, tensors):
+            return words, tensors
+        warnings.warn(
+            f"{self.path.name} is damaged: the instance that it was kept for starts again",
+            stacklevel=3,
+        )
+        self.path.unlink(missing_ok=True)
+        return {}, {}
+
     def _write(self, state: State) -> None:
         # Copies: tensors that share memory cannot be written.
         tensors = {
@@ -122,6 +140,7 @@ class FileBookmark:
         }
         seconds = self.seconds + monotonic() - self._started
         words = {"owner": self.owner, "share": repr(self.meter.done), "seconds": repr(seconds)}
+        words[CHECKSUM] = _checksum(words, tensors)
         with replacing(self.path, copy=False) as draft:
             draft.write_bytes(save(tensors, words))  # save_file leaves a file of its own if killed
 
@@ -133,6 +152,15 @@ class FileBookmark:
         except (OSError, RuntimeError, SafetensorError):  # there is none, or it is something else
             return {}
         return words if words.get("owner") == self.owner else {}
+
+
+def _checksum(words: Mapping[str, str], tensors: State) -> str:
+    """Compute the sha256 of words and tensors: their names, types, shapes and values."""
+    found = sha256(repr(sorted(words.items())).encode())
+    for name, one in sorted(tensors.items()):
+        found.update(repr((name, str(one.dtype), tuple(one.shape))).encode())
+        found.update(one.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def owner_of(

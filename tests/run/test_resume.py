@@ -1,6 +1,7 @@
 """An instance in work is kept in a file of its own, now and then, and belongs to one task."""
 
 import errno
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def test_half_a_file_is_ignored(folder, eager):
     for size in (4, len(whole) // 2, len(whole) - 1):
         Path("state").write_bytes(whole[:size])
         assert FileBookmark(Path("state"), "me").load() == {}
+
+
+def test_a_flipped_bit_anywhere_starts_the_instance_again(folder, eager):
+    first = FileBookmark(Path("state"), "me")
+    first.meter.count(0.25)
+    first.keep(lambda: STATE | {"flag": torch.tensor([True]), "half": torch.ones(2).bfloat16()})
+    whole = Path("state").read_bytes()
+    said = 0
+    for place in range(8, len(whole)):
+        Path("state").write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with warnings.catch_warnings(record=True) as shown:
+            warnings.simplefilter("always")
+            again = FileBookmark(Path("state"), "me")
+            assert again.load() == {}, place
+        assert (again.meter.done, again.seconds) == (0, 0)
+        said += any("state is damaged: the instance" in str(one.message) for one in shown)
+    assert said > 50  # the others are in the header, which cannot be read then
+    Path("state").write_bytes(whole)
+    assert FileBookmark(Path("state"), "me").meter.done == 0.25
 
 
 def test_a_state_is_kept_now_and_then_only(folder, monkeypatch):
