@@ -15,8 +15,10 @@ from .store.hdf5 import open_result as open_result
 
 # Nouns
 from .errors import SegxaiError as SegxaiError
+from .errors import SegxaiWarning as SegxaiWarning
 from .errors import one_line as one_line
 from .errors import unknown_name as unknown_name
+from .errors import warn as warn
 from .geometry import Box as Box
 from .geometry import Grid as Grid
 from .types import Activation as Activation

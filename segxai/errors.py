@@ -1,8 +1,15 @@
-"""Errors that the user can fix: one class, one line of text, exit status 2."""
+"""Errors that the user can fix, and warnings about what was chosen for the user or is in doubt.
+
+An error is one line of text and exit status 2. A warning is one line, too: it is shown, and kept in
+the result.
+"""
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 MARK = "\x1f"  # around an option in a message: each door writes it in its own words
 OPTION = re.compile(rf"{MARK}(\w+)(?:=([^{MARK}]*))?{MARK}")
@@ -29,6 +36,64 @@ class SegxaiError(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(in_words(text))
         self.text = text
+
+
+class SegxaiWarning(UserWarning):
+    """Something about a result that the user should know: a choice that was made, or a doubt.
+
+    Raised by `warn`. A result keeps it: `explain` in `attrs["warnings"]`, a file in the provenance
+    of its runs and in the facts about its maps.
+
+    Parameters
+    ----------
+    text : str
+        The message, on one line. Options in it are named by `option`.
+
+    Attributes
+    ----------
+    text : str
+        The message as it was given; `str(warning)` names options as Python's arguments.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(in_words(text))
+        self.text = text
+
+
+_collectors: ContextVar[tuple[list[str], ...]] = ContextVar("collectors", default=())
+
+
+def warn(text: str) -> None:
+    """Warn the user with a `SegxaiWarning`, which the result of the current run keeps.
+
+    Within a run, the same text is shown only once.
+
+    Parameters
+    ----------
+    text : str
+        The message, on one line. Options in it are named by `option`.
+    """
+    words, collectors = in_words(text), _collectors.get()
+    is_new = all(words not in texts for texts in collectors)
+    for texts in collectors:
+        if words not in texts:
+            texts.append(words)
+    if is_new:
+        warnings.warn(SegxaiWarning(text), stacklevel=2)
+
+
+@contextmanager
+def collecting() -> Iterator[list[str]]:
+    """Collect the texts of all warnings that are raised by `warn` while the block runs, each once.
+
+    Blocks may be nested: a warning is in the list of each.
+    """
+    texts: list[str] = []
+    token = _collectors.set((*_collectors.get(), texts))
+    try:
+        yield texts
+    finally:
+        _collectors.reset(token)
 
 
 def option(name: str, value: object = None) -> str:

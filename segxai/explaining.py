@@ -9,7 +9,7 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, collecting
 from segxai.geometry import AXES
 from segxai.run.options import Options
 from segxai.run.prepare import Run, choose, find_device, resolve, runs_of
@@ -85,13 +85,19 @@ def explain(
     Returns
     -------
     DataArray of dims (channel, *grid); CAM methods: (*grid)
-        Signed, in score per unit of the image. `attrs` hold the settings and facts about the map.
+        Signed, in score per unit of the image. `attrs` hold the settings and facts about the map,
+        and in "warnings" the texts of all that were raised.
         With noisy copies, the coordinate `standard_error` holds the standard error of the map.
 
     Raises
     ------
     SegxaiError
         If shapes do not fit, the mask is empty, or a name is not known.
+
+    Warns
+    -----
+    SegxaiWarning
+        About what was chosen for you, and what is in doubt.
 
     Examples
     --------
@@ -130,14 +136,14 @@ def explain(
     instance = Instance.from_mask(domain, class_index=class_index)
     tensor = torch.from_numpy(pixels)[None].to(place)
     try:
-        with without_halves(model.to(place)) as network:
+        with collecting() as warnings, without_halves(model.to(place)) as network:
             predictor = Predictor(network, layout)
             options = resolve(options, chosen, predictor, pixels, layer)
             (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
             attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
     finally:
         model.to(home.device)
-    return _as_data_array(attribution, shape, run)
+    return _as_data_array(attribution, shape, run, warnings)
 
 
 def _as_array(values: Tensor | np.ndarray) -> np.ndarray:
@@ -163,7 +169,9 @@ def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
         raise SegxaiError("the image has NaN or infinite values: fix them first")
 
 
-def _as_data_array(attribution: Attribution, shape: tuple[int, ...], run: Run) -> xr.DataArray:
+def _as_data_array(
+    attribution: Attribution, shape: tuple[int, ...], run: Run, warnings: list[str]
+) -> xr.DataArray:
     axes = AXES[len(shape)]
     values, score = attribution.on_grid(shape), run.options.only_score
     dims = axes if values.ndim == len(shape) else ("channel", *axes)
@@ -181,6 +189,7 @@ def _as_data_array(attribution: Attribution, shape: tuple[int, ...], run: Run) -
         "noise_levels": list(run.context.noise_levels),
         **run.options.method_options,
         **attribution.facts,
+        "warnings": warnings,
     }
     # A netCDF file must be able to hold them, too: it takes neither booleans nor None.
     kept = {

@@ -1,5 +1,6 @@
 """The pipeline: segment a case, find its instances, attribute each and store the maps."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import torch
 
+from segxai.errors import collecting
 from segxai.methods.cropping import crop_at_distance, on_map
 from segxai.methods.method import Context, with_rows_for
 from segxai.methods.resume_state import NoBookmark
@@ -61,7 +63,8 @@ def explain_case(
         hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
         state_file(out).unlink(missing_ok=True)  # of the file that was here before
     for name, run in zip(names, task.runs, strict=True):
-        seen = {"warnings": list(findings.warnings), "started": _now()}
+        texts = dict.fromkeys((*task.warnings, *findings.warnings))
+        seen = {"warnings": list(texts), "started": _now()}
         hdf5.start_run(out, name, {**run.provenance, **seen})
     name_of = dict(zip(map(id, task.runs), names, strict=True))
     for group, cost in zip(task.groups, findings.costs, strict=True):
@@ -138,11 +141,13 @@ def attribute(
         tick=lambda share: task.progress.advance(meter.count(share) * work),
         bookmark=bookmark or NoBookmark(),
     )
-    maps = _maps(task, group, instance, context)
+    with collecting() as warnings:
+        maps = _maps(task, group, instance, context)
     task.progress.advance(meter.complete() * work)
-    seconds = round(before + perf_counter() - started, 3)
+    facts: dict[str, Any] = {"warnings": warnings} if warnings else {}
+    facts["seconds"] = round(before + perf_counter() - started, 3)
     pairs = zip(group, maps, strict=True)
-    return tuple(_with_facts(task, run, one, instance, seconds) for run, one in pairs)
+    return tuple(_with_facts(task, run, one, instance, facts) for run, one in pairs)
 
 
 def _maps(
@@ -162,7 +167,7 @@ def _maps(
 
 
 def _with_facts(
-    task: Task, run: Run, attribution: Attribution, instance: Instance, seconds: float
+    task: Task, run: Run, attribution: Attribution, instance: Instance, more: Mapping[str, Any]
 ) -> Attribution:
     """Crop a map where that is asked for, and add what is known of it."""
     instance = with_rows_for(run.context.aggregator, instance)
@@ -172,7 +177,7 @@ def _with_facts(
         "domain_voxels": len(instance.voxels),
         "estimate": instance.sampled is not None,
         **_strata(instance, task.case.domain_grid.spacing),
-        "seconds": seconds,
+        **more,
     }
     return replace(attribution, facts=facts)
 

@@ -41,6 +41,17 @@ def test_cam_methods_return_one_map():
     assert found.attrs["units"] == "arbitrary"
 
 
+def test_what_is_in_doubt_is_kept_with_the_map(tmp_path):
+    image, mask = image_of((3, 24, 20))[0], mask_of((24, 20), (9, 8), (3, 2))
+    sure = segxai.explain(net2d(), image, mask, method="gradient")
+    assert sure.attrs["warnings"] == []
+    with pytest.warns(segxai.SegxaiWarning, match="computed in float32") as shown:
+        found = segxai.explain(net2d().half(), image, mask, method="gradient")
+    assert found.attrs["warnings"] == [str(one.message) for one in shown]
+    for one in (sure, found):
+        one.to_netcdf(tmp_path / "map.nc", engine="h5netcdf")
+
+
 def test_the_gradient_method_equals_the_literal_loop():
     model, image = net2d(), image_of((3, 24, 20))
     mask = mask_of((24, 20), (9, 8), (3, 2))

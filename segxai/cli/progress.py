@@ -8,7 +8,7 @@ from types import FrameType
 import typer
 
 from segxai.cli.terminal import TerminalProgress, warnings_said_by
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError, collecting, one_line
 
 
 @contextmanager
@@ -24,7 +24,8 @@ def watched(*, afterwards: str) -> Iterator[TerminalProgress]:
 
     progress = TerminalProgress()
     try:
-        with _interrupting(progress), warnings_said_by(progress):
+        # Collected, so that each is said once, whichever step of the run raises it.
+        with _interrupting(progress), warnings_said_by(progress), collecting():
             yield progress
     except KeyboardInterrupt:
         progress.close()

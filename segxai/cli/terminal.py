@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from segxai.cli.flags import as_flags
+from segxai.errors import SegxaiWarning
 from segxai.text import duration, printable, probability, significant, volume
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -85,8 +86,13 @@ class TerminalProgress:
 @contextmanager
 def warnings_said_by(progress: TerminalProgress) -> Iterator[None]:
     """Print warnings of Python's `warnings` module through the progress while the block runs."""
+
+    def show(message: Warning | str, *rest: object, **more: object) -> None:
+        text = message.text if isinstance(message, SegxaiWarning) else message
+        progress.say(f"warning: {text}")
+
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *rest, **more: progress.say(f"warning: {message}")
+        warnings.showwarning = show
         yield
 
 

@@ -1,6 +1,5 @@
 """Grad-CAM++ of an instance, and of a class: heat maps of a layer's features."""
 
-import warnings
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +10,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
+from segxai.errors import warn
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import as_predictor
@@ -108,7 +108,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
 
         Warns
         -----
-        UserWarning
+        SegxaiWarning
             If more than 1 % of the coefficients of a window have a denominator of 0 or below.
 
         Raises
@@ -122,10 +122,9 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
             target = Instance.of(instance, shape)
             maps = torch.stack([self._map(image[None], target) for image in inputs.detach()])
         if max(self.suspect, default=0) > 0.01:
-            warnings.warn(
+            warn(
                 f"Grad-CAM++: {max(self.suspect):.1%} of the coefficients have a denominator of 0 "
-                "or below; the heat map is not to be trusted there",
-                stacklevel=2,
+                "or below; the heat map is not to be trusted there"
             )
         return maps
 

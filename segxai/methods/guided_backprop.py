@@ -1,9 +1,9 @@
 """Captum's guided backpropagation, with a warning where it would be plain gradient."""
 
-import warnings
-
 import captum.attr
 from torch import nn
+
+from segxai.errors import warn
 
 
 class GuidedBackprop(captum.attr.GuidedBackprop):
@@ -19,14 +19,11 @@ class GuidedBackprop(captum.attr.GuidedBackprop):
 
     Warns
     -----
-    UserWarning
+    SegxaiWarning
         If the model has no `nn.ReLU`.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
         if not any(isinstance(module, nn.ReLU) for module in model.modules()):
-            warnings.warn(
-                "the network has no nn.ReLU: guided backpropagation is its plain gradient here",
-                stacklevel=2,
-            )
+            warn("the network has no nn.ReLU: guided backpropagation is its plain gradient here")

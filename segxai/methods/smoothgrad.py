@@ -1,6 +1,5 @@
 """SmoothGrad of an instance: the mean of its gradient maps over noisy copies of the image."""
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from segxai.errors import warn
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import InstanceGradient
@@ -170,10 +170,9 @@ def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:
     if tunnel.tolerance is None:
         return facts
     if not error <= tunnel.tolerance:  # NaN is not within it, either
-        warnings.warn(
+        warn(
             f"instance {label}: {copies} noisy copies leave a standard error of {error:.2g} of the "
-            f"peak, more than the tolerance of {tunnel.tolerance:g}",
-            stacklevel=3,
+            f"peak, more than the tolerance of {tunnel.tolerance:g}"
         )
     return {**facts, "within_tolerance": error <= tunnel.tolerance}
 

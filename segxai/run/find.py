@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from segxai.errors import SegxaiError, option
+from segxai.errors import SegxaiError, collecting, option, warn
 from segxai.geometry import Grid
 from segxai.instances import (
     balls,
@@ -51,14 +51,14 @@ class Findings:
     costs : tuple of Plan
         Cost of explaining them, for each group of runs of the task.
     warnings : tuple of str
-        What looks wrong with the objects of the class.
+        What looks wrong with the case, the prediction or the objects of the class.
     """
 
     segmentation: Segmentation
     instances: list[Instance]
     explained: list[Instance]
     costs: tuple[Plan, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         """Describe how much there is to explain and what it will cost, on one line."""
@@ -68,8 +68,16 @@ class Findings:
 
 def find(task: Task) -> Findings:
     """Predict a case, find its instances, and estimate the cost of explaining them."""
-    for text in (*task.case.notes, *(f"warning: {text}" for text in task.case.warnings)):
+    for text in task.case.notes:
         task.progress.say(text)
+    with collecting() as warnings:
+        for text in task.case.warnings:
+            warn(text)
+        findings = _find(task)
+    return replace(findings, warnings=tuple(warnings))
+
+
+def _find(task: Task) -> Findings:
     for text in (*task.adapter.notes, *task.predictor.layout.notes()):
         task.progress.say(text)
     kept = task.criteria.class_index if task.detections is None else None
@@ -77,11 +85,10 @@ def find(task: Task) -> Findings:
     instances = _instances(task, segmentation)
     explained = _explained(task, segmentation, instances)
     _say_what_rows_change(task)
-    warnings = tuple(task.adapter.check_objects(task.case, _objects(task, instances)))
-    for text in warnings:
-        task.progress.say(f"warning: {text}")
+    for text in task.adapter.check_objects(task.case, _objects(task, instances)):
+        warn(text)
     costs = tuple(_cost(task, group, explained) for group in task.groups)
-    return Findings(segmentation, instances, explained, costs, warnings)
+    return Findings(segmentation, instances, explained, costs)
 
 
 def _cost(task: Task, group: tuple[Run, ...], instances: list[Instance]) -> Plan:

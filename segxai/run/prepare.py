@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import nn
 
-from segxai.errors import SegxaiError, option, unknown_name
+from segxai.errors import SegxaiError, collecting, option, unknown_name
 from segxai.methods.layers import default_layer_of, find_layer
 from segxai.methods.method import Context, Method
 from segxai.methods.noise import noise_levels, stop_at
@@ -73,6 +73,8 @@ class Task:
         Detections of a model that finds instances itself.
     case_provenance : mapping
         What the maps of all runs on the case depend on.
+    warnings : tuple of str
+        What the user should know about the model and the options.
     """
 
     adapter: Adapter
@@ -86,6 +88,7 @@ class Task:
     detections: Detections | None
     case_provenance: Mapping[str, Any]
     device: torch.device
+    warnings: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Quiet)
 
     @property
@@ -108,6 +111,12 @@ def prepare(
     SegxaiError
         If a name is not known, options exclude each other, or the weights cannot be used.
     """
+    with collecting() as warnings:
+        task = _prepare(adapter, case, options, progress or Quiet())
+    return replace(task, warnings=tuple(warnings))
+
+
+def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress) -> Task:
     method, device = choose(options), find_device(options.compute.device)
     criteria = criteria_for(adapter, options.target)
     network = _network(adapter, options.target).to(device)
@@ -133,7 +142,7 @@ def prepare(
         detections=detections,
         case_provenance=case_provenance(adapter, case, predicted, options.target, criteria),
         device=device,
-        progress=progress or Quiet(),
+        progress=progress,
     )
 
 

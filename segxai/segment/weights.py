@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError, one_line, warn
 from segxai.segment.checkpoint_numbers import nothing_but_numbers
 
 DEPTH = 3  # of the nesting in training scripts' files, such as {"model": {"state_dict": ...}}
@@ -136,7 +136,7 @@ def without_halves(network: nn.Module) -> Iterator[nn.Module]:
 
     Warns
     -----
-    UserWarning
+    SegxaiWarning
         If the network has any.
     """
     halves = [
@@ -146,7 +146,7 @@ def without_halves(network: nn.Module) -> Iterator[nn.Module]:
     ]
     if halves:
         names = " and ".join(sorted({str(kind).removeprefix("torch.") for _, kind in halves}))
-        warnings.warn(f"the model's weights are {names}: computed in float32", stacklevel=4)
+        warn(f"the model's weights are {names}: computed in float32")
     try:
         for one, _ in halves:
             one.data = one.data.float()

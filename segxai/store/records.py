@@ -56,6 +56,7 @@ RUN_RECORD: dict[str, Any] = {
     "labels": ([int], "all"),
     "compute": {"device": str, "engine": str, "batch": (int, None)},
     "started": str,
+    "warnings?": [str],
     "resumed?": [{}],
 }
 FACTS: dict[str, Any] = {
@@ -72,6 +73,7 @@ FACTS: dict[str, Any] = {
     "row_error?": Number,
     "precision?": str,
     "precision_error?": Number,
+    "warnings?": [str],
 }
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -215,8 +216,15 @@ def test_warnings_are_lines_on_stderr(case):
     lines = [line for line in done.err.splitlines() if line.startswith("warning: ")]
     assert "warning: values below -1" in lines  # of Python's warnings module
     assert "warning: the image is dark" in lines  # of the case
-    assert any(line.startswith("warning: Grad-CAM++: ") for line in lines)
+    assert len(set(lines)) == len(lines)
+    (doubt,) = [line for line in lines if line.startswith("warning: Grad-CAM++: ")]
     assert "UserWarning" not in done.err
+    with h5py.File("r.h5") as file:
+        (run,) = file["attributions"].values()
+        assert json.loads(run.attrs["provenance"])["warnings"] == ["the image is dark"]
+        facts = [json.loads(one.attrs["facts"]) for one in run.values()]
+    stored = {text for one in facts for text in one.get("warnings", ())}
+    assert stored == {doubt.removeprefix("warning: ")}
 
 
 def test_methods_are_listed_with_what_comes_out():
