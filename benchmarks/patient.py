@@ -103,7 +103,7 @@ def found_in(folder: Path, device: str) -> tuple[Predictor, Tensor, list[Instanc
     network = adapter.load_network().eval().requires_grad_(False).to(device)
     predictor = adapter.predict(network, case, adapter.criteria)
     criteria = adapter.criteria
-    mask = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
+    mask = segment(predictor, case, adapter.classes).mask(criteria.logit, criteria.threshold)
     instances = find_instances(mask, case.grid, criteria)
     if not instances:
         raise SystemExit(f"the model finds no lesion in {folder.name}")

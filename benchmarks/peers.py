@@ -163,7 +163,7 @@ def made(patch: int, copies: int) -> Scene:
     case = ADAPTER.embedded_case()
     predictor = ADAPTER.predict(ADAPTER.load_network(), case, ADAPTER.criteria)
     criteria = ADAPTER.criteria
-    mask = segment(predictor, case, ADAPTER.classes).mask(criteria.class_index, criteria.threshold)
+    mask = segment(predictor, case, ADAPTER.classes).mask(criteria.logit, criteria.threshold)
     found = find_instances(mask, case.grid, criteria)
     middle = found[0].voxels.mean(axis=0).astype(int)
     start = np.clip(middle - patch // 2, 0, np.array(case.grid.shape) - patch)

@@ -133,7 +133,7 @@ def subjects(asked: argparse.Namespace) -> Iterator[Subject]:
         criteria = adapter.criteria
         found = segment(predictor, case, adapter.classes)
         lesions = find_instances(
-            found.mask(criteria.class_index, criteria.threshold), case.grid, criteria
+            found.mask(criteria.logit, criteria.threshold), case.grid, criteria
         )
         chosen = [min(lesions, key=lambda one: abs(len(one.voxels) - n)) for n in asked.voxels]
         cases = [(case, one) for one in {one.label: one for one in chosen}.values()]

@@ -32,6 +32,7 @@ from .types import Source as Source
 from .segment.detections import Detections as Detections
 from .segment.inference_mode import frozen as frozen
 from .segment.logits import logits_of as logits_of
+from .segment.prediction import Prediction as Prediction
 from .segment.prediction import SlidingWindow as SlidingWindow
 from .segment.prediction import WholeImage as WholeImage
 from .segment.predictor import Predictor as Predictor

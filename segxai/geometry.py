@@ -48,6 +48,10 @@ class Grid:
         """Volume of one voxel, in mm3 (area in 2D)."""
         return float(abs(np.linalg.det(self.affine[:-1, :-1])))
 
+    def volume_in_words(self, volume_mm3: float) -> str:
+        """Format a volume for a message; in a picture it is an area."""
+        return f"{volume_mm3:.6g} {'mm3' if len(self.shape) == 3 else 'px'}"
+
     def to_mm(self, voxels: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
         """Convert voxel indices (may be fractional) to positions in mm."""
         return np.asarray(voxels) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]

@@ -98,7 +98,7 @@ def whole_class(mask: Bool[np.ndarray, "*grid"], criteria: InstanceCriteria) -> 
     """
     if not mask.any():
         raise SegxaiError("no voxel of the class is predicted; give a lower --threshold")
-    return Instance.from_mask(mask, label=0, class_index=criteria.class_index)
+    return Instance.from_mask(mask, label=0, class_index=criteria.logit)
 
 
 def chosen(instances: Iterable[Instance], labels: Iterable[int]) -> list[Instance]:
@@ -133,7 +133,7 @@ def _numbered(
     parts: list[Int[np.ndarray, "_ axis"]], outcomes: list[str], criteria: InstanceCriteria
 ) -> list[Instance]:
     return [
-        Instance(number, voxels, criteria.class_index, outcome)
+        Instance(number, voxels, criteria.logit, outcome)
         for number, (voxels, outcome) in enumerate(zip(parts, outcomes, strict=True), start=1)
     ]
 

@@ -161,7 +161,7 @@ def _maps(
         return (task.method.attribute(task.predictor, image, instance, options, context),)
     if task.method.together is None:
         raise ValueError(f"method {task.method.name!r} computes one run at a time")
-    together = together_for(group, task.predictor, len(task.classes))
+    together = together_for(group, task.predictor, len(task.prediction.classes))
     options = task.options.method
     return task.method.together(task.predictor, image, instance, together, options, context)
 

@@ -173,7 +173,7 @@ def _options(
     noise = {one.name: how[one.name] for one in fields(NoiseOptions) if one.name in how}
     compute = {**how["compute"], "device": device}
     same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
-    # For a model that finds instances itself, perhaps no class was asked for.
+    # Of a model that finds instances itself, perhaps those of all classes.
     name = None if target["class"] is None else _class_name(adapter, target["class_index"])
     return Options.of(
         **{name: how[name] for name in same},

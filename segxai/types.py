@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped, UInt8
 from numpy.typing import ArrayLike
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, option
 from segxai.geometry import Box, Grid, ball
 from segxai.text import format_shape
 
@@ -32,8 +32,8 @@ class InstanceCriteria:
 
     Parameters
     ----------
-    class_index : int
-        Index of the class.
+    class_index : int, optional
+        Index of the class; None for objects of any class, as models find that detect instances.
     threshold : float, optional
         Voxels with a larger probability belong to the class; if None, the voxels where its logit is
         the largest (see `Segmentation.mask`).
@@ -48,7 +48,7 @@ class InstanceCriteria:
         If the threshold is not in (0, 1), or the volume is negative.
     """
 
-    class_index: int = 1
+    class_index: int | None = 1
     threshold: float | None = 0.5
     min_volume_mm3: float = 0.0
     connectivity: int = 2
@@ -58,6 +58,13 @@ class InstanceCriteria:
             raise SegxaiError(f"threshold {self.threshold:g} is not a probability between 0 and 1")
         if not self.min_volume_mm3 >= 0:
             raise SegxaiError(f"minimum volume {self.min_volume_mm3:g} mm3: give 0 or more")
+
+    @property
+    def logit(self) -> int:
+        """The index of the class; raises SegxaiError if it may be any."""
+        if self.class_index is None:
+            raise SegxaiError(f"this model explains one class: name it with {option('class_name')}")
+        return self.class_index
 
 
 @dataclass(frozen=True)

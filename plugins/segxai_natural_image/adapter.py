@@ -70,15 +70,14 @@ def _pictures(
     fed: Feed, classes: tuple[str, ...], load: Callable[[], nn.Module], detect: Detect | None
 ) -> Adapter:
     """Build the adapter of a network of colour pictures: it finds instances, or coarse logits."""
-    target = _first_object(classes)
     return Adapter(
         channels=fed.channels,
         classes=classes,
         load_network=load if detect else lambda: CoarseLogits(load()),
         load_case=fed.load,
-        criteria=InstanceCriteria(target, SURE)
+        criteria=InstanceCriteria(None, SURE)
         if detect
-        else InstanceCriteria(target, None, SMALLEST_PIXELS),
+        else InstanceCriteria(_first_object(classes), None, SMALLEST_PIXELS),
         predict=detect or predict_coarsely,
         inputs=(INPUT,),
     )

@@ -1,17 +1,22 @@
 """The adapter: a record of functions, by which an author tells segxai how to use a model."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool
 from torch import nn
 
 from segxai.errors import SegxaiError
 from segxai.load.reader import LoadCase, read_case
-from segxai.segment.prediction import Predict, WholeImage
+from segxai.segment.detections import Detections
+from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.prediction import Predict, Prediction, WholeImage
+from segxai.segment.predictor import Predictor
+from segxai.segment.semantic import Semantic
 from segxai.types import Case, InstanceCriteria
 
 
@@ -45,7 +50,7 @@ class Adapter:
         `WholeImage()`, `SlidingWindow(size)`, or a function that maps the network, a case and
         criteria to a Predictor, where windows are not laid out as usual or logits need a readout,
         or to Detections, where a model finds instances itself; the criteria's threshold is then the
-        smallest score.
+        smallest score. Any other Prediction will do.
     weights : Path, optional
         The file or folder of the weights, whose sha256 is kept.
     inputs : tuple of str
@@ -96,3 +101,11 @@ class Adapter:
     def read(self, files: Mapping[str, Path], reference: Path | None = None) -> Case:
         """Load a case with its sources, and an expert's reference; see `read_case`."""
         return read_case(self.load_case, files, reference)
+
+    def prediction(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Prediction:
+        """Predict a case by the adapter's `predict`, in inference mode."""
+        with torch.no_grad(), frozen(network), exact_arithmetic():
+            found = self.predict(network, case, criteria)
+        if isinstance(found, Predictor):
+            return Semantic(found, self.classes)
+        return replace(found, known=self.classes) if isinstance(found, Detections) else found

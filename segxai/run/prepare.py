@@ -22,10 +22,8 @@ from segxai.rows.lowrank import LowRank
 from segxai.rows.scores import base_of, find_score
 from segxai.run.options import Options, Predicted, Target
 from segxai.run.provenance import case_provenance, run_provenance
-from segxai.segment.detections import Detections
-from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
-from segxai.segment.prediction import predictor_of
+from segxai.segment.prediction import Prediction
 from segxai.segment.predictor import Predictor
 from segxai.types import Case, InstanceCriteria, Progress, Quiet
 
@@ -59,18 +57,14 @@ class Task:
         The model's adapter, and the image.
     options : Options
         Resolved: nothing that values depend on is left to a default.
-    predictor : Predictor
-        The network with its windows on the case's grid.
+    prediction : Prediction
+        What the model predicts: the network with its windows on the case's grid.
     method : Method
         How instances are attributed.
     groups : tuple of tuple of Run
         One run for each pair of an aggregator and a score; those of a group share their rows.
     criteria : InstanceCriteria
         What counts as an instance.
-    classes : tuple of str
-        Names of the predictor's logits: the adapter's classes, or one name for each detection.
-    detections : Detections, optional
-        Detections of a model that finds instances itself.
     case_provenance : mapping
         What the maps of all runs on the case depend on.
     warnings : tuple of str
@@ -80,12 +74,10 @@ class Task:
     adapter: Adapter
     case: Case
     options: Options
-    predictor: Predictor
+    prediction: Prediction
     method: Method
     groups: tuple[tuple[Run, ...], ...]
     criteria: InstanceCriteria
-    classes: tuple[str, ...]
-    detections: Detections | None
     case_provenance: Mapping[str, Any]
     device: torch.device
     warnings: tuple[str, ...] = ()
@@ -95,6 +87,11 @@ class Task:
     def runs(self) -> tuple[Run, ...]:
         """All runs, group by group."""
         return tuple(run for group in self.groups for run in group)
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its windows."""
+        return self.prediction.predictor
 
 
 def prepare(
@@ -120,27 +117,23 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     method, device = choose(options), find_device(options.compute.device)
     criteria = criteria_for(adapter, options.target)
     network = _network(adapter, options.target).to(device)
-    predicted = _predict(adapter, network, case, criteria)
-    detections = predicted if isinstance(predicted, Detections) else None
-    if detections is not None:
-        _check_detections(adapter, detections, case, method, options.target)
-    predictor = predictor_of(predicted)
+    prediction = adapter.prediction(network, case, criteria)
+    if method.scope == "class" or options.target.instances != Predicted():
+        prediction.class_logit(criteria)
+    predictor = prediction.predictor
     layer = options.method.layer or adapter.layer
     compute = replace(options.compute, device=str(device))
     options = resolve(replace(options, compute=compute), method, predictor, case.image, layer)
-    classes = detections.classes if detections else adapter.classes
     runs = runs_of(options, method, case.image, case.foreground)
     return Task(
         adapter=adapter,
         case=case,
         options=options,
-        predictor=predictor,
+        prediction=prediction,
         method=method,
-        groups=grouped(runs, method, options, predictor, len(classes)),
+        groups=grouped(runs, method, options, predictor, len(prediction.classes)),
         criteria=criteria,
-        classes=classes,
-        detections=detections,
-        case_provenance=case_provenance(adapter, case, predicted, options.target, criteria),
+        case_provenance=case_provenance(adapter, case, prediction, options.target, criteria),
         device=device,
         progress=progress,
     )
@@ -266,7 +259,7 @@ def criteria_for(adapter: Adapter, target: Target) -> InstanceCriteria:
     return replace(adapter.criteria, class_index=_class_index(adapter, target), **given)
 
 
-def _class_index(adapter: Adapter, target: Target) -> int:
+def _class_index(adapter: Adapter, target: Target) -> int | None:
     """Find the class that is explained, from its name or its number."""
     if target.class_name is not None:
         if target.class_name not in adapter.classes:
@@ -285,28 +278,6 @@ def _network(adapter: Adapter, target: Target) -> nn.Module:
         raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out {option('tta')}")
     network = adapter.load_network()
     return Mirrored(network, adapter.mirror_axes) if target.tta else network
-
-
-def _predict(
-    adapter: Adapter, network: nn.Module, case: Case, criteria: InstanceCriteria
-) -> Predictor | Detections:
-    with torch.no_grad(), frozen(network), exact_arithmetic():
-        return adapter.predict(network, case, criteria)
-
-
-def _check_detections(
-    adapter: Adapter, found: Detections, case: Case, method: Method, target: Target
-) -> None:
-    """Check that a model that finds instances itself is asked to explain these, and finds some."""
-    is_own = target.instances == Predicted()
-    if method.scope == "class" or not is_own:
-        asked = f"method {method.name!r}" if is_own else option("instances")
-        raise SegxaiError(
-            f"{asked} needs a logit for each class and pixel, but {adapter.name!r} scores each "
-            "detection by itself; use a semantic segmentation model instead"
-        )
-    if not found.names:
-        raise SegxaiError(f"{adapter.name!r} detects nothing in {case.name}")
 
 
 def find_device(name: str) -> torch.device:

@@ -11,9 +11,7 @@ from segxai.methods.options import MethodOptions
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import describe
 from segxai.run.options import Balls, Mask, Options, Result, Source, Target
-from segxai.segment.detections import Detections
-from segxai.segment.prediction import SlidingWindow, predictor_of
-from segxai.segment.predictor import Predictor
+from segxai.segment.prediction import Prediction, SlidingWindow
 from segxai.store.schema import as_json, versions
 from segxai.types import Case, InstanceCriteria
 
@@ -21,12 +19,12 @@ from segxai.types import Case, InstanceCriteria
 def case_provenance(
     adapter: Adapter,
     case: Case,
-    predicted: Predictor | Detections,
+    prediction: Prediction,
     target: Target,
     criteria: InstanceCriteria,
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
-    weights = adapter.weights
+    weights, index = adapter.weights, criteria.class_index
     return {
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
@@ -39,9 +37,9 @@ def case_provenance(
             "notes": list(case.notes),
             "warnings": list(case.warnings),
         },
-        "window": _window(adapter, predicted),
+        "window": _window(adapter, prediction),
         "target": {
-            "class": _class_asked(adapter, predicted, target, criteria),
+            "class": None if index is None else adapter.classes[index],
             **asdict(criteria),
             "instances": instances_provenance(target.instances),
             **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
@@ -63,27 +61,15 @@ def instances_provenance(source: Source) -> dict[str, Any]:
     return {"origin": "predicted"}
 
 
-def _window(adapter: Adapter, predicted: Predictor | Detections) -> dict[str, Any] | str:
+def _window(adapter: Adapter, prediction: Prediction) -> dict[str, Any] | str:
     """Describe what the network sees at once."""
     if isinstance(adapter.predict, SlidingWindow):
         size, overlap = adapter.predict.size, adapter.predict.overlap
         return {"size": list(size), "overlap": overlap, "blend": "gaussian"}
-    windows = predictor_of(predicted).layout.windows
+    windows = prediction.predictor.layout.windows
     if len(windows) == 1:
         return "whole image"
     return {"size": list(windows[0].size), "windows": len(windows)}
-
-
-def _class_asked(
-    adapter: Adapter,
-    predicted: Predictor | Detections,
-    target: Target,
-    criteria: InstanceCriteria,
-) -> str | None:
-    """Return the name of the class that is explained; None for all that a model detects."""
-    is_asked = target.class_name is not None or target.class_index is not None
-    is_all = isinstance(predicted, Detections) and not is_asked
-    return None if is_all else adapter.classes[criteria.class_index]
 
 
 def _package_of(adapter: Adapter) -> dict[str, str]:

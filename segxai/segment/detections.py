@@ -5,13 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int
 
+from segxai.errors import SegxaiError, option
+from segxai.geometry import Grid
+from segxai.instances import smallest_voxels
 from segxai.segment.predictor import Predictor
-from segxai.types import Instance
+from segxai.segment.segmentation import Segmentation
+from segxai.types import Case, Instance, InstanceCriteria
 
 
 @dataclass(frozen=True)
 class Detections:
-    """The instances that a model itself found on the clean image.
+    """The prediction of a model that finds instances by itself, on the clean image.
 
     Parameters
     ----------
@@ -24,25 +28,74 @@ class Detections:
         The model's confidence in each detection.
     domains : tuple of ndarray of shape (voxel, axis)
         The voxels of each detection, on the output grid.
+    known : tuple of str
+        Names of all classes that the model knows; the adapter fills them in.
+
+    Raises
+    ------
+    SegxaiError
+        If there are none.
     """
 
     predictor: Predictor
     names: tuple[str, ...]
     scores: tuple[float, ...]
     domains: tuple[Int[np.ndarray, "_ axis"], ...]
+    known: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise SegxaiError("the model detects nothing in this image")
 
     @property
     def classes(self) -> tuple[str, ...]:
         """A name for each detection: its class and its label."""
         return tuple(f"{name} {label}" for label, name in enumerate(self.names, start=1))
 
-    def instances(self, class_name: str | None = None, smallest: float = 1.0) -> list[Instance]:
-        """Return the detections of one class, or of all, that have at least `smallest` voxels.
+    def explained(self, criteria: InstanceCriteria) -> None:
+        """Return None: the logits of all detections matter."""
+
+    def class_logit(self, criteria: InstanceCriteria) -> int:
+        """Raise SegxaiError: no logit scores a class at every voxel."""
+        raise SegxaiError(
+            f"{option('instances')} and methods that explain a whole class need a logit for each "
+            "class and pixel, but this model scores each detection by itself; use a semantic "
+            "segmentation model instead"
+        )
+
+    def instances(
+        self, segmentation: Segmentation, criteria: InstanceCriteria, case: Case
+    ) -> list[Instance]:
+        """Return the detections of a class, or of all, that are large enough.
 
         Labels count from 1 in the model's order.
+
+        Raises
+        ------
+        SegxaiError
+            If there is none.
         """
-        return [
+        name = self._class_of(criteria)
+        smallest = max(smallest_voxels(criteria, case.domain_grid), 1.0)
+        found = [
             Instance(label, voxels, class_index=label - 1)
-            for label, (name, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
-            if class_name in (None, name) and len(voxels) >= max(smallest, 1.0)
+            for label, (own, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
+            if name in (None, own) and len(voxels) >= smallest
         ]
+        if not found:
+            raise SegxaiError(self._nothing(name, criteria, case.domain_grid))
+        return found
+
+    def _class_of(self, criteria: InstanceCriteria) -> str | None:
+        return None if criteria.class_index is None else self.known[criteria.class_index]
+
+    def _nothing(self, name: str | None, criteria: InstanceCriteria, grid: Grid) -> str:
+        seen = f"the model found: {', '.join(sorted(set(self.names)))}"
+        if criteria.min_volume_mm3:
+            size = grid.volume_in_words(criteria.min_volume_mm3)
+            wanted = f"no {name or 'object'} of {size} or more detected"
+            smaller = f"a smaller {option('min_volume_mm3')}"
+            return f"{wanted}; {seen}; give {smaller}, or another {option('class_name')}"
+        return (
+            f"no {name or 'object'} detected; {seen}; give one of them with {option('class_name')}"
+        )

@@ -2,20 +2,49 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from segxai.segment.detections import Detections
 from segxai.segment.predictor import Predictor
+from segxai.segment.segmentation import Segmentation
 from segxai.segment.windows import Layout, sliding_window, whole_image
-from segxai.types import Activation, Case, InstanceCriteria
-
-Predict = Callable[[nn.Module, Case, InstanceCriteria], Predictor | Detections]
+from segxai.types import Activation, Case, Instance, InstanceCriteria
 
 
-def predictor_of(predicted: Predictor | Detections) -> Predictor:
-    """Return the predictor of a prediction of either kind."""
-    return predicted.predictor if isinstance(predicted, Detections) else predicted
+@runtime_checkable
+class Prediction(Protocol):
+    """What a model predicts on a case: logits, and what counts as an instance in them.
+
+    `Semantic` and `Detections` are the two kinds; whoever runs a model does not ask which it is.
+    """
+
+    @property
+    def predictor(self) -> Predictor:
+        """The network with its windows on the case's grid."""
+        ...
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the predictor's logits."""
+        ...
+
+    def explained(self, criteria: InstanceCriteria) -> int | None:
+        """Return the logit that must be kept if all are too many; None if all must be."""
+        ...
+
+    def class_logit(self, criteria: InstanceCriteria) -> int:
+        """Return the logit that scores the class at every voxel; raise SegxaiError without one."""
+        ...
+
+    def instances(
+        self, segmentation: Segmentation, criteria: InstanceCriteria, case: Case
+    ) -> list[Instance]:
+        """Find the predicted instances; raise SegxaiError, with what to do, if there is none."""
+        ...
+
+
+Predict = Callable[[nn.Module, Case, InstanceCriteria], Predictor | Prediction]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ CASE_RECORD: dict[str, Any] = {
     "case": {"name": str, "channels": [str], "sources": [SOURCE]},
     "target": {
         "class": (str, None),
-        "class_index": int,
+        "class_index": (int, None),
         "threshold": (*Number, None),
         "min_volume_mm3": Number,
         "connectivity": int,

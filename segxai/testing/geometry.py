@@ -12,7 +12,7 @@ from segxai.geometry import Grid
 from segxai.load.resampling import mismatch, resample
 from segxai.load.volumes import save_volume
 from segxai.segment.inference_mode import exact_arithmetic, frozen
-from segxai.segment.prediction import SlidingWindow, predictor_of
+from segxai.segment.prediction import SlidingWindow
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
 from segxai.testing.subject import PLAIN, CheckFailedError, Subject, in_words
@@ -33,8 +33,8 @@ def check_windows(subject: Subject) -> str:
     if isinstance(adapter.predict, PLAIN):
         layout = adapter.predict.layout(case.grid.shape if case else subject.image.shape[2:])
         _check_single(subject, adapter.predict.layout(subject.image.shape[2:]))
-    elif case is not None and subject.detections is None:
-        layout = predictor_of(adapter.predict(subject.network, case, adapter.criteria)).layout
+    elif subject.prediction is not None:
+        layout = subject.prediction.predictor.layout
     _check_shares(layout)
     if not isinstance(adapter.predict, SlidingWindow) and len(layout.windows) == 1:
         return "the whole image at once"

@@ -1,14 +1,15 @@
 """Checks of what is found: instances in the embedded case, detections, mirror images."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from segxai.instances import find_instances
+from segxai.errors import SegxaiError
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
 from segxai.segment.predict import segment
-from segxai.segment.prediction import predictor_of
 from segxai.segment.predictor import Predictor
 from segxai.testing.subject import CheckFailedError, Subject
 
@@ -21,16 +22,16 @@ def check_instances(subject: Subject) -> str:
     if case is None:
         return "skipped, there is no embedded case"
     criteria = adapter.criteria
-    name = adapter.classes[criteria.class_index]
-    predictor = predictor_of(adapter.predict(subject.network, case, criteria))
-    segmentation = segment(predictor, case, adapter.classes)
-    mask = segmentation.mask(criteria.class_index, criteria.threshold)
-    found = find_instances(mask, case.domain_grid, criteria)
-    if not found:
+    name = adapter.classes[criteria.logit]
+    prediction = adapter.prediction(subject.network, case, criteria)
+    segmentation = segment(prediction.predictor, case, prediction.classes)
+    try:
+        found = prediction.instances(segmentation, criteria, replace(case, reference=None))
+    except SegxaiError as error:
         raise CheckFailedError(
             f"no instance of class {name!r} is found in it: look at threshold, min_volume_mm3 and "
             "normalisation"
-        )
+        ) from error
     return f"{len(found)} of class {name!r}"
 
 

@@ -172,11 +172,11 @@ def explain(subject: Subject) -> Tensor:
 
 def _middle(subject: Subject) -> Instance:
     if subject.detections is not None:
-        return subject.detections.instances()[0]
+        return Instance(1, subject.detections.domains[0], class_index=0)
     shape = tuple(subject.logits().shape[2:])
     mask = np.zeros(shape, dtype=bool)
     mask[tuple(slice(n // 2, n // 2 + 2) for n in shape)] = True
-    return Instance.from_mask(mask, class_index=subject.adapter.criteria.class_index)
+    return Instance.from_mask(mask, class_index=subject.adapter.criteria.logit)
 
 
 def _fingerprint(network: nn.Module) -> dict[str, object]:

@@ -25,7 +25,7 @@ def check_record(adapter: Adapter) -> str:
 def _check_criteria(adapter: Adapter) -> None:
     """Check that the class exists."""
     index = adapter.criteria.class_index
-    if not 0 <= index < len(adapter.classes):
+    if index is not None and not 0 <= index < len(adapter.classes):
         raise CheckFailedError(f"no class {index}; known: 0 to {len(adapter.classes) - 1}")
 
 

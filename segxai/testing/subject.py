@@ -12,7 +12,7 @@ from segxai.geometry import Grid
 from segxai.plugins.adapter import Adapter
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
-from segxai.segment.prediction import SlidingWindow, WholeImage
+from segxai.segment.prediction import Prediction, SlidingWindow, WholeImage
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from segxai.types import Case
@@ -43,8 +43,8 @@ class Subject:
         Names of the predictor's logits.
     case : Case, optional
         The embedded case.
-    detections : Detections, optional
-        Detections in the case, by a model that finds instances itself.
+    prediction : Prediction, optional
+        The prediction of all of a case, where the adapter has its own way.
     """
 
     adapter: Adapter
@@ -53,7 +53,12 @@ class Subject:
     image: Image
     classes: tuple[str, ...]
     case: Case | None
-    detections: Detections | None = None
+    prediction: Prediction | None = None
+
+    @property
+    def detections(self) -> Detections | None:
+        """Detections in the case, by a model that finds instances itself."""
+        return self.prediction if isinstance(self.prediction, Detections) else None
 
     @property
     def is_plain(self) -> bool:
@@ -68,29 +73,19 @@ class Subject:
 
 
 def make_subject(adapter: Adapter, network: nn.Module, case: Case | None) -> Subject:
-    """Combine the adapter and its network with an input, from the embedded case or made up.
-
-    Raises
-    ------
-    CheckFailedError
-        If a model that finds instances itself finds none.
-    """
+    """Combine the adapter and its network with an input, from the embedded case or made up."""
     if isinstance(adapter.predict, PLAIN):
         image = _window(adapter, adapter.predict, network, case)
         layout = whole_image(image.shape[2:])
         predictor = Predictor(network, layout, activation=adapter.predict.activation)
         return Subject(adapter, network, predictor, image, adapter.classes, case)
     shown, found = _predicted(adapter, network, case)
-    image = torch.from_numpy(shown.image)[None]
-    if isinstance(found, Predictor):
-        middle = np.array([[size // 2 for size in shown.grid.shape]])
-        predictor, box = found.crop_to(middle)
-        return Subject(adapter, network, predictor, image[box.index], adapter.classes, case)
-    if not found.names:
-        raise CheckFailedError(
-            f"nothing is detected in {shown.name}: embed a case with something to detect"
-        )
-    return Subject(adapter, network, found.predictor, image, found.classes, case, found)
+    image, classes = torch.from_numpy(shown.image)[None], found.classes
+    if isinstance(found, Detections):
+        return Subject(adapter, network, found.predictor, image, classes, case, found)
+    middle = np.array([[size // 2 for size in shown.grid.shape]])
+    predictor, box = found.predictor.crop_to(middle)
+    return Subject(adapter, network, predictor, image[box.index], classes, case, found)
 
 
 def in_words(error: Exception) -> str:
@@ -99,15 +94,12 @@ def in_words(error: Exception) -> str:
     return name + one_line(error, limit=2000)
 
 
-def _predicted(
-    adapter: Adapter, network: nn.Module, case: Case | None
-) -> tuple[Case, Predictor | Detections]:
+def _predicted(adapter: Adapter, network: nn.Module, case: Case | None) -> tuple[Case, Prediction]:
     """Predict the case in the adapter's own way; without one, noise of a shape that it takes."""
     shown = [case] if case else [_made_up(adapter, shape) for shape in TRIAL_SHAPES]
     for number, one in enumerate(shown, start=1):
         try:
-            with torch.no_grad(), frozen(network), exact_arithmetic():
-                return one, adapter.predict(network, one, adapter.criteria)
+            return one, adapter.prediction(network, one, adapter.criteria)
         except Exception:  # whatever somebody else's code raises, this was no input for it
             if number == len(shown):
                 raise

@@ -195,7 +195,7 @@ def query_model(folder):
 def test_the_instances_of_queries(home, photo, kind, seed):
     task, findings = natural.explain(made(home, kind, seed), photo, rows=3)
     assert_places(task)
-    model, found = query_model(home / kind), task.detections
+    model, found = query_model(home / kind), task.prediction
     with torch.no_grad():
         output = model(pixel_values=image_of(task))
     processor = AutoImageProcessor.from_pretrained(home / kind)
@@ -218,7 +218,7 @@ def test_the_instances_of_queries(home, photo, kind, seed):
 @pytest.mark.parametrize(("kind", "seed"), [("mask2former", 2), ("maskformer", 3)])
 def test_noise_cannot_swap_queries(home, photo, kind, seed):
     task, _ = natural.explain(made(home, kind, seed), photo, rows=3)
-    model, found = query_model(home / kind), task.detections
+    model, found = query_model(home / kind), task.prediction
     generator = torch.Generator().manual_seed(0)
     noisy = image_of(task) + 2 * torch.randn(image_of(task).shape, generator=generator)
     case = replace(task.case, image=noisy[0].numpy())
@@ -257,7 +257,7 @@ def test_the_instances_of_boxes(rcnn, photo, small):
         (wanted,) = model([pixels])
     shown = (wanted["masks"][:, 0] > 0.5).flatten(1).any(dim=1)
     wanted = {name: one[shown & (wanted["scores"] >= least)] for name, one in wanted.items()}
-    found = task.detections
+    found = task.prediction
     assert 1 < len(found.names) < 8
     assert found.scores == pytest.approx(wanted["scores"].tolist(), abs=1e-5)
     names = ("background", "class 1", "class 2")

@@ -99,4 +99,4 @@ def test_a_detector_that_lies_is_caught(adapter, words):
 def test_a_detector_that_finds_nothing_says_so():
     nothing = detector(lambda found, network: replace(found, names=(), scores=(), domains=()))
     wrong = broken(nothing)
-    assert wrong == {LOADS: "nothing is detected in made up: embed a case with something to detect"}
+    assert wrong == {LOADS: "the model detects nothing in this image"}

@@ -12,7 +12,6 @@ from safetensors import safe_open
 
 from segxai import Adapter, Case, load_adapter
 from segxai.segment.predict import segment
-from segxai.segment.prediction import predictor_of
 from segxai_ms_lesion.recipe.scores import Scores, score
 
 
@@ -35,8 +34,8 @@ def main() -> None:
 def scored(adapter: Adapter, case: Case) -> Scores:
     """How well a plugin's prediction fits a case's reference, with its own threshold."""
     criteria = adapter.criteria
-    predictor = predictor_of(adapter.predict(adapter.load_network(), case, criteria))
-    found = segment(predictor, case, adapter.classes).mask(criteria.class_index, criteria.threshold)
+    predictor = adapter.prediction(adapter.load_network(), case, criteria).predictor
+    found = segment(predictor, case, adapter.classes).mask(criteria.logit, criteria.threshold)
     if case.reference is None:
         raise ValueError(f"the case {case.name} has no reference")
     return score(found, case.reference)
