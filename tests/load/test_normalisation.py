@@ -19,8 +19,11 @@ def test_none_changes_nothing():
     np.testing.assert_array_equal(find_normalisation("none", 3).apply(image), image)
 
 
-def test_z_scores_are_those_of_each_channel_where_it_is_not_0():
+@pytest.mark.parametrize("shift", [0, -60])
+def test_z_scores_are_those_of_each_channel_where_it_is_not_0(shift):
+    """Values below 0, as in computed tomography, count like all others."""
     image = raw()
+    image[image != 0] += shift
     found = find_normalisation("z-score", 3).apply(image)
     for before, after in zip(image, found, strict=True):
         inside = before != 0

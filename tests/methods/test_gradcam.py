@@ -1,5 +1,7 @@
 """Grad-CAM++: the formulas of the paper, voxel by voxel, and the care at its denominator."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -99,6 +101,38 @@ def test_windows_are_explained_alone_and_blended_by_their_shares():
     assert literal.worst(found, wanted) < TOLERANCE
 
 
+def test_the_heat_of_a_window_larger_than_the_image_keeps_its_place():
+    """It is resampled to all of the window, and the part on the grid is taken."""
+    model, shape = net2d(), (9, 24)
+    layout = sliding_window(shape, (16, 16), 0.5)
+    image, instance = image_of((3, *shape)), block(shape, (3, 9), (4, 4))
+    wanted = torch.zeros(shape)
+    assert len(layout.windows) == 2
+    for window in layout.windows:
+        above, first = -window.start[0], window.start[1]
+        below, on_grid = 16 - 9 - above, slice(first, first + 16)
+        assert above > 0
+        assert below > 0
+        share = layout.share(window)
+        kept = []
+        hook = model.down.register_forward_hook(lambda _, __, out, kept=kept: kept.append(out))
+        logits = model(functional.pad(image[..., on_grid], (0, 0, above, below)))[0, 1]
+        hook.remove()
+        total = sum(
+            logits[above + y, x - first] * share[y, x - first]
+            for y, x in instance.voxels
+            if first <= x < first + 16
+        )
+        (gradients,) = torch.autograd.grad(total, kept[0])
+        heat = literal.grad_cam(kept[0].detach()[0], gradients[0], localised=True)
+        heat = torch.from_numpy(heat).float()[None, None]
+        heat = functional.interpolate(heat, size=(16, 16), mode="bilinear")[0, 0]
+        wanted[:, on_grid] += heat[above : above + 9] * share
+    method = InstanceGradCamPlusPlus(Predictor(model, layout), model.down)
+    found = method.attribute(image, instance=instance)[0, 0]
+    assert literal.worst(found, wanted) < TOLERANCE
+
+
 @pytest.mark.parametrize("score", ["logit", "margin", "probability"])
 def test_heat_maps_are_those_of_a_network_that_interpolates_itself(score):
     size = (24, 20)
@@ -149,6 +183,22 @@ def test_many_denominators_below_zero_are_warned_of():
     with pytest.warns(UserWarning, match="have a denominator of 0 or below"):
         method.attribute(image, instance=instance)
     assert method.suspect[0] > 0.01
+
+
+@pytest.mark.parametrize(("maps", "warned"), [(20, True), (200, False)])
+def test_more_than_one_suspect_coefficient_in_a_hundred_is_warned_of(maps, warned):
+    """Of this many feature maps, one sums to below 0."""
+    model = nn.Sequential(nn.Conv2d(1, maps, 1), nn.Conv2d(maps, 2, 1))
+    with torch.no_grad():
+        model[0].weight.fill_(1)
+        model[0].weight[3] = -5
+        model[1].weight.fill_(1)
+    method = InstanceGradCamPlusPlus(model, model[0])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        method.attribute(torch.ones(1, 1, 6, 6), instance=block((6, 6), (2, 2), (2, 2)))
+    assert method.suspect == pytest.approx([1 / maps])
+    assert bool(caught) == warned
 
 
 def test_the_instance_level_leaves_other_instances_alone():

@@ -1,5 +1,7 @@
 """Noise: what is drawn for each copy and channel, and how strong it is."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -20,6 +22,21 @@ def test_noise_is_standard_normal_and_its_own_for_each_copy_and_channel():
             assert abs(np.corrcoef(drawn[first].ravel(), drawn[second].ravel())[0, 1]) < 0.05
     assert np.array_equal(drawn[1, 0], draw_noise(0, 1, 0, shape))
     assert not np.array_equal(drawn[1, 0], draw_noise(1, 1, 0, shape))
+
+
+def test_no_two_seeds_copies_and_channels_share_a_draw():
+    keys = list(itertools.product(range(4), repeat=3))
+    assert len({draw_noise(*key, (8,)).tobytes() for key in keys}) == len(keys)
+
+
+def test_the_draw_of_a_seed_never_changes():
+    """Results are repeated from their provenance, which holds the seed alone."""
+    found = draw_noise(7, 3, 1, (2, 2))
+    stream = np.random.Philox(np.random.SeedSequence([7, 3, 1]))
+    wanted = np.random.Generator(stream).standard_normal((2, 2), dtype=np.float32)
+    np.testing.assert_array_equal(found, wanted)
+    pinned = [[-0.0028002, -0.7495143], [2.1165528, 0.3851897]]
+    np.testing.assert_allclose(found, pinned, atol=1e-6)
 
 
 def test_levels_follow_each_channels_own_range_over_the_foreground():

@@ -16,7 +16,7 @@ from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
-from tests.networks import Counting, block, image_of, paper_unet, small_unet
+from tests.networks import Counting, block, image_of, net2d, paper_unet, small_unet
 from tests.rows.whole_grid import in_order, rows_on_grid, scores_of
 
 TOLERANCE = 1e-5
@@ -74,6 +74,22 @@ def test_rows_of_other_scores_are_derivatives_of_the_blended_logits(known_rows, 
     wanted = literal.rows(scores_of(predictor, score), image, instance.voxels, class_index=0)
     found = full_rows(predictor, image, instance, score=score, engine="windowed", batch=3)
     assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("score", "own"),
+    [("logit", lambda y: y), ("margin", lambda y: y), ("probability", torch.sigmoid)],
+)
+def test_independent_logits_are_not_compared_with_each_other(score, own):
+    """Also behind a sliding window that is cut down to the instance."""
+    shape = (40, 20)
+    layout = sliding_window(shape, (16, 16))
+    predictor = Predictor(net2d(), layout, activation="sigmoid")
+    image, instance = image_of((3, *shape)), block(shape, (11, 8), (6, 5))
+    wanted = literal.rows(lambda leaf: own(predictor(leaf)), image, instance.voxels)
+    for engine in EXACT:
+        found = full_rows(predictor, image, instance, engine=engine, score=score)
+        assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
 def test_rows_are_gradients_of_the_prediction_that_monai_makes():
@@ -185,6 +201,19 @@ def test_rows_that_were_done_are_left_out(small):
     wanted = rows_on_grid(*small, Windowed(batch=6))  # 24 rows
     assert torch.equal(rows_on_grid(*small, Windowed(batch=6), done=6), wanted[6:])
     assert len(rows_on_grid(*small, Windowed(batch=6), done=9)) == 15
+
+
+def test_rows_that_were_done_are_left_out_of_every_group_of_windows():
+    shape = (40, 20)
+    predictor, image = Predictor(net2d(), sliding_window(shape, (16, 16))), image_of((3, *shape))
+    voxels = block(shape, (11, 8), (6, 5)).voxels
+    groups = [len(members) for _, members in jacobian._together(predictor.layout, voxels)]
+    assert len(groups) > 2
+    wanted = rows_on_grid(predictor, image, voxels, Windowed(batch=4))
+    for done in range(len(voxels)):
+        found = rows_on_grid(predictor, image, voxels, Windowed(batch=4), done=done)
+        assert len(found) == len(voxels) - done
+        assert literal.worst(found, wanted[done:]) < TOLERANCE
 
 
 def test_each_window_runs_once_and_is_forgotten_after_its_last_row(monkeypatch):

@@ -51,6 +51,17 @@ def test_every_stratum_has_its_share(count):
     assert all(abs(m - count * n / 729) < 1 for m, n in zip(shares, LAYERS, strict=True))
 
 
+def test_over_all_seeds_every_stratum_has_exactly_its_share():
+    """Of 8 rows the core has 0 or 1; its mean over 400 seeds is within five standard deviations."""
+    often = np.zeros(len(STRATA))
+    for seed in range(400):
+        found = rows_by_stratum(sample_rows(CUBE, 8, seed))
+        often += [found[name]["rows"] for name in STRATA]
+    share = 8 * np.array(LAYERS) / 729
+    part = share % 1  # a stratum has the whole part, and one row more in this part of the draws
+    assert (np.abs(often / 400 - share) < 5 * np.sqrt(part * (1 - part) / 400)).all()
+
+
 def test_every_voxel_is_as_likely_as_any_other():
     """In 4000 draws of 7 of 23 voxels: within five standard deviations."""
     instance = block((9, 9), (2, 3), (5, 5))
@@ -96,3 +107,13 @@ def test_a_thin_domain_is_all_surface():
     line = block((9, 9, 9), (4, 4, 0), (1, 1, 9))
     assert not strata(line.voxels).any()
     assert rows_by_stratum(sample_rows(line, 4, seed=0))["core"] == {"rows": 0, "voxels": 0}
+
+
+def test_a_depth_at_the_border_of_two_strata():
+    """One row of voxels, its sides nearer than its middle: depths 1, 2, 2.5, ..., 2.5, 2, 1."""
+    line = block((9, 3), (0, 1), (9, 1)).voxels
+    assert depth(line, (1.0, 2.5)).tolist() == [1, 2, 2.5, 2.5, 2.5, 2.5, 2.5, 2, 1]
+    # Below the surface from 1.5 = 1.5 x 1 on, in the core beyond 2 = (1.5 + 2.5) / 2.
+    assert strata(line, (1.0, 2.5)).tolist() == [0, 1, 2, 2, 2, 2, 2, 1, 0]
+    assert depth(line, (1.0, 1.5)).tolist() == [1, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1.5, 1]
+    assert strata(line, (1.0, 1.5)).tolist() == [0, 1, 1, 1, 1, 1, 1, 1, 0]

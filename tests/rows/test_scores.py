@@ -5,6 +5,8 @@ import torch
 
 from segxai.errors import SegxaiError
 from segxai.rows.scores import SCORES, InstanceScore, cotangents, find_score
+from segxai.segment.predictor import Predictor
+from segxai.segment.windows import whole_image
 from tests.networks import block, image_of, net2d
 
 LOGITS = torch.tensor([[1.0, 3.0, 2.0], [0.5, -1.0, 4.0]])
@@ -61,3 +63,12 @@ def test_an_instance_score_of_another_grid_is_refused():
         InstanceScore(model, mask)(image)
     with pytest.raises(SegxaiError, match="instance 1 has voxels on a grid of at least 5 x 5"):
         InstanceScore(model, block((6, 5), (2, 3), (3, 2)))(image[..., :4, :4])
+
+
+def test_an_instance_score_of_independent_logits_compares_none():
+    image, instance = image_of((3, 12, 10)), block((12, 10), (2, 3), (3, 2))
+    model = Predictor(net2d(), whole_image((12, 10)), activation="sigmoid")
+    logits = model(image)[0, 1, 2:5, 3:5]
+    wanted = {"logit": logits, "margin": logits, "probability": 1 / (1 + torch.exp(-logits))}
+    for score, values in wanted.items():
+        assert torch.allclose(InstanceScore(model, instance, score)(image), values.mean())

@@ -48,9 +48,10 @@ def test_slabs_and_a_kept_class_change_no_value(monkeypatch, explained):
         np.testing.assert_allclose(whole.probability(index), softmax[index], rtol=1e-5)
 
 
-def test_segment_refuses_logits_that_are_not_finite():
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_segment_refuses_logits_that_are_not_finite(number):
     network = net2d()
-    network.last.bias.data[0] = float("nan")
+    network.last.bias.data[0] = number
     predictor = Predictor(network, whole_image((8, 8)))
     with pytest.raises(SegxaiError, match="not finite"):
         segment(predictor, bare_case(image_of((3, 8, 8))[0].numpy()), ("a", "b", "c"))

@@ -52,3 +52,17 @@ def test_classes_may_have_readouts_of_their_own():
     cells, weights = readout.weights(np.array([[5, 2], [0, 0]]), 1)
     assert cells.tolist() == [[0, 2]]
     assert weights.toarray().tolist() == [[1], [0]]
+
+
+def test_weights_below_zero_count():
+    """Bicubic interpolation overshoots."""
+    unit = torch.eye(5)[None, :, :, None]
+    matrix = functional.interpolate(unit, (13, 1), mode="bicubic")[0, :, :, 0].T
+    assert (matrix < 0).any()
+    readout = Readout((matrix[None], matrix[None]))
+    values, voxels = torch.randn(1, 1, 5, 5), np.argwhere(np.ones((13, 13)))
+    wanted = functional.interpolate(values, (13, 13), mode="bicubic")[0, 0]
+    torch.testing.assert_close(readout(values)[0, 0], wanted)
+    cells, weights = readout.weights(voxels, 0)
+    summed = weights @ values[0, 0].numpy()[tuple(cells.T)]
+    np.testing.assert_allclose(summed, wanted.numpy().ravel(), atol=1e-5)

@@ -10,7 +10,7 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from tests import literal
 from tests.networks import block, image_of
-from tests.rows.rules.boxes import agree, box_by, compare, examples, fractions
+from tests.rows.rules.boxes import MIDDLE, agree, box_by, compare, examples, fractions
 from tests.rows.whole_grid import in_order, rows_on_grid
 
 ACTIVATIONS = [
@@ -105,3 +105,10 @@ def test_rows_through_a_square_root_after_a_relu_are_those_of_autograd():
     assert (network[0](image) < 0).any()
     found = in_order(rows_on_grid(predictor, image, voxels, make_engine("windowed", 4)))
     assert literal.worst(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=str)
+def test_slopes_at_zero_are_those_of_autograd(layer):
+    """Networks are 0 on whole regions, such as the background of an image."""
+    layer.requires_grad_(False)
+    agree(*compare(layer, torch.zeros(1, 3, 6, 5, 7), box_by(MIDDLE)))

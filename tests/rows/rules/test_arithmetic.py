@@ -92,3 +92,10 @@ def test_a_choice_of_something_else_than_zero_is_left_to_the_dense_way():
     assert torch.equal(chosen.dense(), torch.where(mask, grad.dense(), torch.tensor(2.0)))
     filled = grad.masked_fill(mask, 2.0)
     assert torch.equal(filled.dense(), grad.dense().masked_fill(mask, 2.0))
+
+
+def test_a_sum_with_a_factor_is_left_to_the_dense_way():
+    one = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
+    other = random_cotangent((1, 2, 4, 4), Box((0, 1), (2, 2)), seed=1)
+    found = torch.add(one, other, alpha=3)
+    torch.testing.assert_close(found.dense(), one.dense() + 3 * other.dense())
