@@ -64,6 +64,8 @@ from .load.volumes import check_varies as check_varies
 from .load.volumes import file_sha256 as file_sha256
 from .load.volumes import load_labels as load_labels
 from .load.volumes import load_volume as load_volume
+from .load.voxel_size import check_change as check_change
+from .load.voxel_size import header_spacing as header_spacing
 from .plugins.adapter import Adapter as Adapter
 from .plugins.hookspecs import hookimpl as hookimpl
 from .plugins.registry import load_adapter as load_adapter

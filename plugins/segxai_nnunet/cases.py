@@ -2,9 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
-import nibabel as nib
 import numpy as np
 
 from segxai import (
@@ -15,6 +13,7 @@ from segxai import (
     check_varies,
     describe_change,
     format_shape,
+    header_spacing,
     is_for_itk,
     load_volume,
 )
@@ -80,9 +79,8 @@ def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
     """
     if is_for_itk(path):
         return grid, ()
-    header: Any = nib.load(path).header
-    steps = np.array(header.get_zooms()[:3], dtype=np.float64)
-    change = steps / grid.spacing
+    steps = header_spacing(path)
+    change = np.divide(steps, grid.spacing)
     if np.allclose(change, 1, rtol=0, atol=SAME_SIZE):
         return Grid(grid.shape, grid.affine * [*change, 1]), ()
     return grid, (

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from segxai import Box, Grid, check_size, resample, working_grid
+from segxai import Box, Grid, check_change, check_size, resample, working_grid
 from segxai_nnunet.normalisation import Normalised, normalise_channel
 from segxai_nnunet.plans import Plans
 from segxai_nnunet.resampling import new_shape, resample_image
@@ -63,6 +63,7 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
     shape = new_shape(box.size, spacing, wanted)
     check_size(shape, "the image on the network's grid")
     final = _refined(cropped, shape)
+    check_change(cropped, final)
     return Prepared(
         resample_image(values, shape, (spacing, wanted), plans.resampling),
         final,

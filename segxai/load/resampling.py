@@ -10,6 +10,7 @@ from scipy import ndimage
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.load.limits import check_size, largest
+from segxai.load.voxel_size import check_change
 from segxai.text import format_shape
 
 SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is less
@@ -26,7 +27,8 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
     Raises
     ------
     SegxaiError
-        If the new grid would have more voxels than the limit.
+        If the new grid would have more voxels than the limit, or more than 100 times as many as
+        before, or as few.
     """
     order = io_orientation(grid.affine)
     shape = np.array(grid.shape)[np.argsort(order[:, 0])]
@@ -42,7 +44,9 @@ def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -
         )
     change = np.diag([*step, 1.0])
     change[:-1, -1] = (shape - 1) / 2 - step * (np.array(size) - 1) / 2
-    return Grid(size, canonical @ change)
+    target = Grid(size, canonical @ change)
+    check_change(grid, target)
+    return target
 
 
 def resample(

@@ -20,6 +20,7 @@ from segxai.load.detached import require_beside
 from segxai.load.itk import is_for_itk, parts_of, read_with_itk, recorded_name
 from segxai.load.limits import check_size, largest
 from segxai.load.resampling import mismatch
+from segxai.load.voxel_size import check_spacing, unit_mm
 from segxai.text import format_shape
 from segxai.types import Source
 
@@ -260,6 +261,7 @@ def _require_volume(image: SpatialImage, source: Source) -> None:
             f"{_named(source)} has an unusable affine (singular or not finite): its voxels have no "
             "size or place in mm; convert it again from DICOM, or fix the header"
         )
+    check_spacing(_grid(image), image.header, _named(source))
 
 
 def _is_usable(affine: Float[np.ndarray, "4 4"] | None) -> bool:
@@ -286,8 +288,11 @@ def _require_finite(data: Shaped[np.ndarray, "x y z"], source: Source) -> None:
 
 
 def _grid(image: SpatialImage) -> Grid:
+    """Return the grid of an image, in mm."""
     shape = tuple(int(size) for size in image.shape[:3])
-    return Grid(shape, np.array(image.affine, dtype=np.float64))
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= unit_mm(image.header)
+    return Grid(shape, affine)
 
 
 def _named(source: Source) -> str:

@@ -15,6 +15,7 @@ from segxai.geometry import Grid
 from segxai.load.reader import short_name
 from segxai.load.resampling import resample
 from segxai.load.volumes import check_same_grid, load_volume
+from segxai.load.voxel_size import check_change
 from segxai.types import Case
 
 Prepared = tuple[Float[np.ndarray, "channel *grid"], Float[np.ndarray, "rank rank"]]
@@ -53,6 +54,7 @@ class BundleReader:
         check_same_grid(*volumes)
         image, affine = self._preprocessed([files[channel] for channel in self.channels])
         grid, source = Grid(image.shape[1:], affine), volumes[0].grid
+        check_change(source, grid)
         inside = np.any([volume.data != 0 for volume in volumes], axis=0)
         return Case(
             name=short_name(Path(volumes[0].source.name)),
