@@ -168,6 +168,31 @@ def test_outside_of_the_field_of_view_is_0() -> None:
     assert not shifted[2:].any()
 
 
+@pytest.mark.parametrize("codes", ["SAR", "ASR", "RIP"])
+def test_detail_is_smoothed_along_the_axis_that_becomes_coarser(codes: str) -> None:
+    """A Gaussian of (g - 1) / 2 voxels along it, where steps grow g times; others are as finely."""
+    fine = codes.translate(str.maketrans("I", "S")).index("S")
+    shape = tuple(30 if axis == fine else 6 + axis for axis in range(3))
+    source = oriented(codes, shape, tuple(0.4 if axis == fine else 1.0 for axis in range(3)))
+    data = noise(shape).astype(np.float64)
+    growth, reach = 1 / 0.4, np.arange(-3, 4)
+    weights = np.exp(-((reach / ((growth - 1) / 2)) ** 2) / 2)
+    lines = np.moveaxis(data, fine, -1)
+    padded = np.pad(lines, [(0, 0), (0, 0), (3, 3)], mode="edge")
+    smooth = sum(w * padded[..., n : n + 30] for n, w in enumerate(weights / weights.sum()))
+    places = (30 - 1) / 2 + growth * (np.arange(12) - (12 - 1) / 2)
+    wanted = np.empty((*smooth.shape[:2], 12))
+    for line in np.ndindex(smooth.shape[:2]):
+        wanted[line] = np.interp(places, np.arange(30), smooth[line])
+    rest = [code for axis, code in enumerate(codes) if axis != fine]
+    if rest[0] in "AP":  # lines lie as (A, R): the image is (R, A, S)
+        wanted, rest = wanted.swapaxes(0, 1), rest[::-1]
+    wanted = wanted[:, ::-1] if rest[1] == "P" else wanted
+    wanted = wanted[..., ::-1] if "I" in codes else wanted
+    found = resample(data, source, working_grid(source), order=1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
 def test_a_coarse_grid_does_not_alias() -> None:
     source = oriented("RAS", (40, 4, 4), (0.25, 1, 1))
     stripes = np.zeros(source.shape, dtype=np.float32)

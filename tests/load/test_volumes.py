@@ -184,7 +184,7 @@ def test_labels_survive_the_rounding_of_a_scaled_file(tmp_path: Path) -> None:
     assert set(load_labels(tmp_path / "mask.nii", "reference")[0].flat) == {1}
 
 
-@pytest.mark.parametrize("value", [0.5, -1, 1e30])
+@pytest.mark.parametrize("value", [0.5, 0.3, 1.001, -1, 1e30])
 def test_values_that_are_no_labels_are_named(tmp_path: Path, value: float) -> None:
     data = np.ones(SHAPE)
     data[1, 2, 3] = value

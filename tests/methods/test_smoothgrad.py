@@ -76,11 +76,12 @@ def test_the_standard_error_is_that_of_the_mean_over_copies(setting):
     predictor, image, instance, rows = setting
     copies = torch.stack([literal.signed_max(found) for found in rows]).double()
     wanted = copies.std(dim=0, unbiased=True) / COPIES**0.5
+    known = ~torch.stack([literal.ties(found) for found in rows]).any(dim=0).numpy()
     found = smoothgrad(predictor, image, instance, *settings_with("signed_max"))
     assert found.standard_error is not None
     error = replace(found, values=found.standard_error).on_grid(image.shape[2:])
     peak = float(copies.abs().max())
-    assert np.abs(error - wanted.numpy()).max() < 3e-5 * peak
+    assert np.abs(error - wanted.numpy())[known].max() < 3e-5 * peak
 
 
 def test_equation_2_divides_by_the_domain_and_not_by_the_number_of_instances(setting):

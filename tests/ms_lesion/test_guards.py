@@ -248,6 +248,17 @@ def test_lesions_have_a_contrast(flair: float, mprage: float, words: str | None)
     assert all(str(words) in warning for warning in warnings)
 
 
+def test_the_surroundings_of_a_lesion_end_at_three_voxels() -> None:
+    """Only voxels at exactly this distance are brain; those at the next one do not count."""
+    lesions = np.zeros((20, 20, 20), dtype=bool)
+    lesions[8:12, 8:12, 8:12] = True
+    for distance, warned in ((3, True), (4, False)):
+        brain = lesions.copy()
+        brain[8:12, 8:12, 11 + distance] = True
+        image = np.stack([-1.0 * lesions, 1.0 * lesions])
+        assert bool(check_lesion_contrast(image, lesions, brain)) == warned
+
+
 def test_few_voxels_and_no_surroundings_say_nothing() -> None:
     lesions = np.zeros((20, 20, 20), dtype=bool)
     lesions[8:10, 8:10, 8:10] = True

@@ -39,6 +39,20 @@ def test_a_normalised_image_is_left_as_it_is() -> None:
     np.testing.assert_allclose(normalise(once), once, atol=1e-3)
 
 
+def test_values_below_zero_belong_to_the_brain() -> None:
+    """Derived again, voxel by voxel: only an exact 0 is background."""
+    image = np.zeros((6, 6, 6), dtype=np.float32)
+    image[1:5, 1:5, 1:5] = np.random.default_rng(1).normal(0, 3, (4, 4, 4))
+    values = sorted(float(one) for one in image.ravel() if one != 0)
+    low, high = np.percentile(values, 0.5), np.percentile(values, 99.5)
+    kept = [min(max(one, low), high) for one in values]
+    mean = sum(kept) / len(kept)
+    spread = (sum((one - mean) ** 2 for one in kept) / len(kept)) ** 0.5
+    wanted = [0 if one == 0 else (one - mean) / spread for one in image.ravel()]
+    assert max(map(abs, wanted)) < CLIP_STANDARD_DEVIATIONS
+    np.testing.assert_allclose(normalise(image).ravel(), wanted, atol=1e-5)
+
+
 def test_outliers_are_clipped() -> None:
     result = normalise(head())
     assert result.max() == CLIP_STANDARD_DEVIATIONS
