@@ -44,8 +44,18 @@ def find_instances(
         for voxels in components(reference, grid, criteria)
         if not found[tuple(voxels.T)].any()
     ]
-    outcomes = ["TP" if reference[tuple(voxels.T)].any() else "FP" for voxels in predicted]
+    outcomes = [outcome(voxels, reference) for voxels in predicted]
     return _numbered(predicted + missed, outcomes + ["FN"] * len(missed), criteria)
+
+
+def outcome(voxels: Int[np.ndarray, "_ axis"], reference: Bool[np.ndarray, "*grid"] | None) -> str:
+    """Return the outcome of a predicted instance: a "TP" overlaps the reference, an "FP" does not.
+
+    It is "" if there is no reference.
+    """
+    if reference is None:
+        return ""
+    return "TP" if reference[tuple(voxels.T)].any() else "FP"
 
 
 def components(

@@ -86,11 +86,25 @@ def rerun(
     SegxaiError
         If a file is missing or has changed, or the case cannot be prepared as it was.
     """
-    stored, how = provenance_of(group(tree, "/")), provenance_of_run(tree, run)
-    with parsing(source_of(tree)):  # what is missing cannot be repeated
-        check_record(stored, CASE_RECORD, "the case", whole=True)
-        check_record(how, RUN_RECORD, f"run {run}", whole=True)
-    task = _task(stored, how, places, device, progress)
+    stored, _ = _records(tree, run)
+    adapter = _adapter(stored, places)
+    yield from repeat(adapter, tree, run, places.folder, device=device, progress=progress)
+
+
+def repeat(
+    adapter: Adapter,
+    tree: xr.DataTree,
+    run: str,
+    folder: Path,
+    *,
+    device: str = "auto",
+    progress: Progress,
+) -> Iterator[Comparison]:
+    """Repeat a run by an adapter, whose model must be the run's; see `rerun`."""
+    stored, how = _records(tree, run)
+    case = _case(adapter, stored["case"], folder)
+    options = _options(adapter, stored["target"], how, folder, device)
+    task = prepare(adapter, case, options, progress=progress)
     _compare_provenance(stored, how, task)
     findings = find(task)
     ((again,),), (cost,) = task.groups, findings.costs
@@ -103,6 +117,15 @@ def rerun(
         yield compare(before, repeat)
     for label in remaining:
         yield Comparison(label, inf)
+
+
+def _records(tree: xr.DataTree, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the records of the case and of a run; what is missing in them cannot be repeated."""
+    stored, how = provenance_of(group(tree, "/")), provenance_of_run(tree, run)
+    with parsing(source_of(tree)):
+        check_record(stored, CASE_RECORD, "the case", whole=True)
+        check_record(how, RUN_RECORD, f"run {run}", whole=True)
+    return stored, how
 
 
 def _with_copies_of(stored: Attribution, run: Run) -> Run:
@@ -145,18 +168,6 @@ def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task)
         differs = difference(before, after)
         if differs:
             task.progress.say(f"warning: {differs}")
-
-
-def _task(
-    stored: dict[str, Any], how: dict[str, Any], places: Places, device: str, progress: Progress
-) -> Task:
-    adapter = _adapter(stored, places)
-    return prepare(
-        adapter,
-        _case(adapter, stored["case"], places.folder),
-        _options(adapter, stored["target"], how, places.folder, device),
-        progress=progress,
-    )
 
 
 def _adapter(stored: dict[str, Any], places: Places) -> Adapter:

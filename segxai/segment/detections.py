@@ -7,7 +7,7 @@ from jaxtyping import Int
 
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Grid
-from segxai.instances import smallest_voxels
+from segxai.instances import outcome, smallest_voxels
 from segxai.segment.predictor import Predictor
 from segxai.segment.segmentation import Segmentation
 from segxai.types import Case, Instance, InstanceCriteria
@@ -68,7 +68,7 @@ class Detections:
     ) -> list[Instance]:
         """Return the detections of a class, or of all, that are large enough.
 
-        Labels count from 1 in the model's order.
+        Labels count from 1 in the model's order. What the model missed has no logit, and is none.
 
         Raises
         ------
@@ -78,7 +78,7 @@ class Detections:
         name = self._class_of(criteria)
         smallest = max(smallest_voxels(criteria, case.domain_grid), 1.0)
         found = [
-            Instance(label, voxels, class_index=label - 1)
+            Instance(label, voxels, label - 1, outcome(voxels, case.reference))
             for label, (own, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
             if name in (None, own) and len(voxels) >= smallest
         ]

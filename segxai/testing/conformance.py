@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from segxai.plugins.adapter import Adapter
-from segxai.testing import geometry, instances, network, record
+from segxai.testing import geometry, instances, network, record, reference, repeat
 from segxai.testing.subject import Subject, in_words, make_subject
 from segxai.types import Case
 
@@ -90,4 +90,9 @@ def _checks(subject: Subject) -> dict[str, Callable[[Subject], str]]:
     else:
         look = partial(instances.check_detections, found=detections)
         checks["detections are in their places, and frozen"] = look
-    return {**checks, "rows can be computed": network.check_rows}
+    return {
+        **checks,
+        "a reference is honoured": reference.check_reference,
+        "rows can be computed": network.check_rows,
+        "a run can be repeated": repeat.check_rerun,
+    }

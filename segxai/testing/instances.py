@@ -9,7 +9,6 @@ from segxai.errors import SegxaiError
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.mirrored import Mirrored
-from segxai.segment.predict import segment
 from segxai.segment.predictor import Predictor
 from segxai.testing.subject import CheckFailedError, Subject
 
@@ -23,8 +22,7 @@ def check_instances(subject: Subject) -> str:
         return "skipped, there is no embedded case"
     criteria = adapter.criteria
     name = adapter.classes[criteria.logit]
-    prediction = adapter.prediction(subject.network, case, criteria)
-    segmentation = segment(prediction.predictor, case, prediction.classes)
+    prediction, segmentation = subject.prediction_of_case
     try:
         found = prediction.instances(segmentation, criteria, replace(case, reference=None))
     except SegxaiError as error:

@@ -1,6 +1,7 @@
 """The subject of the conformance kit: an adapter with its network loaded, and input for it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,8 +13,10 @@ from segxai.geometry import Grid
 from segxai.plugins.adapter import Adapter
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
+from segxai.segment.predict import segment
 from segxai.segment.prediction import Prediction, SlidingWindow, WholeImage
 from segxai.segment.predictor import Predictor
+from segxai.segment.segmentation import Segmentation
 from segxai.segment.windows import whole_image
 from segxai.types import Case
 
@@ -59,6 +62,16 @@ class Subject:
     def detections(self) -> Detections | None:
         """Detections in the case, by a model that finds instances itself."""
         return self.prediction if isinstance(self.prediction, Detections) else None
+
+    @cached_property
+    def prediction_of_case(self) -> tuple[Prediction, Segmentation]:
+        """The prediction of all of the embedded case, and the segmentation by it."""
+        if self.case is None:
+            raise ValueError("there is no embedded case")
+        found = self.prediction
+        if found is None:
+            found = self.adapter.prediction(self.network, self.case, self.adapter.criteria)
+        return found, segment(found.predictor, self.case, found.classes)
 
     @property
     def is_plain(self) -> bool:

@@ -22,7 +22,10 @@ PLACES = "places in mm survive loading"
 MIRRORS = "images can be mirrored"
 INSTANCES = "the embedded case shows instances"
 DETECTIONS = "detections are in their places, and frozen"
+REFERENCE = "a reference is honoured"
 ROWS = "rows can be computed"
+REPEATED = "a run can be repeated"
+LAST = [REFERENCE, ROWS, REPEATED]
 PLAIN = [
     RECORD,
     CASE,
@@ -37,7 +40,7 @@ PLAIN = [
     LEFT,
     LAYER,
 ]
-PROMISES = [*PLAIN, WINDOWS, PLACES, INSTANCES, ROWS]
+PROMISES = [*PLAIN, WINDOWS, PLACES, INSTANCES, *LAST]
 
 
 def findings(adapter):

@@ -8,7 +8,7 @@ import torch
 
 from segxai import Predictor, whole_image
 from segxai.segment.detections import Detections
-from tests.testing.checks import DETECTIONS, LOADS, PLACES, PLAIN, ROWS, WINDOWS, broken, findings
+from tests.testing.checks import DETECTIONS, LAST, LOADS, PLACES, PLAIN, WINDOWS, broken, findings
 from tests.toy.segxai_toy import TOY, Toy, picture
 
 
@@ -33,7 +33,7 @@ def detector(change=lambda found, network: found, network=Queries):
 
 def test_an_honest_detector_keeps_every_promise():
     found = findings(detector())
-    assert list(found) == [*PLAIN, WINDOWS, PLACES, DETECTIONS, ROWS]
+    assert list(found) == [*PLAIN, WINDOWS, PLACES, DETECTIONS, *LAST]
     assert all(finding.holds for finding in found.values()), found
     assert found[DETECTIONS].detail == "2, 100 % of their voxels positive"
 
