@@ -42,6 +42,9 @@ from .segment.windows import sliding_window as sliding_window
 from .segment.windows import whole_image as whole_image
 
 # For plugins
+from .load.channels import check_same_grid as check_same_grid
+from .load.channels import check_varies as check_varies
+from .load.channels import load_volumes as load_volumes
 from .load.itk import is_for_itk as is_for_itk
 from .load.limits import check_size as check_size
 from .load.normalisation import IMAGENET_MEAN as IMAGENET_MEAN
@@ -59,8 +62,6 @@ from .load.resampling import describe_change as describe_change
 from .load.resampling import resample as resample
 from .load.resampling import working_grid as working_grid
 from .load.volumes import Volume as Volume
-from .load.volumes import check_same_grid as check_same_grid
-from .load.volumes import check_varies as check_varies
 from .load.volumes import file_sha256 as file_sha256
 from .load.volumes import load_labels as load_labels
 from .load.volumes import load_volume as load_volume

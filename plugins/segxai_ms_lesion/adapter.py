@@ -15,11 +15,10 @@ from segxai import (
     InstanceCriteria,
     SlidingWindow,
     Volume,
-    check_same_grid,
     check_varies,
     describe_change,
     hookimpl,
-    load_volume,
+    load_volumes,
     read_case,
     resample,
     working_grid,
@@ -47,17 +46,16 @@ def load_case(files: Mapping[str, Path]) -> Case:
     Parameters
     ----------
     files : mapping
-        The files of "flair" and "mprage", 3D NIfTI on one grid.
+        The files of "flair" and "mprage", 3D NIfTI on one grid; or one 4D NIfTI for both.
 
     Raises
     ------
     SegxaiError
         If a file cannot be used, or the grids differ.
     """
-    volumes = [load_volume(files[channel], channel) for channel in CHANNELS]
+    volumes = load_volumes(files, CHANNELS)
     for volume in volumes:
         check_varies(volume)
-    check_same_grid(*volumes)
     grid = working_grid(volumes[0].grid)
     raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
     return Case(

@@ -22,7 +22,7 @@ from segxai import (
     resample,
     working_grid,
 )
-from segxai_nnunet.cases import load_case, load_volumes
+from segxai_nnunet.cases import load_case, load_images
 from segxai_nnunet.dynunet import THRESHOLD, load_dynunet
 from segxai_nnunet.folder import TRAINER, TrainedModel, in_model_folder, load_model, open_model
 from segxai_nnunet.tiles import tiles
@@ -97,7 +97,7 @@ def predict(
 def load_brain(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     """Load a pair of brain images as a case, with warnings about what looks wrong with them."""
     case = load_case(model, files)
-    volumes = load_volumes(model, files)
+    volumes = load_images(model, files)
     grid = working_grid(volumes[0].grid)
     flair, mprage = (resample(one.data, one.grid, grid, order=1) for one in volumes)
     return replace(case, warnings=tuple(check_images(flair, mprage, grid.voxel_volume_mm3)))

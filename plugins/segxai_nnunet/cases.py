@@ -9,13 +9,12 @@ from segxai import (
     Case,
     Grid,
     Volume,
-    check_same_grid,
     check_varies,
     describe_change,
     format_shape,
     header_spacing,
     is_for_itk,
-    load_volume,
+    load_volumes,
 )
 from segxai_nnunet.folder import TrainedModel
 from segxai_nnunet.normalisation import unit_of
@@ -38,7 +37,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     SegxaiError
         If a file cannot be used, or the grids differ.
     """
-    volumes = load_volumes(model, files)
+    volumes = load_images(model, files)
     source = volumes[0].grid
     exact, warnings = _as_in_header(files[model.dataset.channels[0]], source)
     prepared = prepare(np.stack([one.data for one in volumes]), exact, model.plans)
@@ -56,7 +55,7 @@ def load_case(model: TrainedModel, files: Mapping[str, Path]) -> Case:
     )
 
 
-def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]:
+def load_images(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]:
     """Load the images of a case as they are in their files, and check them.
 
     Raises
@@ -64,10 +63,9 @@ def load_volumes(model: TrainedModel, files: Mapping[str, Path]) -> list[Volume]
     SegxaiError
         If a file cannot be used, or the grids differ.
     """
-    volumes = [load_volume(files[channel], channel) for channel in model.dataset.channels]
+    volumes = load_volumes(files, model.dataset.channels)
     for volume in volumes:
         check_varies(volume)
-    check_same_grid(*volumes)
     return volumes
 
 

@@ -83,7 +83,7 @@ def settings_of(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[str, Path]:
-    """Assign one file to each channel, by order or by name."""
+    """Assign one file to each channel, by order or by name; a 4D file may hold all of them."""
     named = [_channel_and_file(image, channels) for image in images]
     given = [channel for channel, _ in named if channel]
     twice = next((channel for channel in given if given.count(channel) > 1), None)
@@ -95,10 +95,21 @@ def files_by_channel(images: Sequence[str], channels: tuple[str, ...]) -> dict[s
         pairs = zip(channels, named, strict=True)
         files = {given_name or channel: file for channel, (given_name, file) in pairs}
         return {channel: files[channel] for channel in channels}
+    held = _volumes_in(images, given)
+    if held == len(channels):
+        return dict.fromkeys(channels, Path(images[0]))
+    what = f" ({images[0]} holds {held} volumes)" if held > 1 else ""
     raise SegxaiError(
-        f"{_count(images, 'image')} for {_count(channels, 'channel')}; give one file for each of "
-        f"{_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
+        f"{_count(images, 'image')}{what} for {_count(channels, 'channel')}; give one file for "
+        f"each of {_listed(channels)}, in this order, or all by name as CHANNEL=FILE"
     )
+
+
+def _volumes_in(images: Sequence[str], named: Sequence[str]) -> int:
+    """Count the volumes in the only file that is given, without a channel's name; else 0."""
+    from segxai.load.volumes import volumes_in
+
+    return volumes_in(Path(images[0])) if len(images) == 1 and not named else 0
 
 
 def _channel_and_file(image: str, channels: tuple[str, ...]) -> tuple[str, Path]:

@@ -9,18 +9,13 @@ import numpy as np
 from jaxtyping import Float, Int
 from nibabel.orientations import aff2axcodes
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, collecting
 from segxai.geometry import Grid
+from segxai.load.channels import check_same_grid, load_volumes
 from segxai.load.normalisation import Normalisation
 from segxai.load.pictures import load_picture, load_picture_labels
 from segxai.load.resampling import describe_change, resample, working_grid
-from segxai.load.volumes import (
-    Volume,
-    check_same_grid,
-    load_labels,
-    load_volume,
-    source_of,
-)
+from segxai.load.volumes import Volume, load_labels, source_of
 from segxai.text import format_shape
 from segxai.types import Case, Source
 
@@ -58,7 +53,8 @@ class Reader:
         Parameters
         ----------
         files : mapping
-            One file for each channel; or one picture, named "image", for all three.
+            One file for each channel, or the same 4D file for each; or one picture, named "image",
+            for all three.
 
         Raises
         ------
@@ -74,8 +70,7 @@ class Reader:
         return self._pictures(files) if pictures else self._volumes(files)
 
     def _volumes(self, files: Mapping[str, Path]) -> Case:
-        volumes = [load_volume(files[channel], channel) for channel in self.channels]
-        check_same_grid(*volumes)
+        volumes = load_volumes(files, self.channels)
         source = volumes[0].grid
         grid = source if self.spacing_mm is None else working_grid(source, self.spacing_mm)
         raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
@@ -134,7 +129,7 @@ def loader(read: LoadCase) -> LoadCase:
 
     @cache
     def remembered(files: tuple[tuple[str, Path], ...]) -> Case:
-        return read(dict(files))
+        return _with_warnings(read, dict(files))
 
     return lambda files: remembered(tuple(files.items()))
 
@@ -158,16 +153,29 @@ def read_case(
     SegxaiError
         If a file cannot be used, or the reference lies on another grid or loses a label.
     """
-    case = load_case(files)
+    case = _with_warnings(load_case, files)
     sources = tuple(source_of(path, role) for role, path in files.items())
     case = replace(case, sources=sources)
     return case if reference is None else with_reference(case, reference)
 
 
+def _with_warnings(read: LoadCase, files: Mapping[str, Path]) -> Case:
+    """Read a case, and keep the warnings about its files in it."""
+    with collecting() as warnings:
+        case = read(files)
+    return replace(case, warnings=tuple(dict.fromkeys((*case.warnings, *warnings))))
+
+
 def with_reference(case: Case, path: Path) -> Case:
     """Add an expert's objects to a case: where a mask on the grid of its files is not 0."""
-    labels, source = _labels(path, "reference", case)
-    return replace(case, reference=labels != 0, sources=(*case.sources, source))
+    with collecting() as warnings:
+        labels, source = _labels(path, "reference", case)
+    return replace(
+        case,
+        reference=labels != 0,
+        sources=(*case.sources, source),
+        warnings=(*case.warnings, *warnings),
+    )
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
@@ -186,8 +194,9 @@ def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"]
     if len(grid.shape) == 2:
         return _picture_labels(path, role, grid)
     labels, own, source = load_labels(path, role)
-    check_same_grid(("the image", case.source_grid or case.grid), (f"{role} {source.name}", own))
-    moved = resample(labels, own, grid, order=0)
+    image_grid = case.source_grid or case.grid
+    check_same_grid(("the image", image_grid), (f"{role} {source.name}", own))
+    moved = resample(labels, image_grid, grid, order=0)
     lost = sorted(set(np.unique(labels)) - set(np.unique(moved)) - {0})
     if lost:
         raise SegxaiError(

@@ -7,13 +7,14 @@ from jaxtyping import Float, Shaped
 from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, warn
 from segxai.geometry import Grid
 from segxai.load.limits import check_size, largest
 from segxai.load.voxel_size import check_change
 from segxai.text import format_shape
 
-SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: rounding in headers is less
+SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: not worth a word
+SAME_VOXEL = 0.1  # of a voxel between two files: rounding in headers is less
 
 
 def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -> Grid:
@@ -107,17 +108,29 @@ def has_same_voxels(source: Grid, target: Grid) -> bool:
 
 
 def mismatch(first_name: str, first: Grid, name: str, grid: Grid) -> str | None:
-    """Describe how two grids differ; None if they are the same."""
+    """Describe how two grids differ; None if they are the same, within 0.1 voxel.
+
+    Warns
+    -----
+    SegxaiWarning
+        If they are the same but for rounding in a header of more than 0.001 mm.
+    """
     if first.shape != grid.shape:
         return f"{first_name} is {_extent(first)}, but {name} is {_extent(grid)}"
     corners = _corners(grid.shape)
-    distance = np.linalg.norm(first.to_mm(corners) - grid.to_mm(corners), axis=1).max()
-    if distance <= SAME_PLACE:
-        return None
-    return (
-        f"{name} ({_extent(grid)}) lies up to {distance:.3g} mm away from {first_name} "
-        f"({_extent(first)})"
-    )
+    moved = grid.to_mm(corners) - first.to_mm(corners)
+    distance = np.linalg.norm(moved, axis=1).max()
+    if abs(moved @ np.linalg.inv(first.affine[:-1, :-1]).T).max() > SAME_VOXEL:
+        return (
+            f"{name} ({_extent(grid)}) lies up to {distance:.3g} mm away from {first_name} "
+            f"({_extent(first)})"
+        )
+    if distance > SAME_PLACE:
+        warn(
+            f"{name} lies up to {distance:.2g} mm away from {first_name}, less than a tenth of a "
+            "voxel: taken as rounding in its header, on the same grid"
+        )
+    return None
 
 
 def _corners(shape: tuple[int, ...]) -> Float[np.ndarray, "corner axis"]:

@@ -3,8 +3,10 @@
 import difflib
 import gzip
 import hashlib
+import math
 import zlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -19,7 +21,6 @@ from segxai.geometry import Grid
 from segxai.load.detached import require_beside
 from segxai.load.itk import is_for_itk, parts_of, read_with_itk, recorded_name
 from segxai.load.limits import check_size, largest
-from segxai.load.resampling import mismatch
 from segxai.load.voxel_size import check_spacing, unit_mm
 from segxai.text import format_shape
 from segxai.types import Source
@@ -70,12 +71,40 @@ def load_volume(path: str | PathLike[str], role: str) -> Volume:
         If the file is missing, unreadable or not a real-valued 3D image with a usable affine, or
         has voxels that are NaN or infinite.
     """
-    image, source = _open(Path(path), role)
+    (volume,) = load_stack(path, [role])
+    return volume
+
+
+def load_stack(path: str | PathLike[str], roles: Sequence[str]) -> list[Volume]:
+    """Load the volumes in a 4D file, one for each role, as `load_volume` does.
+
+    Raises
+    ------
+    SegxaiError
+        As for `load_volume`; also if the file has another number of volumes.
+    """
+    image, source = _open(Path(path), ", ".join(roles), len(roles))
     # A float64 beyond float32 becomes infinite here, and is counted below.
     with np.errstate(over="ignore"):
         data = np.asarray(_voxels(image, source), dtype=np.float32)
     _require_finite(data, source)
-    return Volume(data, _grid(image), source)
+    grid = _grid(image)
+    stack = np.moveaxis(data.reshape(*grid.shape, len(roles)), -1, 0)
+    return [
+        Volume(np.ascontiguousarray(one), grid, replace(source, role=role))
+        for role, one in zip(roles, stack, strict=True)
+    ]
+
+
+def volumes_in(path: Path) -> int:
+    """Count the volumes in a file, judging by its header; 1 unless it is 4D."""
+    if not path.is_file() or is_for_itk(path) or _head(path) == HDF5:
+        return 1
+    try:
+        shape: tuple[int, ...] = getattr(nib.load(path), "shape", ())
+    except UNREADABLE:
+        return 1  # whoever reads it says what is wrong
+    return math.prod(shape[3:])
 
 
 def load_labels(
@@ -91,7 +120,7 @@ def load_labels(
         As for `load_volume`; also if a value is fractional or negative, or all are 0.
     """
     image, source = _open(Path(path), role)
-    values = _voxels(image, source).astype(np.float64)
+    values = _voxels(image, source).reshape(image.shape[:3]).astype(np.float64)
     _require_finite(values, source)
     rounded = np.rint(values)  # by NIfTI scaling, 255 * (1 / 255) is slightly off
     wrong = (rounded < 0) | (rounded > LARGEST_LABEL) | (abs(values - rounded) > 1e-4)
@@ -104,45 +133,6 @@ def load_labels(
     if not rounded.any():
         raise SegxaiError(f"{_named(source)} is empty: every voxel is 0; give a mask with objects")
     return rounded.astype(np.int32), _grid(image), source
-
-
-def check_same_grid(*located: Volume | tuple[str, Grid]) -> None:
-    """Check that all lie on one grid: equal shapes, corners within 0.001 mm of the first's.
-
-    Parameters
-    ----------
-    *located : Volume or (role, Grid)
-        The volumes or grids that must match.
-
-    Raises
-    ------
-    SegxaiError
-        If one does not match the first; the message names it.
-    """
-    named = [(str(x), x.grid) if isinstance(x, Volume) else x for x in located]
-    for name, grid in named[1:]:
-        problem = mismatch(*named[0], name, grid)
-        if problem:
-            raise SegxaiError(
-                f"{problem}: files of one case must share a grid; register and resample one onto "
-                "the other (elastix, ANTs, FSL flirt) and give the result"
-            )
-
-
-def check_varies(volume: Volume) -> None:
-    """Check that the volume has at least two different values.
-
-    Raises
-    ------
-    SegxaiError
-        If every voxel has the same value: the channel has no image in it.
-    """
-    first = volume.data.flat[0]
-    if bool((volume.data == first).all()):
-        raise SegxaiError(
-            f"{volume} has the same value {first:g} in every voxel, so there is no image in it; "
-            "give the right file"
-        )
 
 
 def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], grid: Grid) -> None:
@@ -186,8 +176,8 @@ def source_of(path: Path, role: str) -> Source:
     return Source(role, recorded_name(path, sha256), sha256)
 
 
-def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
-    """Open a file as a 3D image of real numbers, without reading its voxels."""
+def _open(path: Path, role: str, count: int = 1) -> tuple[SpatialImage, Source]:
+    """Open a file as 3D images of real numbers, without reading their voxels."""
     if not path.exists():
         raise _not_found(path, role)
     try:
@@ -197,7 +187,7 @@ def _open(path: Path, role: str) -> tuple[SpatialImage, Source]:
         raise _unreadable(path.name, role, error) from error
     if not isinstance(image, SpatialImage):
         raise SegxaiError(f"{role} file {path.name} holds no volume; give a 3D NIfTI (.nii.gz)")
-    _require_volume(image, source)
+    _require_volume(image, source, count)
     return image, source
 
 
@@ -244,9 +234,14 @@ def _unreadable(name: str, role: str, error: BaseException) -> SegxaiError:
     )
 
 
-def _require_volume(image: SpatialImage, source: Source) -> None:
+def _require_volume(image: SpatialImage, source: Source, count: int) -> None:
     shape, kind = image.shape, image.get_data_dtype()
-    if len(shape) < 3 or max(shape[3:], default=1) > 1 or min(shape[:3]) < 2:
+    if count > 1 and math.prod(shape[3:]) != count:
+        raise SegxaiError(
+            f"{_named(source)} holds {math.prod(shape[3:])} volumes for {count} channels; give a "
+            "4D file with one for each, in this order, or a file for each"
+        )
+    if len(shape) < 3 or math.prod(shape[3:]) != count or min(shape[:3]) < 2:
         raise SegxaiError(
             f"{_named(source)} has {format_shape(shape)} voxels, which is not a 3D volume; give "
             "one volume of a series, and all slices of a stack in one file"
@@ -271,14 +266,14 @@ def _is_usable(affine: Float[np.ndarray, "4 4"] | None) -> bool:
     return bool(steps.all() and abs(np.linalg.det(affine[:3, :3] / steps)) > 1e-4)
 
 
-def _voxels(image: SpatialImage, source: Source) -> Shaped[np.ndarray, "x y z"]:
+def _voxels(image: SpatialImage, source: Source) -> Shaped[np.ndarray, "x y z *volumes"]:
     try:
-        return np.asanyarray(image.dataobj).reshape(image.shape[:3])
+        return np.asanyarray(image.dataobj)
     except UNREADABLE as error:
         raise _unreadable(source.name, source.role, error) from error
 
 
-def _require_finite(data: Shaped[np.ndarray, "x y z"], source: Source) -> None:
+def _require_finite(data: Shaped[np.ndarray, "x y z *volumes"], source: Source) -> None:
     wrong = data.size - int(np.isfinite(data).sum())
     if wrong:
         raise SegxaiError(

@@ -12,9 +12,9 @@ from jaxtyping import Float
 
 from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
+from segxai.load.channels import load_volumes
 from segxai.load.reader import short_name
 from segxai.load.resampling import resample
-from segxai.load.volumes import check_same_grid, load_volume
 from segxai.load.voxel_size import check_change
 from segxai.types import Case
 
@@ -50,9 +50,9 @@ class BundleReader:
         SegxaiError
             If a file cannot be used, or the preprocessing fails on it.
         """
-        volumes = [load_volume(files[channel], channel) for channel in self.channels]
-        check_same_grid(*volumes)
-        image, affine = self._preprocessed([files[channel] for channel in self.channels])
+        volumes = load_volumes(files, self.channels)
+        paths = dict.fromkeys(files[channel] for channel in self.channels)  # one, if it is 4D
+        image, affine = self._preprocessed(list(paths))
         grid, source = Grid(image.shape[1:], affine), volumes[0].grid
         check_change(source, grid)
         inside = np.any([volume.data != 0 for volume in volumes], axis=0)

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError, one_line, warn
 from segxai.methods.resume_state import State
 from segxai.store import hdf5
 from segxai.store.atomic_file import replacing
@@ -125,10 +125,7 @@ class FileBookmark:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         if words.pop(CHECKSUM, "") == _checksum(words, tensors):
             return words, tensors
-        warnings.warn(
-            f"{self.path.name} is damaged: the instance that it was kept for starts again",
-            stacklevel=3,
-        )
+        warn(f"{self.path.name} is damaged: the instance that it was kept for starts again")
         self.path.unlink(missing_ok=True)
         return {}, {}
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from segxai.errors import SegxaiError
-from segxai.load.volumes import check_same_grid, file_sha256, load_labels, load_volume
+from segxai.load.channels import check_same_grid
+from segxai.load.volumes import file_sha256, load_labels, load_volume
 from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.grids import noise
 from tests.toy.segxai_toy import picture

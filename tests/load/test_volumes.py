@@ -13,8 +13,6 @@ from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.load.volumes import (
     Volume,
-    check_same_grid,
-    check_varies,
     file_sha256,
     load_labels,
     load_volume,
@@ -226,39 +224,3 @@ def test_a_volume_is_not_saved_under_another_ending_or_nowhere(tmp_path: Path) -
         save_volume(tmp_path / "a.png", noise(), Grid.unit(SHAPE))
     with pytest.raises(SegxaiError, match=r"cannot write .*No such file"):
         save_volume(tmp_path / "nowhere" / "a.nii.gz", noise(), Grid.unit(SHAPE))
-
-
-# ----------------------------------------------------------------------------------------- checks
-
-
-def test_equal_grids_pass_up_to_rounding() -> None:
-    grid = oriented("LAS")
-    moved = Grid(grid.shape, grid.affine + 1e-5)
-    check_same_grid(volume(noise(), grid), ("MPRAGE", grid), ("reference", moved))
-
-
-def test_other_shapes_are_named_with_their_spacing() -> None:
-    other = oriented("LAS", (9, 6, 7), (0.7, 1, 3))
-    with pytest.raises(
-        SegxaiError,
-        match=r"FLAIR file a.nii.gz is 5 x 6 x 7 voxels of 1 mm, RAS, "
-        "but MPRAGE is 9 x 6 x 7 voxels of 0.7 x 1 x 3 mm, LAS",
-    ) as e:
-        check_same_grid(volume(noise(), oriented("RAS")), ("MPRAGE", other))
-    assert "register and resample" in message(e)
-
-
-def test_a_shift_is_given_in_mm() -> None:
-    grid = oriented("RAS")
-    affine = grid.affine.copy()
-    affine[0, 3] += 2.5
-    with pytest.raises(SegxaiError, match=r"MPRAGE .* lies up to 2.5 mm away from FLAIR") as e:
-        check_same_grid(("FLAIR", grid), ("MPRAGE", Grid(grid.shape, affine)))
-    assert "elastix" in message(e)
-
-
-@pytest.mark.parametrize("value", [0, 7])
-def test_a_channel_must_vary(value: float) -> None:
-    with pytest.raises(SegxaiError, match=f"FLAIR file a.nii.gz has the same value {value} in"):
-        check_varies(volume(np.full(SHAPE, value, dtype=np.float32)))
-    check_varies(volume(noise()))

@@ -16,10 +16,9 @@ from segxai import (
     Grid,
     InstanceCriteria,
     Method,
-    check_same_grid,
     check_varies,
     hookimpl,
-    load_volume,
+    load_volumes,
 )
 
 CHANNELS = ("bright", "other")
@@ -92,10 +91,9 @@ def bare_case(image):
 
 
 def load_case(files):
-    volumes = [load_volume(files[channel], channel) for channel in CHANNELS]
+    volumes = load_volumes(files, CHANNELS)
     for volume in volumes:
         check_varies(volume)
-    check_same_grid(*volumes)
     grid = volumes[0].grid
     case = Case(
         name=volumes[0].source.name.split(".")[0],
