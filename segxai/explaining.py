@@ -77,7 +77,7 @@ def explain(
         How rows are computed ("auto", "windowed" or "dense"), and the largest number computed at
         once. Neither changes a value beyond float noise. "lowrank" is an approximation.
     precision, row_tolerance
-        In which the network computes ("float32", "tf32" or "bfloat16"); with engine "lowrank" the
+        In which the network computes ("float32", or "tf32" on a GPU); with engine "lowrank" the
         largest error of a row, relative to its peak (0.003 if not given).
     method_options : mapping, optional
         Options of the method's own, see `segxai methods NAME`.

@@ -14,7 +14,7 @@ from segxai.text import format_shape
 
 Activation = Literal["softmax", "sigmoid"]
 ENGINES = ("windowed", "dense", "lowrank")  # the ways to compute rows, see `segxai.rows.engines`
-PRECISIONS = ("float32", "tf32", "bfloat16")  # in which a network computes
+PRECISIONS = ("float32", "tf32")  # in which a network computes
 
 
 @dataclass(frozen=True)

@@ -337,7 +337,7 @@ Precision = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="float32, tf32 or bfloat16; the error of the last two is measured and recorded.",
+        help="float32 or, on a GPU, tf32, whose error in some rows is measured and recorded.",
         show_default="float32",
         rich_help_panel=COMPUTING,
         hidden=True,

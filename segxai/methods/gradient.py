@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.method import Aggregator, Context, Method, ignore, with_rows_for
-from segxai.methods.options import MethodOptions
+from segxai.methods.options import MethodOptions, Numerics
 from segxai.methods.resume_state import (
     Bookmark,
     NoBookmark,
@@ -37,7 +37,9 @@ from segxai.segment.windows import whole_image
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
-COMPARED = 4  # rows that are also computed in full precision, where a lower one is asked for
+# Rows that are also computed in full precision, where a lower one is asked for. With 95 %
+# confidence, nine rows in ten are within the largest error of 29 drawn at random: 0.9^29 < 0.05.
+COMPARED = 29
 
 
 class InstanceGradient(GradientAttribution):
@@ -61,8 +63,9 @@ class InstanceGradient(GradientAttribution):
         Largest number of rows computed at once: affects memory and speed, never values.
     tolerance : float, optional
         For "lowrank": the largest error of a row, relative to its peak.
-    precision : {"float32", "tf32", "bfloat16"}
-        In which the network computes; the error of a lower one is measured on the first image.
+    precision : {"float32", "tf32"}
+        In which the network computes. The error of "tf32", which only a GPU has, is measured on a
+        sample of the first image's rows.
     tick : callable
         Called with the share of the work done since the last call.
     bookmark : Bookmark, optional
@@ -94,9 +97,9 @@ class InstanceGradient(GradientAttribution):
         self.score = score
         self.engine = engine
         self.batch = batch
-        self.tolerance = tolerance
-        self.precision = precision
+        self.numerics = Numerics(precision=precision, row_tolerance=tolerance)
         self.precision_error: float | None = None
+        self.precision_rows = 0
         self._ready: Engine | None = None
         self.tick = tick
         self.bookmark = bookmark or NoBookmark()
@@ -144,7 +147,7 @@ class InstanceGradient(GradientAttribution):
         shape = as_predictor(self.model, images).domain_shape
         target = with_rows_for(self.aggregator, Instance.of(instance, shape))
         bookmark = self.bookmark if len(images) == 1 else NoBookmark()
-        with frozen(self.model), exact_arithmetic(tf32=self.precision == "tf32"):
+        with frozen(self.model), exact_arithmetic(tf32=self.numerics.precision == "tf32"):
             maps = torch.stack([self._map(image[None], target, bookmark) for image in images])
         channels = maps.ndim - images.ndim + 1  # behind the folds of several aggregators
         split = torch.split(maps, [part.shape[1] for part in parts], dim=channels)
@@ -157,7 +160,7 @@ class InstanceGradient(GradientAttribution):
 
         Several aggregators together make (fold, channel, *grid).
         """
-        predictor = as_predictor(self.model, image).at(self.precision)
+        predictor = as_predictor(self.model, image)
         predictor, box = predictor.crop_to(instance.row_voxels)
         local = instance.seen_from(box)
         found = self._aggregate(predictor, image[box.index], local, bookmark)
@@ -174,8 +177,8 @@ class InstanceGradient(GradientAttribution):
     ) -> Float[Tensor, "*maps"]:
         voxels = instance.row_voxels
         options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
-        if self.precision != "float32" and self.precision_error is None:
-            self.precision_error = self._compare_precision(predictor, crop, instance)
+        if self.numerics.precision != "float32" and self.precision_error is None:
+            self._compare_precision(predictor, crop, instance)
         if self.aggregator.linear:
             mean = mean_row(predictor, crop, voxels, **options)
             self.tick(1.0)
@@ -199,31 +202,35 @@ class InstanceGradient(GradientAttribution):
         """Find the engine that was asked for or suits the network; the same for all images."""
         if self._ready is None:
             suited = find_engine(predictor, crop, voxels, engine=self.engine, batch=self.batch)
-            self.engine, self._ready = suited.name, suited.make(self.tolerance)
+            self.engine, self._ready = suited.name, suited.make(self.numerics.row_tolerance)
         return self._ready
 
     def _compare_precision(
         self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
-    ) -> float:
-        """Measure the largest error of a few rows in the lower precision, relative to the peak."""
-        spread = np.linspace(0, len(instance.row_voxels) - 1, COMPARED).round().astype(int)
-        exact = predictor.at("float32")
-        errors = []
-        for voxel in instance.row_voxels[np.unique(spread)]:
-            options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
-            found = mean_row(predictor, crop, voxel[None], **options)
+    ) -> None:
+        """Measure the largest error of some rows in the lower precision, relative to their peak."""
+        voxels, errors = instance.row_voxels, []
+        options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
+        count = min(COMPARED, len(voxels))
+        for number in np.random.default_rng(0).choice(len(voxels), count, replace=False):
+            found = mean_row(predictor, crop, voxels[[number]], **options)
             with exact_arithmetic():
-                wanted = mean_row(exact, crop, voxel[None], **options)
-            errors.append(float((found - wanted).abs().max() / wanted.abs().max()))
-        return max(errors)
+                wanted = mean_row(predictor, crop, voxels[[number]], **options)
+            peak = wanted.abs().max().clamp(min=torch.finfo(wanted.dtype).tiny)
+            errors.append(float((found - wanted).abs().max() / peak))
+        self.precision_rows, self.precision_error = len(errors), max(errors)
 
     def facts(self) -> dict[str, Any]:
         """Describe how the rows were computed so far, and the error of any approximation."""
-        lower = {"precision": self.precision, "precision_error": self.precision_error}
+        lower = {
+            "precision": self.numerics.precision,
+            "precision_error": self.precision_error,
+            "precision_rows": self.precision_rows,
+        }
         return {
             "engine": self.engine,
             **(self._ready.facts() if self._ready else {}),
-            **(lower if self.precision != "float32" else {}),
+            **(lower if self.numerics.precision != "float32" else {}),
         }
 
 

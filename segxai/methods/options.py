@@ -114,8 +114,8 @@ class Numerics:
 
     Parameters
     ----------
-    precision : {"float32", "tf32", "bfloat16"}
-        In which the network computes.
+    precision : {"float32", "tf32"}
+        In which the network computes; "tf32" changes nothing on a CPU.
     row_tolerance : float, optional
         With engine "lowrank": the largest error of a row, relative to the row's peak.
     """

@@ -67,13 +67,19 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
     if facts.get("rank"):  # 0 where every row was exact
         words.append(f"low rank: rows within {facts['row_error']:.1%} of their peak")
     if "precision" in facts:
-        words.append(f"{facts['precision']}: rows within {facts['precision_error']:.1%}")
+        words.append(_precision(facts))
     if not facts.get("within_tolerance", True):
         words.append(f"{facts['samples']} noisy copies: not within the tolerance")
     if "energy_left_out" in facts:
         columns["energy_left_out"] = facts["energy_left_out"]
         words.append(f"{facts['energy_left_out']:.1%} of the energy cut off")
     return columns | {"note": "; ".join(words)}
+
+
+def _precision(facts: Mapping[str, Any]) -> str:
+    """Describe what a comparison with full precision found; older results do not count the rows."""
+    compared = f"{facts.get('precision_rows', 'few')} rows compared"
+    return f"{facts['precision']}: {compared}, off by up to {facts['precision_error']:.1%}"
 
 
 def _estimate(facts: Mapping[str, Any]) -> str:

@@ -134,13 +134,12 @@ def measure(
     context: Context,
 ) -> WindowCost:
     """Measure one window and one batch of an instance's rows, each after a warm-up."""
-    compute, precision = context.compute, context.numerics.precision
+    compute = context.compute
     local, box = predictor.crop_to(instance.row_voxels[:1])
     crop, window = image[box.index], local.layout.windows[0]
     voxels = box.local(instance.row_voxels)
     voxels = voxels[window.contains(voxels)]
-    with frozen(predictor.network), exact_arithmetic(tf32=precision == "tf32"):
-        local = local.at(precision)
+    with frozen(predictor.network), exact_arithmetic(tf32=context.numerics.precision == "tf32"):
         suited = find_engine(local, crop, voxels[:1], engine=compute.engine, batch=compute.batch)
         forward_pass(local, crop, window)
         one, window_seconds, graph_bytes = _timed_forward(local, crop, window)

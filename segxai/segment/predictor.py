@@ -11,12 +11,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Box
 from segxai.segment.logits import logits_of
 from segxai.segment.readout import Readout
 from segxai.segment.windows import Layout
-from segxai.types import PRECISIONS, Activation, Instance, Progress, Quiet
+from segxai.types import Activation, Instance, Progress, Quiet
 
 SLAB = 2**24  # logits that are processed at once: 64 MiB as float32
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window
@@ -33,8 +33,6 @@ class Predictor(nn.Module):
         Logits at a half to a 32nd of the window's resolution are interpolated to it linearly.
     layout : Layout
         The windows, and how their logits are blended.
-    precision : {"float32", "tf32", "bfloat16"}
-        The precision of the network's computation. Logits and gradients are always float32.
     readout : Readout, optional
         Maps the network's own logits to the grid of instances, if that is not the image's grid.
         Only for layouts of a single window.
@@ -54,20 +52,16 @@ class Predictor(nn.Module):
         self,
         network: nn.Module,
         layout: Layout,
-        precision: str = "float32",
         *,
         readout: Readout | None = None,
         activation: Activation = "softmax",
         is_coarse: bool = False,
     ) -> None:
         super().__init__()
-        if precision not in PRECISIONS:
-            raise unknown_name("precision", precision, PRECISIONS)
         if readout is not None and len(layout.windows) > 1:
             raise ValueError("a readout belongs to a layout of a single window")
         self.network = network
         self.layout = layout
-        self.precision = precision
         self.readout = readout
         self.activation: Activation = activation
         self.is_coarse = is_coarse
@@ -133,10 +127,6 @@ class Predictor(nn.Module):
         layout, box = self.layout.crop_to(voxels)
         return self._with(layout=layout), box
 
-    def at(self, precision: str) -> "Predictor":
-        """Return the same predictor in another precision."""
-        return self._with(precision=precision)
-
     def without_readout(self, instance: Instance) -> tuple["Predictor", Instance]:
         """Return the predictor without its readout, and the coarse logits behind an instance.
 
@@ -155,7 +145,6 @@ class Predictor(nn.Module):
     def _with(self, **changes: Any) -> "Predictor":
         kept: dict[str, Any] = {
             "layout": self.layout,
-            "precision": self.precision,
             "readout": self.readout,
             "activation": self.activation,
             "is_coarse": self.is_coarse,
@@ -195,10 +184,8 @@ class Predictor(nn.Module):
         return logits[Box(before, inside.size).index]
 
     def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *own"]:
-        lower = self.precision == "bfloat16"
         try:
-            with torch.autocast(padded.device.type, torch.bfloat16, enabled=lower):
-                logits = logits_of(self.network(padded))
+            logits = logits_of(self.network(padded))
         except (RuntimeError, ValueError, AssertionError) as error:
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
@@ -213,7 +200,7 @@ class Predictor(nn.Module):
             )
         if self.readout is None and not self.is_coarse:
             logits = _to_window(logits, padded.shape)
-        return logits.float() if lower else logits
+        return logits
 
 
 def _to_window(

@@ -73,6 +73,7 @@ FACTS: dict[str, Any] = {
     "row_error?": Number,
     "precision?": str,
     "precision_error?": Number,
+    "precision_rows?": int,
     "warnings?": [str],
 }
 

@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 import torch
 from captum.attr import GradientAttribution, IntegratedGradients, NoiseTunnel
+from torch.utils._python_dispatch import TorchDispatchMode
 
+import segxai
 from segxai.errors import SegxaiError
-from segxai.methods.gradient import InstanceGradient, gradient
+from segxai.methods.gradient import COMPARED, InstanceGradient, gradient
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import InstanceScore
+from segxai.segment.inference_mode import exact_arithmetic
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
@@ -144,19 +147,76 @@ def test_the_method_crops_to_the_support_of_the_map():
     np.testing.assert_array_equal(found.on_grid(shape), wanted)
 
 
-def test_lower_precision_says_how_far_it_is_off():
-    shape = (24, 24, 24)
-    predictor, image = Predictor(small_unet(), whole_image(shape)), image_of((2, *shape))
-    instance = block(shape, (9, 10, 8), (4, 3, 2))
-    exact, lower = InstanceGradient(predictor), InstanceGradient(predictor, precision="bfloat16")
-    wanted, found = exact.attribute(image, instance), lower.attribute(image, instance)
-    assert found.dtype == torch.float32
-    facts = lower.facts()
-    assert facts["precision"] == "bfloat16"
-    assert 1e-4 < facts["precision_error"] < 0.1
-    error = float((found.abs() - wanted.abs()).abs().max() / wanted.abs().max())
-    assert 1e-4 < error < 5 * facts["precision_error"]
-    assert "precision" not in exact.facts()
+class TensorCores(TorchDispatchMode):
+    """Convolutions as a GPU computes them where TF32 is allowed: of operands with 10 bits."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        operands = {"convolution": 2, "convolution_backward": 3}.get(
+            func.overloadpacket.__name__, 0
+        )
+        if torch.backends.cudnn.allow_tf32 and operands:
+            args = (*map(self.rounded, args[:operands]), *args[operands:])
+        return func(*args, **(kwargs or {}))
+
+    @staticmethod
+    def rounded(values):
+        bits = values.contiguous().view(torch.int32)
+        return ((bits + 0x1000) & ~0x1FFF).view(torch.float32)
+
+
+def errors_in_tf32(network, image, instance):
+    """The error of each row, relative to its peak: by autograd, one voxel at a time."""
+    wanted = literal.rows(network, image, instance.voxels)
+    with TensorCores(), exact_arithmetic(tf32=True):
+        found = literal.rows(network, image, instance.voxels)
+    return ((found - wanted).abs().flatten(1).amax(1) / wanted.abs().flatten(1).amax(1)).numpy()
+
+
+def said_of_tf32(network, image, instance):
+    method = InstanceGradient(network, "mean", precision="tf32")
+    with TensorCores():
+        method.attribute(image, instance)
+    return method.facts()
+
+
+def test_of_few_rows_the_error_of_tf32_is_the_largest_of_all():
+    shape = (24, 20)
+    network, image = net2d(), image_of((3, *shape))
+    instance = block(shape, (9, 8), (5, 5))
+    facts = said_of_tf32(network, image, instance)
+    worst = errors_in_tf32(network, image, instance).max()
+    assert facts["precision"] == "tf32"
+    assert facts["precision_rows"] == 25
+    assert worst > 1e-4
+    assert facts["precision_error"] == pytest.approx(worst, rel=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_many_rows_nine_in_ten_are_within_the_error_of_tf32(seed):
+    shape = (24, 20)
+    network, image = literal.seeded(literal.Net2d(), seed), image_of((3, *shape))
+    instance = block(shape, (4, 3), (14, 14))
+    facts = said_of_tf32(network, image, instance)
+    assert facts["precision_rows"] == COMPARED
+    assert (errors_in_tf32(network, image, instance) <= facts["precision_error"]).mean() >= 0.9
+
+
+def test_rows_that_are_0_everywhere_have_no_error_in_tf32():
+    shape = (12, 12)
+    network, image = net2d(), image_of((3, *shape))
+    torch.nn.init.zeros_(network.last.weight)
+    facts = said_of_tf32(network, image, block(shape, (4, 4), (3, 3)))
+    assert facts["precision_error"] == 0
+    assert "precision" not in InstanceGradient(network).facts()
+
+
+def test_precisions_have_names():
+    for name in ("half", "bfloat16"):
+        refused = f"unknown precision {name!r}; known: float32, tf32"
+        with pytest.raises(SegxaiError, match=refused):
+            InstanceGradient(net2d(), precision=name)
+        with pytest.raises(SegxaiError, match=refused):
+            segxai.explain(net2d(), image_of((3, 8, 8))[0], np.ones((8, 8), bool), precision=name)
 
 
 def test_any_captum_attribution_can_be_pointed_at_an_instance(setting):

@@ -11,9 +11,7 @@ from segxai.rows.engines import find_engine, make_engine
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
-from tests import literal
 from tests.networks import image_of, small_unet
-from tests.rows.whole_grid import rows_on_grid
 
 
 class InPlace(nn.Module):
@@ -66,11 +64,3 @@ def test_forced_engines_are_taken_as_asked(small):
             find_engine(predictor, image, voxels, engine="fast")
     with pytest.raises(SegxaiError, match="unknown engine 'auto'"):
         make_engine("auto")
-
-
-@pytest.mark.parametrize("engine", ["windowed", "dense"])
-def test_lower_precision_in_every_engine(small, engine):
-    predictor, image, voxels = small
-    wanted = rows_on_grid(predictor, image, voxels, make_engine(engine))
-    found = rows_on_grid(predictor.at("bfloat16"), image, voxels, make_engine(engine))
-    assert 1e-4 < literal.worst(found, wanted) < 0.1

@@ -179,7 +179,7 @@ def test_a_default_that_changes_cannot_change_a_rerun(case, monkeypatch):
 
 def test_each_option_that_changes_values_is_another_run(case):
     ok(*RUN, "--samples", "2", "--rows", "5")
-    others = [["--antithetic"], ["--noise", "0.1"], ["--seed", "1"], ["--precision", "bfloat16"]]
+    others = [["--antithetic"], ["--noise", "0.1"], ["--seed", "1"], ["--precision", "tf32"]]
     others += [["--engine", "lowrank"], ["--engine", "lowrank", "--row-tolerance", "0.1"]]
     for more in others:
         assert "holds another run" in segxai(*RUN, "--samples", "2", "--rows", "5", *more).error

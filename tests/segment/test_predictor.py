@@ -7,7 +7,6 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 from torch.nn import functional
 
-import segxai
 from segxai.errors import SegxaiError
 from segxai.segment.predictor import Predictor
 from segxai.segment.readout import Readout
@@ -75,13 +74,3 @@ def test_a_readout_belongs_to_one_window():
     layout = sliding_window((24, 20), (8, 8))
     with pytest.raises(ValueError, match="single window"):
         Predictor(coarse_network(), layout, readout=Readout.linear((2, 2), (9, 9)))
-
-
-def test_precisions_have_names():
-    with pytest.raises(
-        SegxaiError, match="unknown precision 'half'; known: bfloat16, float32, tf32"
-    ):
-        Predictor(net2d(), whole_image((8, 8))).at("half")
-    mask = np.ones((8, 8), dtype=bool)
-    with pytest.raises(SegxaiError, match="unknown precision 'half'"):
-        segxai.explain(net2d(), image_of((3, 8, 8))[0], mask, precision="half")
