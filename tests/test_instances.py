@@ -101,7 +101,7 @@ def test_an_empty_mask_is_refused():
 def test_chosen_labels_keep_the_order_of_the_case():
     instances = [block((9, 9), (k, k), (1, 1), label=k) for k in (1, 2, 3, 4)]
     assert [one.label for one in chosen(instances, (4, 2))] == [2, 4]
-    with pytest.raises(SegxaiError, match="no instance 9, 11; this case has 1 to 4"):
+    with pytest.raises(SegxaiError, match="9, 11; .* 1 to 4"):
         chosen(instances, (2, 9, 11))
 
 
@@ -109,7 +109,7 @@ def test_the_whole_class_has_label_0():
     mask = mask_of(((1, 1, 1), (3, 3, 3)), ((10, 1, 1), (1, 1, 1)))
     whole = whole_class(mask, RULE)
     assert (whole.label, len(whole.voxels)) == (0, 28)
-    with pytest.raises(SegxaiError, match="no voxel of the class is predicted"):
+    with pytest.raises(SegxaiError, match="no voxel"):
         whole_class(np.zeros_like(mask), RULE)
 
 

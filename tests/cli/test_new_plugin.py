@@ -77,7 +77,7 @@ def test_nothing_is_overwritten(folder, what):
     else:
         (folder / NAME).mkdir()
         (folder / NAME / "notes.txt").write_text("mine")
-    assert segxai("new-plugin", NAME).error == f"{NAME} already exists; name another --folder"
+    assert f"{NAME} already exists" in segxai("new-plugin", NAME).error
     assert [path.read_text() for path in folder.rglob("*") if path.is_file()] == ["mine"]
 
 

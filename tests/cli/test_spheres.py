@@ -32,7 +32,7 @@ def test_they_are_gone_on_with_and_repeated(folder):
     segxai(*RUN, "--instances", BALLS)
     assert "nothing left to do" in segxai(*RUN, "--instances", BALLS).err
     other = segxai(*RUN, "--instances", "sphere:4,4,4,2")
-    assert "holds another case or model: target instances" in other.error
+    assert "target instances" in other.error
     assert segxai("rerun", "toy.h5").status == 0
 
 
@@ -51,6 +51,6 @@ def test_a_mistake_is_one_line(text, words):
 
 def test_a_class_has_no_balls():
     words = ("run", "--plugin", "toy", "--method", "class_smoothgrad", "--instances", BALLS)
-    assert "explains the whole class at once: leave out --instances" in segxai(*words).error
+    assert "leave out --instances" in segxai(*words).error
     words = (*RUN, "--instances", BALLS, "--split")
-    assert "--split cuts a mask into its components" in segxai(*words).error
+    assert "--split" in segxai(*words).error

@@ -50,7 +50,7 @@ def test_voxels_outside_of_the_headers_folder_are_refused(folder, name, text):
     for spelt in (named, str(folder / "secret")):
         Path(name).write_text(text.replace(named, spelt))
         for read in (lambda path: load_volume(path, "flair"), file_sha256):
-            with pytest.raises(SegxaiError, match=f"^{name} takes its voxels from .*not in its f"):
+            with pytest.raises(SegxaiError, match=f"^{name} .*not in its folder"):
                 read(Path(name))
 
 
@@ -74,7 +74,7 @@ def test_voxels_in_the_header_are_no_other_file(folder):
 
 def test_names_by_a_pattern_are_refused(folder):
     Path("a.mhd").write_text(f"{META}ElementDataFile = ../s%d.raw 0 9 1\n")
-    with pytest.raises(SegxaiError, match=r"'../s%d.raw 0 9 1', which is not read; list them"):
+    with pytest.raises(SegxaiError, match=r"'../s%d.raw 0 9 1'"):
         detached_files(Path("a.mhd"))
 
 
@@ -84,7 +84,7 @@ def test_pairs_of_analyze_are_not_linked_out_of_their_folder(folder):
     assert load_volume("a.hdr", "flair").data.shape == (4, 5, 6)
     Path("a.img").rename("../a.img")
     Path("a.img").symlink_to("../a.img")
-    with pytest.raises(SegxaiError, match=r"a.hdr takes its voxels from .*which is not in its f"):
+    with pytest.raises(SegxaiError, match=r"a.hdr .*not in its f"):
         load_volume("a.hdr", "flair")
 
 
@@ -97,7 +97,7 @@ def test_formats_in_hdf5_are_refused(folder):
     with pytest.raises(SegxaiError, match=r"a\.mnc"):
         load_volume(file, "flair")
     Path("a.mnc").rename("a.mha")
-    with pytest.raises(SegxaiError, match=r"a\.mha cannot be read as an image"):
+    with pytest.raises(SegxaiError, match=r"a\.mha cannot be read"):
         load_volume("a.mha", "flair")
 
 
@@ -105,4 +105,4 @@ def test_the_shell_says_it_in_one_line(folder):
     name, text = HEADERS["meta"]
     Path(name).write_text(text)
     done = segxai("run", "--plugin", "ms_lesion", name, name)
-    assert "which is not in its folder; if you trust it, put both files in one folder" in done.error
+    assert "not in its folder" in done.error

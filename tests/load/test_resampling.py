@@ -210,9 +210,7 @@ def test_pictures_have_grids_too() -> None:
 
 
 def test_a_wild_voxel_size_is_refused() -> None:
-    with pytest.raises(
-        SegxaiError, match=r"5 x 6 x 7 voxels of .* too many to hold; check the voxel"
-    ):
+    with pytest.raises(SegxaiError, match=r"5 x 6 x 7 voxels of .* too many"):
         working_grid(oriented("RAS", spacing=(1e4, 1e4, 1e4)))
 
 

@@ -69,7 +69,7 @@ def test_a_bare_mask_is_an_instance_of_class_1(setting):
     for bare in (mask, torch.from_numpy(mask)):
         assert torch.equal(method.attribute(image, instance=bare), wanted)
         assert torch.equal(InstanceScore(model, bare)(image), InstanceScore(model, instance)(image))
-    with pytest.raises(ValueError, match="a boolean mask with at least one voxel, not int64"):
+    with pytest.raises(ValueError, match="boolean.* not int64"):
         method.attribute(image, instance=mask.astype(int))
     with pytest.raises(ValueError, match="with 0 non-zero values"):
         method.attribute(image, instance=mask & False)

@@ -42,5 +42,5 @@ def test_a_network_without_feature_maps_has_no_default_layer():
 
 
 def test_a_misspelt_layer_names_the_nearest():
-    with pytest.raises(SegxaiError, match="unknown layer 'frist'.*did you mean 'first'"):
+    with pytest.raises(SegxaiError, match="'frist'.* 'first'"):
         find_layer(net2d(), "frist")

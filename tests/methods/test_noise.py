@@ -66,5 +66,5 @@ def test_a_senseless_noise_is_refused(noise):
 
 
 def test_an_unknown_noise_unit_is_refused():
-    with pytest.raises(SegxaiError, match="unknown noise unit 'rnage'.*did you mean 'range'"):
+    with pytest.raises(SegxaiError, match="'rnage'.* 'range'"):
         noise_levels(np.ones((1, 2, 2)), np.ones((2, 2), dtype=bool), 0.1, "rnage")

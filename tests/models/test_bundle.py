@@ -154,7 +154,7 @@ def test_its_own_preprocessing_makes_the_input(folder, images):
     assert case.source_grid.shape == SHAPE
     assert case.foreground.shape == case.grid.shape
     assert 0 < case.foreground.mean() < 1
-    assert "prepared by the bundle's own preprocessing" in case.notes
+    assert any("the bundle's own preprocessing" in note for note in case.notes)
 
 
 def test_the_prediction_is_that_of_its_inferer(folder, images):
@@ -177,7 +177,7 @@ def test_a_bundle_on_the_command_line(folder, images, monkeypatch):
     write_nifti("mask.nii.gz", mask, nib.load("flair.nii.gz").affine)
     words = ("run", "--bundle", "lesions", "flair.nii.gz", "t1.nii.gz", "--out", "r.h5")
     words = (*words, "--instances", "mask.nii.gz", "--method", "gradient", "--rows", "2")
-    assert "whose inference.json names the functions" in segxai(*words).error
+    assert "inference.json" in segxai(*words).error
     done = segxai(*words, "--trust")
     assert done.status == 0, done.err
     with open_result("r.h5") as tree:
@@ -223,7 +223,7 @@ def test_without_metadata_inferer_or_preprocessing(folder, images):
     config = without("preprocessing", "inferer")
     found = load_bundle(bundle(folder / "b", config, None), trust=True)
     assert (found.channels, found.classes, found.window) == ((), (), None)
-    with pytest.raises(SegxaiError, match="the names of the input channels of b are not known"):
+    with pytest.raises(SegxaiError, match="input channels of b"):
         adapter_of(folder / "b", images)
     adapter = adapter_of(folder / "b", images, channels=("FLAIR", "T1"))
     assert adapter.classes == ("class 0", "class 1")
@@ -264,10 +264,10 @@ def test_a_checkpoint_instead_of_its_own_weights(folder):
 def test_nothing_is_built_without_the_word(folder):
     config = without(network_def={"_target_": "os.mkdir", "path": "witness"})
     root = bundle(folder / "b", config)
-    with pytest.raises(SegxaiError, match=r"and can name any function; .* add --trust"):
+    with pytest.raises(SegxaiError, match=r"add --trust"):
         load_bundle(root, trust=False)
     assert not Path("witness").exists()
-    with pytest.raises(SegxaiError, match="network_def of the bundle b is a NoneType"):
+    with pytest.raises(SegxaiError, match="network_def .* NoneType"):
         load_bundle(root, trust=True)
     assert Path("witness").exists()
 
@@ -295,7 +295,7 @@ def test_mistakes_are_one_clear_line(folder, what):
 
 
 def test_a_folder_that_is_no_bundle_or_has_no_weights(folder):
-    with pytest.raises(SegxaiError, match="is not a MONAI bundle: it has no configs/inference"):
+    with pytest.raises(SegxaiError, match="no configs/inference"):
         load_bundle(folder, trust=True)
     (bundle(folder / "b") / "models" / "model.pt").unlink()
     with pytest.raises(SegxaiError, match=r"has no weights models/model\.pt"):
@@ -305,7 +305,7 @@ def test_a_folder_that_is_no_bundle_or_has_no_weights(folder):
 def test_a_configuration_that_cannot_be_read(folder):
     root = bundle(folder / "b")
     (root / "configs" / "inference.json").write_text("{")
-    with pytest.raises(SegxaiError, match=r"inference\.json of the bundle b fails") as error:
+    with pytest.raises(SegxaiError, match=r"inference\.json .* fails") as error:
         load_bundle(root, trust=True)
     assert "\n" not in str(error.value)
 

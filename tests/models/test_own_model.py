@@ -94,7 +94,7 @@ def test_rerun_imports_nothing_that_only_the_file_names(case):
     assert segxai(*OWN, *FILES, *QUICK, "--out", "r.h5").status == 0
     sys.modules.pop("ownnets")
     error = segxai("rerun", "r.h5").error
-    assert "was ownnets:network, without a plugin; say where it is" in error
+    assert "ownnets:network" in error
     assert "ownnets" not in sys.modules
 
 
@@ -152,7 +152,7 @@ def test_a_whole_image_is_padded_where_the_network_asks_for_it(case):
     words = ("run", "--model", "ownnets:strided", "--channels", "bright,other", *FILES, *QUICK)
     done = segxai(*words, "--threshold", "0.4", "--out", "r.h5")
     assert done.status == 0, done.err
-    assert "the model takes sizes that are multiples of 4" in done.err
+    assert "multiples of 4" in done.err
     with open_result("r.h5") as tree:
         assert provenance_of(group(tree, "/"))["plugin"]["options"]["divisor"] == 4
 
@@ -164,7 +164,7 @@ def test_a_script_in_python(case):
     assert explain_case(task, Path("r.h5")) == ("gradient-signed_max",)
     with open_result("r.h5") as tree:
         assert len(tree["attributions/gradient-signed_max"].children) == 4
-    assert "was a network in Python, tests.toy.segxai_toy.Toy" in segxai("rerun", "r.h5").error
+    assert "tests.toy.segxai_toy.Toy" in segxai("rerun", "r.h5").error
 
 
 # ------------------------------------------------------------------------------------- pictures
@@ -198,7 +198,7 @@ def test_a_grey_picture_fills_one_channel(case):
     done = segxai(*words, "grey.png", *QUICK, "--rows", "4", "--min-volume", "3", "--out", "r.h5")
     assert done.status == 0, done.err
     photo("colour.png")
-    assert "is a colour picture, given for a single channel" in segxai(*words, "colour.png").error
+    assert "colour.png" in segxai(*words, "colour.png").error
 
 
 # --------------------------------------------------------------------------- the command's mistakes
@@ -283,11 +283,11 @@ def test_a_program_on_the_command_line(case):
     again = segxai("rerun", "r.h5", "--model", "toy.pt2", "--trust")
     assert again.status == 0, again.err
     other = segxai(*words, "--trust", "--window", "16,16,16")
-    assert "was exported for images of 12,12,12 and takes nothing else" in other.error
+    assert "12,12,12" in other.error
     one = ("run", "--model", "toy.pt2", "--trust", "--channels", "bright", "bright.nii.gz")
-    assert "toy.pt2 takes 2 channels, but --channels names 1" in segxai(*one).error
+    assert "takes 2 channels, but --channels names 1" in segxai(*one).error
     weights = segxai(*words, "--trust", "--checkpoint", "mask.nii.gz")
-    assert "is a program that contains its weights" in weights.error
+    assert "contains its weights" in weights.error
 
 
 # ------------------------------------------------------------- views of an image, as in the how-to

@@ -357,7 +357,7 @@ def test_a_model_in_another_precision_is_brought_to_float32_and_says_so(kind):
     network, image = seeded(Net()).to(kind), image_of((3, *SHAPE))
     name = str(kind).removeprefix("torch.")
     adapter = segxai.wrap(network, channels=("red", "green", "blue"), shape=SHAPE)
-    assert f"the model's weights are {name}: computed in float32" in adapter.notes
+    assert any(f"{name}: computed in float32" in note for note in adapter.notes)
     assert {one.dtype for one in network.parameters()} == {torch.float32}
     task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
     assert find(task).segmentation.logits.dtype == np.float32
@@ -407,7 +407,7 @@ def test_sizes_that_must_divide_by_32():
 
 
 def test_a_window_that_does_not_divide_names_one_that_does():
-    with pytest.raises(SegxaiError, match=r"window of 40,70; .* such as --window 64,96"):
+    with pytest.raises(SegxaiError, match=r"40,70; .* 64,96"):
         segxai.wrap(seeded(Divided()), channels=("red", "green", "blue"), window=(40, 70))
 
 

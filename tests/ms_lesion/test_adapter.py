@@ -120,16 +120,16 @@ def test_other_voxels_are_brought_to_1_mm(files):
 
 def test_files_on_different_grids_are_refused(files):
     write_nifti("t1.nii.gz", brains()[1], RAS + 0.5 * np.eye(4, k=3))
-    with pytest.raises(SegxaiError, match=r"mprage file t1.nii.gz .* lies up to 0.5 mm away"):
+    with pytest.raises(SegxaiError, match=r"t1.nii.gz .* 0.5 mm"):
         read(files)
 
 
 def test_a_mask_on_another_grid_is_refused(files):
     case = read(files)
     write_nifti("labels.nii.gz", brains()[2][:, :, :-1], RAS)
-    with pytest.raises(SegxaiError, match=r"mask labels.nii.gz is 26 x 30 x 23 .* share a gr"):
+    with pytest.raises(SegxaiError, match=r"mask labels.nii.gz is 26 x 30 x 23"):
         load_mask(Path("labels.nii.gz"), case)
-    with pytest.raises(SegxaiError, match=r"reference labels.nii.gz is 26 x 30 x 23 .* share a gr"):
+    with pytest.raises(SegxaiError, match=r"reference labels.nii.gz is 26 x 30 x 23"):
         read(files, Path("labels.nii.gz"))
 
 
@@ -206,7 +206,7 @@ def test_guards_speak_on_stderr_and_stay_in_the_file(tiny):
     done = segxai(*PAIR, "--instances", "labels.nii.gz", "--out", "r.h5")
     assert done.status == 0, done.err
     said = [line for line in done.err.splitlines() if line.startswith("warning: ")]
-    assert any("FLAIR seems to be normalised already" in line for line in said)
+    assert any("FLAIR seems" in line for line in said)
     kept = read_provenance(Path("r.h5"))["case"]["warnings"]
     assert [f"warning: {text}" for text in kept] == said[: len(kept)]
 
@@ -216,7 +216,7 @@ def test_swapped_lesion_contrast_is_told_and_stays_in_the_file(tiny):
     done = segxai(*swapped, "--instances", "labels.nii.gz", "--out", "r.h5")
     assert done.status == 0, done.err
     assert "warning: FLAIR is" in done.err
-    assert "the channels look swapped; name them, flair=FILE mprage=FILE" in done.err
+    assert "flair=FILE mprage=FILE" in done.err
     kept = runs(Path("r.h5"))["gradient-mean"]["warnings"]
     assert [text for text in kept if "channels look swapped" in text]
 

@@ -200,7 +200,7 @@ def test_a_background_that_is_not_0_is_caught(pair: Pair) -> None:
 
 def test_the_same_image_twice_is_caught(pair: Pair) -> None:
     (warning,) = check_images(pair[0], 3 * pair[0], 1.0)
-    assert "the same image (correlation 1.000)" in warning
+    assert "correlation 1.000" in warning
 
 
 def test_images_that_are_not_registered_are_caught(pair: Pair) -> None:
@@ -210,7 +210,7 @@ def test_images_that_are_not_registered_are_caught(pair: Pair) -> None:
 
 def test_a_mask_in_place_of_an_image_is_caught(pair: Pair) -> None:
     warnings = check_images((pair[0] != 0).astype(np.float32), pair[1], 1.0)
-    assert "FLAIR has only 1 different values, like a mask" in warnings[0]
+    assert "FLAIR has only 1" in warnings[0]
 
 
 def test_an_empty_image_is_caught() -> None:

@@ -14,9 +14,7 @@ def test_what_to_install_is_said(monkeypatch):
     words = r"this model needs transformers, .*pip install 'segxai\[natural\]'"
     with pytest.raises(SegxaiError, match=words):
         extras.library("transformers")
-    with pytest.raises(
-        SegxaiError, match="this model needs nowhere_at_all, which is not installed"
-    ):
+    with pytest.raises(SegxaiError, match="needs nowhere_at_all"):
         extras.library("nowhere_at_all")
 
 

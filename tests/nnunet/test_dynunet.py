@@ -72,5 +72,5 @@ def test_a_dynunet_that_is_none_is_refused(folder):
     with pytest.raises(SegxaiError, match=words):
         dynunet.load_dynunet(Path("half.pt"))
     torch.save(torch.nn.Linear(2, 2).state_dict(), "other.pt")
-    with pytest.raises(SegxaiError, match="'input_block.conv1.conv.weight' is absent; expected a"):
+    with pytest.raises(SegxaiError, match="'input_block.conv1.conv.weight' is absent"):
         dynunet.load_dynunet(Path("other.pt"))

@@ -47,8 +47,8 @@ def test_the_adapter_says_what_the_folder_says(model):
     assert made.criteria == InstanceCriteria(1, threshold=None)
     assert made.mirror_axes == (0, 1, 2)
     assert made.notes[0] == ("nnU-Net 3d_fullres of Dataset007_Tubers, fold_0/checkpoint_final.pth")
-    assert "also averages over mirror images (axes 0, 1, 2)" in made.notes[1]
-    assert "--tta does so here and takes 8 times as long" in made.notes[1]
+    assert "mirror images (axes 0, 1, 2)" in made.notes[1]
+    assert "8 times as long" in made.notes[1]
     assert made.weights == model / "fold_0/checkpoint_final.pth"
 
 
@@ -215,7 +215,7 @@ def test_a_voxel_size_in_the_header_that_is_not_the_affines_is_told(model):
         raw.header.set_zooms((1.1, 2.0, 1.4))
         nib.Nifti1Image(np.asarray(raw.dataobj), None, raw.header).to_filename(path)
     (warning,) = adapter.for_checkpoint(model).read(files).warnings
-    assert "voxels of 1.1 x 2 x 1.4 mm in its header, but 1.1 x 0.9 x 1.4 mm in its aff" in warning
+    assert "1.1 x 2 x 1.4 mm in its header, but 1.1 x 0.9 x 1.4 mm" in warning
 
 
 # -------------------------------------------------------------------------------- what is refused
@@ -231,7 +231,7 @@ def refusal(path):
 
 def test_a_folder_without_plans_is_refused(folder, model):
     (folder / "empty").mkdir()
-    assert "no trained model in empty: it has no plans.json; give nnU-Net's" in refusal("empty")
+    assert "no trained model in empty" in refusal("empty")
     assert refusal(".").endswith("it has no plans.json; did you mean model?")
     assert "no checkpoint at missing" in refusal("missing")
 
@@ -239,7 +239,7 @@ def test_a_folder_without_plans_is_refused(folder, model):
 def test_a_folder_without_a_fold_is_refused(model):
     path = model / "fold_0/checkpoint_final.pth"
     path.rename(model / "fold_0/checkpoint_latest.pth")
-    assert "no fold_*/checkpoint_final.pth; give one of the others, " in refusal(model)
+    assert "no fold_*/checkpoint_final.pth" in refusal(model)
     assert "fold_0/checkpoint_latest.pth" in refusal(model)
     assert "no checkpoint_final.pth in" in refusal(model / "fold_0")
     (model / "fold_0/checkpoint_latest.pth").unlink()
@@ -278,7 +278,7 @@ def test_no_more_of_numpy_is_let_in_than_its_numbers(model):
     path = model / "fold_0/checkpoint_final.pth"
     content = torch.load(path, weights_only=False)
     torch.save({**content, "logging": np.array([print], dtype=object)}, path)
-    assert "could run code on loading; train with nnU-Net's own trainer" in refusal(model)
+    assert "could run code" in refusal(model)
 
 
 def test_weights_of_another_network_are_refused(model):
@@ -286,7 +286,7 @@ def test_weights_of_another_network_are_refused(model):
     changed["arch_kwargs"]["features_per_stage"] = [4, 8, 12]
     change_configuration(model, architecture=changed)
     words = refusal(model)
-    assert "does not fit the network of the plans with 2 channels and 3 outputs: 'decoder." in words
+    assert "2 channels and 3 outputs: 'decoder." in words
     assert "your own trainer may build another" in words
 
 
@@ -303,9 +303,7 @@ def test_a_circle_of_configurations_is_refused(model):
 
 def test_a_cascade_is_refused(model):
     change_configuration(model, previous_stage="3d_lowres")
-    assert "'3d_fullres' is a cascade, whose network also takes the segmentation of" in refusal(
-        model
-    )
+    assert "'3d_fullres' is a cascade" in refusal(model)
 
 
 UNSUPPORTED = {
@@ -320,27 +318,25 @@ def test_what_is_done_otherwise_is_refused(model, key):
     change_configuration(model, **{key: UNSUPPORTED[key]})
     found = UNSUPPORTED[key]
     name = found if isinstance(found, str) else found[-1]
-    assert f"plans.json: {key} is {name!r}, which is not supported here; known: " in refusal(model)
+    assert f"plans.json: {key} is {name!r}" in refusal(model)
 
 
 @pytest.mark.parametrize("reader", ["NaturalImage2DIO", "Tiff3DIO", "os.system"])
 def test_another_reader_is_refused(model, reader):
     change(model / "plans.json", image_reader_writer=reader)
-    assert f"image_reader_writer is {reader!r}, which is not supported here" in refusal(model)
+    assert f"image_reader_writer is {reader!r}" in refusal(model)
 
 
 @pytest.mark.parametrize("key", ["patch_size", "resampling_fn_data_kwargs", "architecture"])
 def test_damaged_plans_are_refused(model, key):
     change_configuration(model, **{key: "?"})
-    assert "plans.json: configuration '3d_fullres' is damaged" in refusal(model)
+    assert "'3d_fullres' is damaged" in refusal(model)
 
 
 def test_ct_without_the_numbers_of_the_training_data_is_refused(model):
     change_configuration(model, normalization_schemes=["CTNormalization"] * 2)
     change(model / "plans.json", foreground_intensity_properties_per_channel={"0": {"mean": 1}})
-    assert "configuration '3d_fullres' is damaged or from another nnU-Net (KeyError:" in refusal(
-        model
-    )
+    assert "KeyError:" in refusal(model)
 
 
 def test_channels_that_do_not_fit_the_plans_are_refused(model):
@@ -370,7 +366,7 @@ def test_a_network_that_is_not_known_is_refused_and_nothing_imported(model, name
     change_configuration(model, architecture={**nnunet.architecture(), "network_class_name": name})
     words = refusal(model)
     assert f"unknown network {name!r}" in words
-    assert "U-Nets of dynamic_network_architectures only" in words
+    assert "dynamic_network_architectures only" in words
 
 
 @pytest.mark.parametrize("key", ["conv_op", "nonlin"])
@@ -384,7 +380,7 @@ def test_a_layer_that_is_not_known_is_refused(model, key):
 def test_arguments_that_the_network_does_not_take_are_refused():
     changed = nnunet.architecture()
     changed["arch_kwargs"]["n_conv_per_stage"] = [1]
-    with pytest.raises(SegxaiError, match="build a PlainConvUNet from the plans' .*: n_conv_per"):
+    with pytest.raises(SegxaiError, match="PlainConvUNet .*: n_conv_per"):
         build_network(changed, 2, 2)
 
 
@@ -392,7 +388,7 @@ def test_colours_outside_of_0_to_255_are_refused(model):
     change_configuration(model, normalization_schemes=["RGBTo01Normalization"] * 2)
     made, files = adapter.for_checkpoint(model), nnunet.files(".")
     write_nifti(files["flair"], nnunet.images()[1] * 3, nnunet.AFFINE)
-    with pytest.raises(SegxaiError, match=r"values from \S+ to \S+, but the plans' RGBTo01Norm"):
+    with pytest.raises(SegxaiError, match=r"RGBTo01Norm"):
         made.read(files)
 
 
@@ -402,16 +398,14 @@ def test_a_label_where_the_image_was_cut_off_is_refused(model):
     write_nifti("labels.nii.gz", labels, nnunet.AFFINE)
     made = adapter.for_checkpoint(model)
     case = made.read(nnunet.files("."))
-    with pytest.raises(
-        SegxaiError, match="label 4 is lost on the network's grid of 18 x 23 x 16 voxels: it is"
-    ):
+    with pytest.raises(SegxaiError, match="label 4 is lost .* 18 x 23 x 16"):
         load_mask(Path("labels.nii.gz"), case)
 
 
 def test_images_on_different_grids_are_refused(model):
     files = nnunet.files(".")
     write_nifti(files["flair"], nnunet.images()[1][:-1], nnunet.AFFINE)
-    with pytest.raises(SegxaiError, match="files of one case must share a grid"):
+    with pytest.raises(SegxaiError, match="share a grid"):
         adapter.for_checkpoint(model).read(files)
 
 

@@ -55,7 +55,7 @@ def test_an_empty_file_holds_nothing_to_lose(folder):
 def test_a_symbolic_link_is_not_followed(folder, target):
     Path("secret").write_text("secret")
     Path("a.txt").symlink_to(target)
-    with pytest.raises(SegxaiError, match="^a.txt is a symbolic link, which is not followed"):
+    with pytest.raises(SegxaiError, match="^a.txt is a symbolic link"):
         write("one")
     write("one", overwrite=True)
     assert not Path("a.txt").is_symlink()

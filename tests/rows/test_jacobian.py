@@ -188,7 +188,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_no_row_is_lost(small):
 
 
 def test_a_row_that_does_not_fit_alone_is_an_error(small):
-    with pytest.raises(SegxaiError, match="not enough memory for a single row"):
+    with pytest.raises(SegxaiError, match="not enough memory"):
         rows_on_grid(*small, Cramped(most=0))
 
 

@@ -53,7 +53,7 @@ def test_files_of_older_numpy_are_read():
 
 @pytest.mark.parametrize("kind", ["O", "V8", "S8", "U8", "M8", "c16", [("a", "O")], "f8, O", 8])
 def test_no_other_kind_of_number_is_read(kind):
-    with pytest.raises(SegxaiError, match=r"cannot read the checkpoint w.pt: ") as caught:
+    with pytest.raises(SegxaiError, match=r"checkpoint w.pt: ") as caught:
         read({"best": Called(DTYPE, kind, False, True)})
     assert "\n" not in str(caught.value)
 
@@ -69,7 +69,7 @@ def test_the_state_of_a_kind_is_ignored(state):
 
 @pytest.mark.parametrize("arguments", [(F8, b"1234"), (F8, "12345678"), ("f8", b"12345678"), (F8,)])
 def test_a_number_is_made_of_its_kind_and_bytes(arguments):
-    with pytest.raises(SegxaiError, match=r"cannot read the checkpoint w.pt: ") as caught:
+    with pytest.raises(SegxaiError, match=r"checkpoint w.pt: ") as caught:
         read({"best": Called(SCALAR, *arguments)})
     assert "\n" not in str(caught.value)
 
@@ -79,7 +79,7 @@ def test_what_libraries_allow_for_themselves_is_not_called():
     before = set(torch.serialization.get_safe_globals())
     with (
         torch.serialization.safe_globals([Path]),
-        pytest.raises(SegxaiError, match="contains something other than tensors and numbers"),
+        pytest.raises(SegxaiError, match="other than tensors and numbers"),
     ):
         read({"best": Called(Path, "a")})
     assert set(torch.serialization.get_safe_globals()) == before

@@ -64,14 +64,14 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, message):
     with pytest.raises(SegxaiError, match=message) as error:
         load_weights(network, tmp_path / "w.pt", "nets:unet")
     assert "\n" not in str(error.value)
-    assert "checkpoint w.pt does not fit nets:unet" in str(error.value)
+    assert "w.pt does not fit nets:unet" in str(error.value)
     assert tensors_sha256(network) == before
 
 
 def test_a_pickle_is_no_checkpoint(tmp_path):
     torch.save(net2d(), tmp_path / "whole.pt")
-    with pytest.raises(SegxaiError, match="it contains something other than tensors"):
+    with pytest.raises(SegxaiError, match="other than tensors"):
         load_weights(net2d(), tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
-    with pytest.raises(SegxaiError, match="holds a list; expected a state dict"):
+    with pytest.raises(SegxaiError, match="holds a list"):
         load_weights(net2d(), tmp_path / "list.pt")

@@ -113,7 +113,7 @@ BROKEN = {
 def test_what_is_not_as_the_schema_says_is_named(path, change, words):
     with h5py.File(path, "a") as file:
         change(file)
-    with pytest.raises(SegxaiError, match=f"r.h5 is not a result as segxai writes it: .*{words}"):
+    with pytest.raises(SegxaiError, match=f"r.h5 is not a result .*{words}"):
         hdf5.open_result(path)
 
 
