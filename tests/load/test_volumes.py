@@ -208,6 +208,7 @@ def test_a_saved_volume_comes_back(tmp_path: Path, kind: type) -> None:
     for form in (image.get_sform(), image.get_qform()):
         np.testing.assert_allclose(form, grid.affine, atol=1e-4)
     assert (int(image.header["sform_code"]), int(image.header["qform_code"])) == (1, 1)
+    assert image.header.get_xyzt_units()[0] == "mm"
 
 
 def test_a_volume_is_saved_to_the_same_bytes(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from transformers import (
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.rows.scores import InstanceScore
 from segxai.store import schema
 from tests import literal
 from tests.commandline import segxai
@@ -215,6 +216,21 @@ def test_the_instances_of_queries(home, photo, kind, seed):
         assert_rows(task, findings, lambda image: every(image)[:, queries], instance)
 
 
+@pytest.mark.parametrize("score", ["margin", "probability"])
+def test_the_probability_of_a_query_is_its_own(home, photo, score):
+    """It is the sigmoid of its own mask logit: queries do not compete."""
+    folder = made(home, "mask2former", 2)
+    task, findings = natural.explain(folder, photo, rows=3, labels=(1,), score=score)
+    model, queries = query_model(folder), task.prediction.predictor.network.numbers
+
+    def scores(image):
+        logits = query_logits(model, "mask2former")(image)[:, queries]
+        return logits if score == "margin" else 1 / (1 + torch.exp(-logits))
+
+    assert len(queries) > 1
+    assert_rows(task, findings, scores)
+
+
 @pytest.mark.parametrize(("kind", "seed"), [("mask2former", 2), ("maskformer", 3)])
 def test_noise_cannot_swap_queries(home, photo, kind, seed):
     task, _ = natural.explain(made(home, kind, seed), photo, rows=3)
@@ -239,9 +255,9 @@ def rcnn(home):
     return natural.vision(detection.maskrcnn_resnet50_fpn, home / "rcnn.pth")
 
 
-def rcnn_model(checkpoint):
+def rcnn_model(checkpoint, shorter=SMALL):
     model = detection.maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=3, min_size=SMALL
+        weights=None, weights_backbone=None, num_classes=3, min_size=shorter
     ).eval()
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
     return model
@@ -268,6 +284,12 @@ def test_the_instances_of_boxes(rcnn, photo, small):
     place = resize_boxes(found.predictor.network.boxes, task.case.grid.shape, PICTURE)
     torch.testing.assert_close(place, wanted["boxes"], atol=1e-3, rtol=0)
     assert_rows(task, findings, lambda image: box_logits(model, image, wanted, place))
+    whole = findings.explained[0]
+    score = InstanceScore(found.predictor, whole, "probability")
+    with torch.no_grad():
+        logits = box_logits(model, image_of(task), wanted, place)[0, whole.class_index]
+        own = 1 / (1 + torch.exp(-logits[tuple(torch.from_numpy(whole.row_voxels.T))]))
+        torch.testing.assert_close(score(image_of(task))[0], own.mean(), atol=1e-5, rtol=0)
     # Noise cannot move boxes: on a noisy picture others would be found.
     noisy = image_of(task) + torch.randn(
         image_of(task).shape, generator=torch.Generator().manual_seed(0)
@@ -279,6 +301,29 @@ def test_the_instances_of_boxes(rcnn, photo, small):
         assert moved.min(dim=0).values.max() > 1  # pixel
         frozen = box_logits(model, noisy, wanted, place)
         assert literal.worst(task.predictor(noisy), frozen) < WITHIN
+
+
+def test_boxes_in_an_input_that_is_padded_to_nearly_twice_its_size(rcnn, photo, monkeypatch):
+    """Features are scaled by the size without padding: 40 of 64 pixels, another power of two."""
+    monkeypatch.setattr(boxes, "SHORTER", 40)
+    task, _ = natural.explain(rcnn, photo, labels=(1,), rows=2, threshold=0.565)
+    assert task.case.grid.shape[0] == 40
+    pixels = torch.from_numpy(np.moveaxis(np.asarray(Image.open(photo)), -1, 0) / np.float32(255))
+    with torch.no_grad():
+        (wanted,) = rcnn_model(rcnn, 40)([pixels])
+        found = boxes.find(
+            rcnn_model(rcnn, 40),
+            boxes.padded(image_of(task), task.predictor.layout),
+            task.case.grid.shape,
+        )
+        network = task.predictor.network
+        fresh = boxes.FrozenBoxes(rcnn_model(rcnn, 40), network.boxes, network.labels, network.size)
+        masks = fresh(boxes.padded(image_of(task), task.predictor.layout))[0].sigmoid()
+    place = resize_boxes(found["boxes"], task.case.grid.shape, PICTURE)
+    torch.testing.assert_close(place, wanted["boxes"], atol=1e-3, rtol=0)
+    torch.testing.assert_close(found["scores"], wanted["scores"])
+    row = torch.cdist(network.boxes, found["boxes"]).argmin(dim=1)
+    torch.testing.assert_close(masks, found["masks"][row, 0], atol=1e-5, rtol=0)
 
 
 def box_logits(model, image, wanted, place):

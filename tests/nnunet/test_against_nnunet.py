@@ -156,9 +156,11 @@ def test_resampling_is_that_of_nnunet(theirs, folder, changes):
     assert_agree(theirs, folder / "model", nnunet.files(folder))
 
 
-def test_thick_slices_in_the_file_are_resampled_as_by_nnunet(theirs, folder):
+@pytest.mark.parametrize("spacing", [[2.0, 1.2, 0.9], [1.1, 0.9, 4.0]])
+def test_thick_slices_in_the_file_are_resampled_as_by_nnunet(theirs, folder, spacing):
+    """Also where voxels are longest along another axis in the plans: the file's axis counts."""
     thick = nnunet.oblique((1.1, 0.9, 5.6))
-    nnunet.trained_model(folder / "model", nnunet.configuration(spacing=[2.0, 1.2, 0.9]))
+    nnunet.trained_model(folder / "model", nnunet.configuration(spacing=spacing))
     case = assert_agree(theirs, folder / "model", nnunet.files(folder, thick))
     assert "resampled 5.6" in case.notes[0]
 

@@ -2,8 +2,11 @@
 
 import re
 
+import pytest
+
 from segxai.report.tables import instance_table
 from segxai.store.hdf5 import open_result
+from tests.commandline import segxai
 
 
 def test_notes_say_what_to_mind(three_methods):
@@ -17,3 +20,14 @@ def test_notes_say_what_to_mind(three_methods):
     assert rows[5]["outcome"] == "FN"
     assert rows[5]["note"].startswith("missed by the model; ")
     assert heat_map["note"] == ""
+
+
+@pytest.mark.filterwarnings("ignore:instance .. 11 noisy copies")
+def test_a_map_that_never_came_within_its_tolerance_says_so(case, toys, monkeypatch):
+    monkeypatch.setattr("segxai.methods.smoothgrad.MOST_COPIES", 11)
+    words = ("--samples", "auto", "--tolerance", "1e-6", "--aggregator", "mean", "--out", "r.h5")
+    done = segxai("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", *words)
+    assert done.status == 0, done.err
+    with open_result("r.h5") as tree:
+        notes = [row["note"] for row in instance_table(tree, "smoothgrad-mean")]
+    assert notes == ["11 noisy copies: not within the tolerance"] * 4
