@@ -184,6 +184,32 @@ def test_each_window_has_its_own_fields():
     assert relative_errors(found, wanted).max() < 1e-5
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_rank_and_error_are_the_largest_of_all_windows(order):
+    """Whichever window comes last."""
+    shape = (22, 18)
+    predictor = Predictor(normalised(2, "affine"), sliding_window(shape, (14, 18), 0.5))
+    image, voxels = image_of((2, *shape)), block(shape, (5, 4), (12, 4)).voxels
+
+    def work(engine, windows):
+        with frozen(predictor.network):
+            for number in windows:
+                window = predictor.layout.windows[number]
+                inner = voxels[window.contains(voxels)]
+                one = forward_pass(predictor, image, window)
+                engine.rows_of(one, inner, torch.tensor([[0.0, 1.0]] * len(inner)))
+        return engine.measured
+
+    # After the first few fields one window is within this tolerance, and the other is not.
+    tolerance = np.mean([work(LowRank(tolerance=1e9), [number]).error for number in order])
+    first, second = (work(LowRank(float(tolerance)), [number]) for number in order)
+    assert first.rank != second.rank
+    assert first.error != second.error
+    both = work(LowRank(float(tolerance)), order)
+    assert both.error == max(first.error, second.error)
+    assert both.rank == max(first.rank, second.rank)
+
+
 def test_a_handful_of_rows_is_dense(dynunet):
     predictor, image, voxels, _ = dynunet
     few = voxels[: lowrank.STEP + lowrank.CHECKED]
