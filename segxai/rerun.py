@@ -193,6 +193,7 @@ def _options(
         class_name=name,
         instances=_source(target["instances"], folder),
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
+        reference_label=target.get("reference_label"),
         tta="tta" in target,
     )
 

@@ -1,5 +1,6 @@
 """Coins: the embedded case, how the embedded network is fed, and how its logits are read."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +47,10 @@ def embedded_case() -> Case:
     from skimage.data import coins  # a file of that package; nothing is downloaded
 
     grey = coins().astype(np.float32)
-    return with_reference(FEED.case(np.stack([grey] * 3), "embedded"), DRAWN)
+    case = with_reference(FEED.case(np.stack([grey] * 3), "embedded"), DRAWN)
+    return replace(
+        case, reference=np.asarray(case.reference) != 0
+    )  # each coin has a label of its own
 
 
 def predict_coins(network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:

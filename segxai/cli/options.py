@@ -31,6 +31,15 @@ Reference = Annotated[
         metavar="MASK", help="Mask of the true objects, for TP, FP and FN.", rich_help_panel=MODEL
     ),
 ]
+ReferenceLabel = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|all",
+        help="Label of the class in a reference with several; default: the class's number.",
+        rich_help_panel=MODEL,
+        hidden=True,
+    ),
+]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(

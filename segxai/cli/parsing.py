@@ -31,6 +31,17 @@ def labels_of(text: str | None) -> tuple[int, ...] | None:
     return tuple(sorted({int(part) for part in text.split(",")}))
 
 
+def label_or_all(text: str | None) -> int | Literal["all"] | None:
+    """Parse the label of a reference: a number above 0, or `all`."""
+    if text is None:
+        return None
+    if text == "all":
+        return "all"
+    if not text.isdecimal() or int(text) == 0:
+        raise SegxaiError(f"{option('reference_label', text)}: give a label such as 2, or all")
+    return int(text)
+
+
 def source_of(text: str | None, *, split: bool) -> "Source | None":
     """Parse where the instances come from: a mask, balls or another result; None by default."""
     from segxai.run.options import Balls, Mask, Result

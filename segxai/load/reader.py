@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 from nibabel.orientations import aff2axcodes
+from skimage.measure import label as label_objects
 
-from segxai.errors import SegxaiError, collecting
+from segxai.errors import SegxaiError, collecting, warn
 from segxai.geometry import Grid
 from segxai.load.channels import check_same_grid, load_volumes
 from segxai.load.normalisation import Normalisation
 from segxai.load.pictures import load_picture, load_picture_labels
-from segxai.load.resampling import describe_change, resample, working_grid
+from segxai.load.resampling import describe_change, has_same_voxels, resample, working_grid
 from segxai.load.volumes import Volume, load_labels, source_of
 from segxai.text import format_shape
 from segxai.types import Case, Source
@@ -146,7 +147,8 @@ def read_case(
     files : mapping
         The files; their names and sha256 are kept as the case's sources.
     reference : Path, optional
-        A mask on the grid of the files, not 0 where an expert drew an object of the class.
+        A mask on the grid of the files, not 0 where an expert drew an object; see
+        `with_reference`.
 
     Raises
     ------
@@ -167,12 +169,15 @@ def _with_warnings(read: LoadCase, files: Mapping[str, Path]) -> Case:
 
 
 def with_reference(case: Case, path: Path) -> Case:
-    """Add an expert's objects to a case: where a mask on the grid of its files is not 0."""
+    """Add an expert's objects to a case: the labels of a mask on the grid of its files.
+
+    Labels that are all 1 become booleans. Of others, a run takes those of its class.
+    """
     with collecting() as warnings:
         labels, source = _labels(path, "reference", case)
     return replace(
         case,
-        reference=labels != 0,
+        reference=labels != 0 if labels.max() == 1 else labels,
         sources=(*case.sources, source),
         warnings=(*case.warnings, *warnings),
     )
@@ -204,7 +209,23 @@ def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"]
             f"{format_shape(grid.shape)} voxels: it is smaller than they are, or lies where the "
             "network sees nothing; leave it out or draw it larger"
         )
+    if not has_same_voxels(image_grid, grid):
+        _warn_of_vanished(labels, image_grid, grid, f"{role} {source.name}")
     return moved, source
+
+
+def _warn_of_vanished(
+    labels: Int[np.ndarray, "*source"], source: Grid, target: Grid, what: str
+) -> None:
+    """Warn if connected objects of a mask have no voxel on another grid."""
+    objects, count = label_objects(labels, connectivity=2, return_num=True)
+    kept = np.count_nonzero(np.unique(resample(objects, source, target, order=0)))
+    if kept < count:
+        warn(
+            f"{count - kept} of the {count} objects in {what} vanish on the network's grid of "
+            f"{format_shape(target.shape)} voxels: they are smaller than its voxels, or lie where "
+            "it sees nothing"
+        )
 
 
 def is_picture(path: Path) -> bool:

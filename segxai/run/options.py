@@ -7,7 +7,7 @@ its leaves are unique, so that a door may give them flat (see `Options.of`).
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from segxai.errors import SegxaiError, option, unknown_name
 from segxai.methods.options import Compute, MethodOptions, Numerics, at_least
@@ -63,6 +63,8 @@ class Target:
         Where the instances come from.
     labels : tuple of int, optional
         Which of them to explain; all if not given.
+    reference_label : int or "all", optional
+        The label of the class in the reference, where that has several.
     tta : bool
         Whether logits are the mean over mirror images of the input.
     """
@@ -74,6 +76,7 @@ class Target:
     connectivity: int | None = None
     instances: Source = field(default_factory=Predicted)
     labels: tuple[int, ...] | None = None
+    reference_label: int | Literal["all"] | None = None
     tta: bool = False
 
     def __post_init__(self) -> None:

@@ -22,6 +22,7 @@ from segxai.rows.lowrank import LowRank
 from segxai.rows.scores import base_of, find_score
 from segxai.run.options import Options, Predicted, Target
 from segxai.run.provenance import case_provenance, run_provenance
+from segxai.run.reference import of_class
 from segxai.segment.mirrored import Mirrored
 from segxai.segment.prediction import Prediction
 from segxai.segment.predictor import Predictor
@@ -118,6 +119,7 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     criteria = criteria_for(adapter, options.target)
     network = _network(adapter, options.target).to(device)
     prediction = adapter.prediction(network, case, criteria)
+    case = _with_reference_of_class(adapter, case, prediction, criteria, options.target)
     if method.scope == "class" or options.target.instances != Predicted():
         prediction.class_logit(criteria)
     predictor = prediction.predictor
@@ -137,6 +139,24 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
         device=device,
         progress=progress,
     )
+
+
+def _with_reference_of_class(
+    adapter: Adapter,
+    case: Case,
+    prediction: Prediction,
+    criteria: InstanceCriteria,
+    target: Target,
+) -> Case:
+    """Keep those of the reference's labels that are objects of the class."""
+    reference = of_class(
+        case.reference,
+        adapter.classes,
+        criteria.class_index,
+        activation=prediction.predictor.activation,
+        label=target.reference_label,
+    )
+    return replace(case, reference=reference)
 
 
 def choose(options: Options) -> Method:

@@ -42,6 +42,7 @@ def case_provenance(
             "class": None if index is None else adapter.classes[index],
             **asdict(criteria),
             "instances": instances_provenance(target.instances),
+            **({"reference_label": target.reference_label} if target.reference_label else {}),
             **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
         },
     }

@@ -33,6 +33,7 @@ CASE_RECORD: dict[str, Any] = {
         "min_volume_mm3": Number,
         "connectivity": int,
         "instances": INSTANCES,
+        "reference_label?": (int, "all"),
         "tta?": [int],
     },
     "notes?": [str],
