@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Shaped
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError, one_line, warn
 from segxai.load.limits import check_size, largest
 from segxai.load.volumes import LARGEST_LABEL, source_of
 from segxai.types import Source
@@ -22,6 +22,7 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "GIF", "WEBP", "PPM", "JPEG2000", "AVIF
 LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BITS = ("L", "RGB", "CMYK", "YCbCr", "LAB", "HSV", "1", "P", "LA", "PA", "RGBA", "La", "RGBa")
+SEEN_THROUGH = "transparent pixels are laid on white"
 ORIENTATION = 0x0112  # the EXIF tag
 
 
@@ -49,8 +50,8 @@ def load_picture(path: str | PathLike[str], role: str) -> Picture:
 
     The EXIF orientation is applied. Grey is repeated in all three channels, transparent pixels are
     put on a white background, 16-bit values are scaled to 0 to 255 with a fraction, CMYK is
-    converted without a colour profile, and only the first of several frames is taken. `notes` say
-    what was done.
+    converted without a colour profile, and only the first of several frames and the first three of
+    more bands are taken. `notes` say what was done, a warning which bands were left out.
 
     Parameters
     ----------
@@ -68,7 +69,22 @@ def load_picture(path: str | PathLike[str], role: str) -> Picture:
     path = Path(path)
     with _opened(path, role, FORMATS) as file:
         pixels, converted = _as_rgb(file.upright, f"{role} file {path.name}")
+    _warn_of_bands(path, file.storage, converted)
     return Picture(pixels, (*file.notes(), *converted), source_of(path, role))
+
+
+def _warn_of_bands(path: Path, storage: str, converted: tuple[str, ...]) -> None:
+    """Warn if a TIFF has more bands than colours: a fourth one may be near infrared."""
+    if "RGBX" in storage:
+        warn(
+            f"{path.name} has more than three bands: the first three are taken as red, green and "
+            "blue, the others are left out"
+        )
+    elif path.suffix.lower() in (".tif", ".tiff") and SEEN_THROUGH in converted:
+        warn(
+            f"the last band of {path.name} is marked as transparency, so {SEEN_THROUGH}; if it is "
+            "one of the image's (near infrared), remove the mark"
+        )
 
 
 def load_picture_labels(
@@ -92,7 +108,7 @@ def load_picture_labels(
         several frames or only 0.
     """
     path, name = Path(path), f"{role} file {Path(path).name}"
-    values = _array(path, role) if path.suffix == ".npy" else _indices(path, role)
+    values = load_array(path, role) if path.suffix == ".npy" else _indices(path, role)
     if values.ndim != 2 or values.dtype.kind not in "buif":
         raise SegxaiError(
             f"{name} is not a mask: it is an array {values.shape} of {values.dtype}; give labels, "
@@ -198,7 +214,7 @@ def _as_rgb(
     notes = []
     if image.has_transparency_data:
         image, is_seen_through = _on_white(image)
-        notes += ["transparent pixels are laid on white"] if is_seen_through else []
+        notes += [SEEN_THROUGH] if is_seen_through else []
     if image.mode in ("1", "L", "LA"):
         notes.append("grey: repeated as red, green, blue")
     elif image.mode in ("CMYK", "LAB", "YCbCr", "HSV"):
@@ -217,7 +233,7 @@ def _on_white(image: Image.Image) -> tuple[Image.Image, bool]:
     return flat.convert("L" if is_grey else "RGB"), is_seen_through
 
 
-def _array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
+def load_array(path: Path, role: str) -> Shaped[np.ndarray, "*shape"]:
     """Load the array in a .npy file, without running any code in it."""
     if not path.is_file():
         raise _not_a_file(path, role)

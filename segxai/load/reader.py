@@ -12,9 +12,10 @@ from skimage.measure import label as label_objects
 
 from segxai.errors import SegxaiError, collecting, warn
 from segxai.geometry import Grid
+from segxai.load.bands import holds_bands, load_bands
 from segxai.load.channels import check_same_grid, load_volumes
 from segxai.load.normalisation import Normalisation
-from segxai.load.pictures import load_picture, load_picture_labels
+from segxai.load.pictures import Picture, load_picture, load_picture_labels
 from segxai.load.resampling import describe_change, has_same_voxels, resample, working_grid
 from segxai.load.volumes import Volume, load_labels, source_of
 from segxai.text import format_shape
@@ -26,6 +27,7 @@ COLOURS = ("red", "green", "blue")
 # fmt: off
 PICTURES = (
     ".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".ppm", ".jp2", ".avif",
+    ".npy",
 )
 # fmt: on
 
@@ -55,7 +57,7 @@ class Reader:
         ----------
         files : mapping
             One file for each channel, or the same 4D file for each; or one picture, named "image",
-            for all three.
+            for all three, or with a band for each.
 
         Raises
         ------
@@ -85,12 +87,16 @@ class Reader:
         )
 
     def _pictures(self, files: Mapping[str, Path]) -> Case:
-        if tuple(files) == (PICTURE,) and len(self.channels) == 3:
-            picture = load_picture(files[PICTURE], PICTURE)
+        path = files.get(PICTURE, Path()) if tuple(files) == (PICTURE,) else Path()
+        if holds_bands(path, len(self.channels)):
+            picture = load_bands(path, self.channels, PICTURE)
+            planes, notes = picture.pixels, picture.notes
+        elif path.name and len(self.channels) == 3:
+            picture = load_picture(path, PICTURE)
             planes, notes = picture.pixels[list(order_of_colours(self.channels))], picture.notes
         else:
-            loaded = [load_picture(files[channel], channel) for channel in self.channels]
-            planes = np.stack([_grey(one.pixels, one.source) for one in loaded])
+            loaded = [_plane(files[channel], channel) for channel in self.channels]
+            planes = np.concatenate([one.pixels for one in loaded])
             notes = tuple(dict.fromkeys(note for one in loaded for note in one.notes))
         grid = Grid.unit(planes.shape[1:])
         name = short_name(next(iter(files.values())))
@@ -234,10 +240,10 @@ def is_picture(path: Path) -> bool:
 
 
 def input_names(channels: tuple[str, ...], images: Sequence[str]) -> tuple[str, ...]:
-    """Name the files of a case after its channels, unless one picture fills all three."""
-    if len(images) == 1 and len(channels) == 3 and is_picture(Path(images[0])):
-        return (PICTURE,)
-    return channels
+    """Name the files of a case after its channels, unless one picture fills them all."""
+    path = Path(images[0]) if len(images) == 1 < len(channels) else Path()
+    fills = is_picture(path) and (len(channels) == 3 or holds_bands(path, len(channels)))
+    return (PICTURE,) if fills else channels
 
 
 def order_of_colours(channels: tuple[str, ...]) -> tuple[int, ...]:
@@ -259,11 +265,15 @@ def _picture_labels(path: Path, role: str, grid: Grid) -> tuple[Int[np.ndarray, 
     return labels, source
 
 
-def _grey(pixels: Float[np.ndarray, "3 y x"], source: Source) -> Float[np.ndarray, "y x"]:
-    if (pixels[0] == pixels[1]).all() and (pixels[0] == pixels[2]).all():
-        return pixels[0]
+def _plane(path: Path, channel: str) -> Picture:
+    """Load the picture of one channel: grey, or an array."""
+    if holds_bands(path, 1):
+        return load_bands(path, (channel,), channel)
+    picture = load_picture(path, channel)
+    if (picture.pixels == picture.pixels[:1]).all():
+        return replace(picture, pixels=picture.pixels[:1])
     raise SegxaiError(
-        f"{source.role} file {source.name} is a colour picture, given for a single channel; name "
+        f"{channel} file {path.name} is a colour picture, given for a single channel; name "
         "three channels (--channels red,green,blue), or convert it to grey"
     )
 
