@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, collecting
 from segxai.geometry import AXES
+from segxai.run.device import find_device
 from segxai.run.options import Options
-from segxai.run.prepare import Run, choose, find_device, resolve, runs_of
+from segxai.run.resolve import choose, resolve
+from segxai.run.runs import Run, runs_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.weights import without_halves
 from segxai.segment.windows import sliding_window, whole_image

@@ -1,29 +1,23 @@
 """The pipeline: segment a case, find its instances, attribute each and store the maps."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from time import perf_counter
-from typing import Any
 
-import torch
-
-from segxai.errors import collecting
-from segxai.methods.cropping import crop_at_distance, on_map
-from segxai.methods.method import Context, with_rows_for
-from segxai.methods.resume_state import NoBookmark
-from segxai.rows.sampling import rows_by_stratum
-from segxai.run.cost import Plan
-from segxai.run.find import find
-from segxai.run.prepare import Run, Task, together_for
-from segxai.run.resume import FileBookmark, Meter, owner_of
+from segxai.errors import collecting, warn
+from segxai.instances import chosen, whole_class
+from segxai.rows.sampling import sample_rows
+from segxai.run.attribute import Place, attribute_each
+from segxai.run.cost import Plan, in_words, together
+from segxai.run.find import find, objects_in
+from segxai.run.prepare import Task
+from segxai.run.runs import plan_group
+from segxai.segment.predict import segment
+from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
 from segxai.store.atomic_file import state_file
 from segxai.store.runs import is_complete, run_names
-from segxai.types import Attribution, Instance
-
-Group = tuple[Run, ...]  # runs that share their rows
+from segxai.types import Instance
 
 
 def explain_case(
@@ -56,7 +50,7 @@ def explain_case(
     if not overwrite and all(is_complete(out, name, wanted) for name in names):
         task.progress.say(f"nothing left to do: all maps are in {out.name}")
         return names
-    findings = find(task)
+    findings = survey(task)
     task.progress.say(findings.in_words())
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
@@ -69,20 +63,8 @@ def explain_case(
     name_of = dict(zip(map(id, task.runs), names, strict=True))
     for group, cost in zip(task.groups, findings.costs, strict=True):
         place = Place(out, tuple(name_of[id(run)] for run in group))
-        attribute_all(task, group, findings.explained, cost, place)
+        attribute_each(task, group, findings.explained, cost, place)
     return names
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the maps of a group of runs go: the result file, and each run's name in it."""
-
-    out: Path
-    names: tuple[str, ...]
-
-    def finished(self) -> set[int]:
-        """Return the labels whose maps all runs have."""
-        return set.intersection(*(hdf5.finished(self.out, name) for name in self.names))
 
 
 def choose_runs(
@@ -101,117 +83,75 @@ def choose_runs(
     return run_names(target, task.case_provenance, wanted, append=append)
 
 
-def attribute_all(
-    task: Task, group: Group, instances: list[Instance], cost: Plan, place: Place
-) -> None:
-    """Attribute every instance that lacks a map in a run of the group, and store each once done."""
-    stored = place.finished()
-    bookmarks = {one.label: _bookmark(group, one, cost, place) for one in instances}
-    for label in stored & bookmarks.keys():
-        bookmarks[label].remove()  # killed after its map was stored, before its state was removed
-    shares = {label: one.meter.done for label, one in bookmarks.items() if label not in stored}
-    # The unfinished instance comes first: the next one to save its state would overwrite it.
-    remaining = sorted(
-        (one for one in instances if one.label in shares), key=lambda one: -shares[one.label]
-    )
-    _say_what_is_done(task, len(instances), shares, place.out)
-    left = sum((1 - share) * cost.work[label] for label, share in shares.items())
-    task.progress.begin("explain", cost.seconds, cost.seconds - left)
-    for instance in remaining:
-        bookmark = _bookmark(group, instance, cost, place)
-        maps = attribute(task, group, instance, cost, bookmark)
-        for name, one in zip(place.names, maps, strict=True):
-            if instance.label not in hdf5.finished(place.out, name):
-                hdf5.add(place.out, name, one, instance, task.case)
-        bookmark.remove()
+@dataclass(frozen=True)
+class Findings:
+    """What the network sees in a case, which of it is explained, and at what cost.
 
-
-def attribute(
-    task: Task, group: Group, instance: Instance, cost: Plan, bookmark: FileBookmark | None = None
-) -> tuple[Attribution, ...]:
-    """Compute the maps of one instance, one for each run of a group.
-
-    Resumes from the instance's bookmark if it has one.
+    Parameters
+    ----------
+    segmentation : Segmentation
+        The prediction.
+    instances : list of Instance
+        All instances that were found.
+    explained : list of Instance
+        The chosen instances, perhaps with their rows sampled; for a class-level method, the whole
+        class as label 0.
+    costs : tuple of Plan
+        Cost of explaining them, for each group of runs of the task.
+    warnings : tuple of str
+        What looks wrong with the case, the prediction or the objects of the class.
     """
-    started, work = perf_counter(), cost.work[instance.label]
-    meter, before = (bookmark.meter, bookmark.seconds) if bookmark else (Meter(), 0.0)
-    context = replace(
-        group[0].context,
-        compute=replace(group[0].context.compute, engine=cost.engine, batch=cost.batch),
-        tick=lambda share: task.progress.advance(meter.count(share) * work),
-        bookmark=bookmark or NoBookmark(),
-    )
+
+    segmentation: Segmentation
+    instances: list[Instance]
+    explained: list[Instance]
+    costs: tuple[Plan, ...]
+    warnings: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """Describe how much there is to explain and what it will cost, on one line."""
+        count = f"{len(self.explained)} of {len(self.instances)} instances"
+        return f"{count}; {in_words(together(self.costs))}"
+
+
+def survey(task: Task) -> Findings:
+    """Segment a case, find its instances, and plan the cost of explaining them."""
+    for text in (*task.case.notes, *task.notes):
+        task.progress.say(text)
     with collecting() as warnings:
-        maps = _maps(task, group, instance, context)
-    task.progress.advance(meter.complete() * work)
-    facts: dict[str, Any] = {"warnings": warnings} if warnings else {}
-    facts["seconds"] = round(before + perf_counter() - started, 3)
-    pairs = zip(group, maps, strict=True)
-    return tuple(_with_facts(task, run, one, instance, facts) for run, one in pairs)
+        for text in task.case.warnings:
+            warn(text)
+        segmentation = _segment(task)
+        source = task.options.target.instances
+        instances = find(task.prediction, segmentation, task.case, task.criteria, source)
+        for text in task.check_objects(task.case, objects_in(task.case, instances)):
+            warn(text)
+        explained = _explained(task, segmentation, instances)
+        costs = [
+            plan_group(group, task.predictor, task.image, explained, task.method)
+            for group in task.groups
+        ]
+    return Findings(segmentation, instances, explained, tuple(costs), tuple(warnings))
 
 
-def _maps(
-    task: Task, group: Group, instance: Instance, context: Context
-) -> tuple[Attribution, ...]:
-    """Compute the maps of an instance by the method, with rows that are computed once."""
-    image = torch.from_numpy(task.case.image)[None].to(task.device)
-    if len(group) == 1:
-        instance = with_rows_for(context.aggregator, instance)
-        options = group[0].options
-        return (task.method.attribute(task.predictor, image, instance, options, context),)
-    if task.method.together is None:
-        raise ValueError(f"method {task.method.name!r} computes one run at a time")
-    together = together_for(group, task.predictor, len(task.prediction.classes))
-    options = task.options.method
-    return task.method.together(task.predictor, image, instance, together, options, context)
+def _segment(task: Task) -> Segmentation:
+    classes, kept = task.prediction.classes, task.prediction.explained(task.criteria)
+    return segment(task.predictor, task.case, classes, task.progress, explained=kept)
 
 
-def _with_facts(
-    task: Task, run: Run, attribution: Attribution, instance: Instance, more: Mapping[str, Any]
-) -> Attribution:
-    """Crop a map where that is asked for, and add what is known of it."""
-    instance = with_rows_for(run.context.aggregator, instance)
-    attribution = _cropped(task, attribution, instance)
-    facts = {
-        **attribution.facts,
-        "domain_voxels": len(instance.voxels),
-        "estimate": instance.sampled is not None,
-        **_strata(instance, task.case.domain_grid.spacing),
-        **more,
-    }
-    return replace(attribution, facts=facts)
-
-
-def _cropped(task: Task, attribution: Attribution, instance: Instance) -> Attribution:
-    """Crop a map at the distance that is asked for."""
-    if task.options.crop_mm is None:
-        return attribution
-    domain = on_map(instance, task.case, attribution.box)
-    return crop_at_distance(attribution, domain, task.case.grid.spacing, task.options.crop_mm)
-
-
-def _bookmark(group: Group, instance: Instance, cost: Plan, place: Place) -> FileBookmark:
-    """Open the bookmark of an instance in a group of runs."""
-    instance = with_rows_for(group[0].context.aggregator, instance)
-    provenance = [run.provenance for run in group]
-    owner = owner_of(place.out, place.names, provenance, instance, cost.engine)
-    return FileBookmark(state_file(place.out), owner)
-
-
-def _say_what_is_done(task: Task, count: int, shares: dict[int, float], out: Path) -> None:
-    """Report what an earlier command did; `shares` covers the instances that are not stored."""
-    if len(shares) < count:
-        task.progress.say(f"resuming: {out.name} has {count - len(shares)} of the maps")
-    for label, share in shares.items():
-        if share:
-            task.progress.say(f"resuming inside instance {label}: {share:.0%} of it is done")
-
-
-def _strata(instance: Instance, spacing: tuple[float, ...]) -> dict[str, Any]:
-    """Describe where in the domain the rows of an estimate lie, as a fact for its map."""
-    if instance.sampled is None:
-        return {}
-    return {"rows_by_stratum": rows_by_stratum(instance, spacing)}
+def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:
+    """Select the instances to explain, each with the rows to compute."""
+    labels, asked = task.options.target.labels, task.options.method
+    if task.method.scope == "class":
+        index = task.prediction.class_logit(task.criteria)
+        mask = segmentation.mask(index, task.criteria.threshold)
+        instances = [whole_class(mask, task.criteria)]
+    elif labels is not None:
+        instances = chosen(instances, labels)
+    if asked.rows is None:
+        return instances
+    spacing = task.case.domain_grid.spacing
+    return [sample_rows(one, asked.rows, asked.seed, spacing) for one in instances]
 
 
 def _now() -> str:

@@ -16,12 +16,13 @@ from segxai.load.reader import PICTURE
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
 from segxai.models.own_model import OwnModel, adapter_again, is_own
-from segxai.pipeline import attribute
+from segxai.pipeline import survey
 from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import load_adapter
-from segxai.run.find import find
+from segxai.run.attribute import attribute
 from segxai.run.options import Balls, Mask, Options, Predicted, Result, Source
-from segxai.run.prepare import Run, Task, prepare
+from segxai.run.prepare import Task, prepare
+from segxai.run.runs import Run
 from segxai.store.reader import maps, provenance_of_run
 from segxai.store.records import CASE_RECORD, RUN_RECORD, check_record
 from segxai.store.refusal import parsing, source_of
@@ -106,7 +107,7 @@ def repeat(
     options = _options(adapter, stored["target"], how, folder, device)
     task = prepare(adapter, case, options, progress=progress)
     _compare_provenance(stored, how, task)
-    findings = find(task)
+    findings = survey(task)
     ((again,),), (cost,) = task.groups, findings.costs
     remaining = maps(tree, run)
     repeated = [one for one in findings.explained if one.label in remaining]

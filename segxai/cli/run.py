@@ -270,7 +270,8 @@ def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) ->
 def _task(
     adapter: "Adapter", found: "Options", files: Files, progress: "TerminalProgress"
 ) -> "Task":
-    from segxai.run.prepare import choose, prepare
+    from segxai.run.prepare import prepare
+    from segxai.run.resolve import choose
 
     choose(found)  # a misspelt name should not wait for the images
     case = _case(adapter, files)
@@ -285,11 +286,10 @@ def _case(adapter: "Adapter", files: Files) -> "Case":
 
 def _estimate(task: "Task", out: Path, output: Output) -> str:
     """Tell in words what a run would cost, after checking that it may write there."""
-    from segxai.pipeline import choose_runs
-    from segxai.run.find import find
+    from segxai.pipeline import choose_runs, survey
 
     choose_runs(task, out, append=output.append, overwrite=output.overwrite)
-    return find(task).in_words()
+    return survey(task).in_words()
 
 
 def _report(out: Path, names: tuple[str, ...], *, overwrite: bool) -> None:

@@ -19,6 +19,8 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.semantic import Semantic
 from segxai.types import Case, InstanceCriteria
 
+CheckObjects = Callable[[Case, Bool[np.ndarray, "*grid"]], Sequence[str]]
+
 
 def _no_embedded_case() -> Case:
     raise SegxaiError("this plugin has no embedded case; give it images")
@@ -87,7 +89,7 @@ class Adapter:
     mirror_axes: tuple[int, ...] = ()
     embedded_case: Callable[[], Case] = _no_embedded_case
     embedded_options: Mapping[str, Any] = field(default_factory=dict)
-    check_objects: Callable[[Case, Bool[np.ndarray, "*grid"]], Sequence[str]] = _no_warnings
+    check_objects: CheckObjects = _no_warnings
     notes: tuple[str, ...] = ()
     summary: str = ""
     origin: Mapping[str, Any] = field(default_factory=dict)

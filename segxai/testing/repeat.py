@@ -30,7 +30,8 @@ def check_rerun(subject: Subject) -> str:
     if subject.case is None:
         return "skipped, there is no embedded case"
     prediction, segmentation = subject.prediction_of_case
-    found = prediction.instances(segmentation, subject.adapter.criteria, subject.case)
+    bare = replace(subject.case, reference=None)
+    found = prediction.instances(segmentation, subject.adapter.criteria, bare)
     label = min(found, key=lambda one: len(one.voxels)).label
     comparison, differences = _repeated(_recorded(subject.adapter), label)
     if differences:

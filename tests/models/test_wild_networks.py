@@ -14,7 +14,7 @@ import segxai
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.methods.noise import noise_levels
-from segxai.run.find import find
+from segxai.pipeline import survey
 from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.types import Case
@@ -140,7 +140,7 @@ def test_background_may_come_first_last_or_not_at_all(classes, target):
     assert adapter.classes[adapter.criteria.class_index] == target
     image = image_of((3, *SHAPE))
     task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
-    findings = find(task)
+    findings = survey(task)
     with torch.no_grad():
         logits = network(image)[0]
     index = classes.index(target)
@@ -295,7 +295,7 @@ def test_activations_in_place_do_not_change_the_case():
     before, case = image.clone(), case_of(image)
     adapter = segxai.wrap(network, channels=case.channels, shape=SHAPE)
     task = prepare(adapter, case, Options.of(method="gradient", device="cpu"))
-    first, second = (find(task).segmentation.logits for _ in range(2))
+    first, second = (survey(task).segmentation.logits for _ in range(2))
     np.testing.assert_array_equal(case.image, before[0].numpy())
     np.testing.assert_array_equal(first, second)
 
@@ -360,7 +360,7 @@ def test_a_model_in_another_precision_is_brought_to_float32_and_says_so(kind):
     assert any(f"{name}: computed in float32" in note for note in adapter.notes)
     assert {one.dtype for one in network.parameters()} == {torch.float32}
     task = prepare(adapter, case_of(image), Options.of(method="gradient", device="cpu"))
-    assert find(task).segmentation.logits.dtype == np.float32
+    assert survey(task).segmentation.logits.dtype == np.float32
     check(network)
 
 

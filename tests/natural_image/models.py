@@ -31,9 +31,9 @@ from transformers import (
 )
 
 from segxai.errors import SegxaiError
-from segxai.pipeline import attribute
+from segxai.pipeline import survey
 from segxai.plugins.registry import load_adapter, load_aggregator
-from segxai.run.find import find
+from segxai.run.attribute import attribute
 from segxai.run.options import Options
 from segxai.run.prepare import prepare
 
@@ -200,7 +200,7 @@ def explain(checkpoint, path, **asked):
     case = adapter.read({"image": path})
     request = Options.of(method="gradient", device="cpu", **asked)
     task = prepare(adapter, case, request)
-    return task, find(task)
+    return task, survey(task)
 
 
 def map_of(task, findings, instance, aggregator):

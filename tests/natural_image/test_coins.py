@@ -24,9 +24,9 @@ from torch.nn import functional
 
 from segxai.errors import SegxaiError
 from segxai.load.reader import load_mask
-from segxai.pipeline import attribute
+from segxai.pipeline import survey
 from segxai.plugins.registry import load_adapter, load_method
-from segxai.run.find import find
+from segxai.run.attribute import attribute
 from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.store.hdf5 import open_result
@@ -57,7 +57,7 @@ def test_black_is_what_a_black_photograph_becomes(case):
 
 def found_in(adapter, case, **asked):
     task = prepare(adapter, case, Options.of(device="cpu", **asked))
-    return task, find(task)
+    return task, survey(task)
 
 
 def map_on_grid(task, instance, cost):

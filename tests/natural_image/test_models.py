@@ -154,7 +154,7 @@ def test_a_model_of_torchvision(tmp_path, photo, small, build, index):
     checkpoint = natural.vision(build, tmp_path / "weights.pth")
     task, findings = natural.explain(checkpoint, photo, class_index=index, rows=3)
     assert_places(task)
-    assert build.__name__ in task.adapter.notes[0]
+    assert build.__name__ in task.notes[0]
     model = build(weights=None, weights_backbone=None, num_classes=3).eval()
     model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
 
@@ -239,7 +239,8 @@ def test_noise_cannot_swap_queries(home, photo, kind, seed):
     noisy = image_of(task) + 2 * torch.randn(image_of(task).shape, generator=generator)
     case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.predict(model, case, task.criteria).predictor.network.numbers
+        adapter = natural.adapter(home / kind)
+        again = adapter.predict(model, case, task.criteria).predictor.network.numbers
         logits = found.predictor(noisy)[0]
         every = query_logits(model, kind)(noisy)[0]
     queries = found.predictor.network.numbers
@@ -296,7 +297,7 @@ def test_the_instances_of_boxes(rcnn, photo, small):
     )
     case = replace(task.case, image=noisy[0].numpy())
     with torch.no_grad():
-        again = task.adapter.predict(model, case, replace(task.criteria, threshold=0.3))
+        again = natural.adapter(rcnn).predict(model, case, replace(task.criteria, threshold=0.3))
         moved = torch.cdist(again.predictor.network.boxes, found.predictor.network.boxes)
         assert moved.min(dim=0).values.max() > 1  # pixel
         frozen = box_logits(model, noisy, wanted, place)

@@ -9,8 +9,7 @@ import torch
 
 from segxai.errors import SegxaiError
 from segxai.instances import find_instances
-from segxai.pipeline import explain_case
-from segxai.run.find import find
+from segxai.pipeline import explain_case, survey
 from segxai.run.options import Balls, Options
 from segxai.run.prepare import prepare
 from segxai.segment.detections import Detections
@@ -70,9 +69,9 @@ def test_where_no_instance_is_found_it_is_said_why(changes, words):
 def test_a_semantic_model_without_a_class_of_its_own_asks_for_one():
     adapter = replace(TOY, criteria=replace(TOY.criteria, class_index=None))
     with pytest.raises(SegxaiError, match="explains one class: name it with class_name"):
-        find(prepare(adapter, CASE, ASKED))
+        survey(prepare(adapter, CASE, ASKED))
     named = replace(ASKED, target=replace(ASKED.target, class_name="ball"))
-    found = find(prepare(adapter, CASE, named)).instances
+    found = survey(prepare(adapter, CASE, named)).instances
     assert {one.class_index for one in found} == {1}
 
 
@@ -112,7 +111,7 @@ DETECTOR = replace(
 )
 def test_detections_of_all_classes_are_explained_unless_one_is_named(asked, labels):
     task = prepare(DETECTOR, CASE, Options.of(method="gradient", device="cpu", **asked))
-    found = find(task)
+    found = survey(task)
     assert [one.label for one in found.instances] == labels
     assert [one.class_index for one in found.instances] == [label - 1 for label in labels]
     assert found.segmentation.classes == ("ball 1", "rest 2", "ball 3")
@@ -130,7 +129,7 @@ def test_detections_of_all_classes_are_explained_unless_one_is_named(asked, labe
 def test_where_nothing_was_detected_it_is_said_what_was(asked, words):
     task = prepare(DETECTOR, CASE, Options.of(method="gradient", device="cpu", **asked))
     with pytest.raises(SegxaiError, match=words):
-        find(task)
+        survey(task)
 
 
 @pytest.mark.parametrize(
