@@ -55,9 +55,9 @@ from .load.pictures import Picture as Picture
 from .load.pictures import load_picture as load_picture
 from .load.pictures import load_picture_labels as load_picture_labels
 from .load.reader import Reader as Reader
-from .load.reader import load_mask as load_mask
+from .load.masks import load_mask as load_mask
 from .load.reader import read_case as read_case
-from .load.reader import with_reference as with_reference
+from .load.masks import with_reference as with_reference
 from .load.resampling import describe_change as describe_change
 from .load.resampling import resample as resample
 from .load.resampling import working_grid as working_grid

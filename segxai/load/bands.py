@@ -1,6 +1,8 @@
 """Bands: a picture's channels in one multi-band TIFF or one NumPy array, taken in order."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +30,7 @@ def holds_bands(path: Path, count: int) -> bool:
     if path.suffix.lower() not in TIFF or not path.is_file():
         return False
     try:
-        with TiffFile(path) as file:
+        with _opened(path) as file:
             is_colour = count == 3 and getattr(file.pages[0], "photometric", None) == RGB
             return not is_colour and _sizes(file)[0] == count > 1
     except Exception:  # a parser of strangers' files: whoever reads it says what is wrong
@@ -62,6 +64,8 @@ def load_bands(path: Path, channels: Sequence[str], role: str) -> Picture:
     is_array = path.suffix.lower() == ARRAY
     stored = load_array(path, role) if is_array else _tiff(path, name)
     bands = _bands_first(stored, len(channels), name) if is_array else stored
+    if len(bands) != len(channels):
+        raise SegxaiError(f"{name} has {len(bands)} bands for {len(channels)} channels")
     if bands.dtype.kind not in "buif" or not np.isfinite(bands).all():
         raise SegxaiError(
             f"{name} holds {bands.dtype} with values that are not finite real numbers"
@@ -95,7 +99,7 @@ def _bands_first(
 def _tiff(path: Path, name: str) -> Shaped[np.ndarray, "band y x"]:
     """Read the bands of a TIFF, whether they are samples of a pixel or pages."""
     try:
-        with TiffFile(path) as file:
+        with _opened(path) as file:
             count, axis = _sizes(file)
             check_size(file.series[0].shape, name)
             values = np.moveaxis(file.series[0].asarray(), axis, 0)
@@ -107,6 +111,19 @@ def _tiff(path: Path, name: str) -> Shaped[np.ndarray, "band y x"]:
             "compression, or as .npy"
         ) from error
     return values.reshape(count, *values.shape[-2:])
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[TiffFile]:
+    """Open a TIFF; tifffile writes what is wrong with a file to stderr, which is kept from it."""
+    logger = logging.getLogger("tifffile")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with TiffFile(path) as file:
+            yield file
+    finally:
+        logger.setLevel(before)
 
 
 def _sizes(file: TiffFile) -> tuple[int, int]:

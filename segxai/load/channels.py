@@ -7,10 +7,12 @@ from pathlib import Path
 from segxai.errors import SegxaiError, warn
 from segxai.geometry import Grid
 from segxai.load.resampling import mismatch
-from segxai.load.volumes import Volume, load_stack, load_volume, volumes_in
+from segxai.load.volumes import Volume, load_stack, volumes_in
 
 
-def load_volumes(files: Mapping[str, Path], channels: Sequence[str]) -> list[Volume]:
+def load_volumes(
+    files: Mapping[str, Path], channels: Sequence[str], *, flat: bool = False
+) -> list[Volume]:
     """Load the volume of each channel, all on the grid of the first.
 
     Parameters
@@ -20,6 +22,8 @@ def load_volumes(files: Mapping[str, Path], channels: Sequence[str]) -> list[Vol
         order of the channels.
     channels : sequence of str
         Names of the channels, in order.
+    flat : bool
+        Whether they are 2D images, (x, y) or (x, y, 1), instead of volumes.
 
     Raises
     ------
@@ -35,8 +39,9 @@ def load_volumes(files: Mapping[str, Path], channels: Sequence[str]) -> list[Vol
     paths = [files[channel] for channel in channels]
     if len(paths) > 1 and len(set(paths)) == 1 and volumes_in(paths[0]) > 1:
         warn(f"the volumes in {paths[0].name} are taken as {', '.join(channels)}, in this order")
-        return load_stack(paths[0], channels)
-    volumes = [load_volume(path, channel) for path, channel in zip(paths, channels, strict=True)]
+        return load_stack(paths[0], channels, flat=flat)
+    pairs = zip(paths, channels, strict=True)
+    volumes = [one for path, channel in pairs for one in load_stack(path, [channel], flat=flat)]
     check_same_grid(*volumes)
     return [replace(one, grid=volumes[0].grid) for one in volumes]
 

@@ -6,22 +6,25 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from nibabel.orientations import aff2axcodes
-from skimage.measure import label as label_objects
 
-from segxai.errors import SegxaiError, collecting, warn
+from segxai.errors import SegxaiError, collecting, option
 from segxai.geometry import Grid
 from segxai.load.bands import holds_bands, load_bands
-from segxai.load.channels import check_same_grid, load_volumes
+from segxai.load.channels import load_volumes
+from segxai.load.masks import with_reference
 from segxai.load.normalisation import Normalisation
-from segxai.load.pictures import Picture, load_picture, load_picture_labels
-from segxai.load.resampling import describe_change, has_same_voxels, resample, working_grid
-from segxai.load.volumes import Volume, load_labels, source_of
-from segxai.text import format_shape
-from segxai.types import Case, Source
+from segxai.load.pictures import Picture, load_picture
+from segxai.load.resampling import describe_change, resample, working_grid
+from segxai.load.volumes import Volume, is_flat, source_of
+from segxai.types import Case
 
 LoadCase = Callable[[Mapping[str, Path]], Case]
+ABOUT_FLAT = (
+    "2D images of NIfTI: the model gets the file's axes in their order, not turned, and the result "
+    "measures them in pixels and calls the first one y, the second one x"
+)
 PICTURE = "image"  # the role of a picture that fills all channels
 COLOURS = ("red", "green", "blue")
 # fmt: off
@@ -73,6 +76,8 @@ class Reader:
         return self._pictures(files) if pictures else self._volumes(files)
 
     def _volumes(self, files: Mapping[str, Path]) -> Case:
+        if is_flat(files[self.channels[0]]):
+            return self._flat(files)
         volumes = load_volumes(files, self.channels)
         source = volumes[0].grid
         grid = source if self.spacing_mm is None else working_grid(source, self.spacing_mm)
@@ -81,9 +86,25 @@ class Reader:
             raw,
             grid,
             name=short_name(Path(volumes[0].source.name)),
+            foreground=(raw != 0).any(axis=0),
             source_grid=source,
             notes=(_about_voxels(source, grid),),
             warnings=tuple(f"{one} has the same value in every voxel" for one in _flat(volumes)),
+        )
+
+    def _flat(self, files: Mapping[str, Path]) -> Case:
+        """Read 2D images of NIfTI: (x, y) as in the file, measured in pixels like pictures."""
+        images = load_volumes(files, self.channels, flat=True)
+        if self.spacing_mm is not None:
+            raise SegxaiError(f"{option('spacing_mm')} is for volumes: {images[0]} is 2D")
+        raw = np.stack([one.data for one in images])
+        return self._case(
+            raw,
+            Grid.unit(raw.shape[1:]),
+            name=short_name(Path(images[0].source.name)),
+            foreground=(raw != 0).any(axis=0),
+            notes=(ABOUT_FLAT,),
+            warnings=tuple(f"{one} has the same value in every pixel" for one in _flat(images)),
         )
 
     def _pictures(self, files: Mapping[str, Path]) -> Case:
@@ -100,7 +121,8 @@ class Reader:
             notes = tuple(dict.fromkeys(note for one in loaded for note in one.notes))
         grid = Grid.unit(planes.shape[1:])
         name = short_name(next(iter(files.values())))
-        return self._case(planes, grid, name=name, notes=notes)
+        inside = np.ones(grid.shape, dtype=bool)  # black is a colour
+        return self._case(planes, grid, name=name, foreground=inside, notes=notes)
 
     def _case(
         self,
@@ -108,18 +130,17 @@ class Reader:
         grid: Grid,
         *,
         name: str,
+        foreground: Bool[np.ndarray, "*grid"],
         notes: tuple[str, ...],
         source_grid: Grid | None = None,
         warnings: tuple[str, ...] = (),
     ) -> Case:
-        inside = (raw != 0).any(axis=0)
         return Case(
             name=name,
             image=self.normalisation.apply(raw),
             channels=self.channels,
             grid=grid,
-            # A picture is all foreground: black is a colour there.
-            foreground=inside if source_grid is not None else np.ones(grid.shape, dtype=bool),
+            foreground=foreground,
             input_unit=self.normalisation.unit,
             black=self.normalisation.black,
             source_grid=source_grid,
@@ -174,66 +195,6 @@ def _with_warnings(read: LoadCase, files: Mapping[str, Path]) -> Case:
     return replace(case, warnings=tuple(dict.fromkeys((*case.warnings, *warnings))))
 
 
-def with_reference(case: Case, path: Path) -> Case:
-    """Add an expert's objects to a case: the labels of a mask on the grid of its files.
-
-    Labels that are all 1 become booleans. Of others, a run takes those of its class.
-    """
-    with collecting() as warnings:
-        labels, source = _labels(path, "reference", case)
-    return replace(
-        case,
-        reference=labels != 0 if labels.max() == 1 else labels,
-        sources=(*case.sources, source),
-        warnings=(*case.warnings, *warnings),
-    )
-
-
-def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:
-    """Load an integer mask on the grid of the case's files, as labels on the grid of instances.
-
-    Raises
-    ------
-    SegxaiError
-        If it cannot be used, lies on another grid, or loses a label in resampling.
-    """
-    return _labels(path, "mask", case)[0]
-
-
-def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"], Source]:
-    grid = case.domain_grid
-    if len(grid.shape) == 2:
-        return _picture_labels(path, role, grid)
-    labels, own, source = load_labels(path, role)
-    image_grid = case.source_grid or case.grid
-    check_same_grid(("the image", image_grid), (f"{role} {source.name}", own))
-    moved = resample(labels, image_grid, grid, order=0)
-    lost = sorted(set(np.unique(labels)) - set(np.unique(moved)) - {0})
-    if lost:
-        raise SegxaiError(
-            f"{source.name}: label {lost[0]} is lost on the network's grid of "
-            f"{format_shape(grid.shape)} voxels: it is smaller than they are, or lies where the "
-            "network sees nothing; leave it out or draw it larger"
-        )
-    if not has_same_voxels(image_grid, grid):
-        _warn_of_vanished(labels, image_grid, grid, f"{role} {source.name}")
-    return moved, source
-
-
-def _warn_of_vanished(
-    labels: Int[np.ndarray, "*source"], source: Grid, target: Grid, what: str
-) -> None:
-    """Warn if connected objects of a mask have no voxel on another grid."""
-    objects, count = label_objects(labels, connectivity=2, return_num=True)
-    kept = np.count_nonzero(np.unique(resample(objects, source, target, order=0)))
-    if kept < count:
-        warn(
-            f"{count - kept} of the {count} objects in {what} vanish on the network's grid of "
-            f"{format_shape(target.shape)} voxels: they are smaller than its voxels, or lie where "
-            "it sees nothing"
-        )
-
-
 def is_picture(path: Path) -> bool:
     """Return whether a file is a 2D picture, judging by its suffix."""
     return path.suffix.lower() in PICTURES
@@ -253,16 +214,6 @@ def order_of_colours(channels: tuple[str, ...]) -> tuple[int, ...]:
         if sorted(names) == sorted(known):
             return tuple(known.index(name) for name in names)
     return (0, 1, 2)
-
-
-def _picture_labels(path: Path, role: str, grid: Grid) -> tuple[Int[np.ndarray, "y x"], Source]:
-    labels, source = load_picture_labels(path, role)
-    if labels.shape != grid.shape:
-        raise SegxaiError(
-            f"{role} {source.name} has {format_shape(labels.shape)} pixels, the picture "
-            f"{format_shape(grid.shape)} (rows x columns); give one of the same size"
-        )
-    return labels, source
 
 
 def _plane(path: Path, channel: str) -> Picture:

@@ -43,9 +43,9 @@ UNREADABLE = (
 
 @dataclass(frozen=True)
 class Volume:
-    """The values of one 3D file as they are stored, with their grid and the file."""
+    """The values of one file as they are stored, (x, y, z) or (x, y), with their grid and file."""
 
-    data: Float[np.ndarray, "x y z"]
+    data: Float[np.ndarray, "*grid"]
     grid: Grid
     source: Source
 
@@ -75,20 +75,27 @@ def load_volume(path: str | PathLike[str], role: str) -> Volume:
     return volume
 
 
-def load_stack(path: str | PathLike[str], roles: Sequence[str]) -> list[Volume]:
+def load_stack(
+    path: str | PathLike[str], roles: Sequence[str], *, flat: bool = False
+) -> list[Volume]:
     """Load the volumes in a 4D file, one for each role, as `load_volume` does.
+
+    Parameters
+    ----------
+    flat : bool
+        Whether it must hold 2D images, (x, y) or (x, y, 1), instead of volumes.
 
     Raises
     ------
     SegxaiError
         As for `load_volume`; also if the file has another number of volumes.
     """
-    image, source = _open(Path(path), ", ".join(roles), len(roles))
+    image, source = _open(Path(path), ", ".join(roles), len(roles), flat=flat)
     # A float64 beyond float32 becomes infinite here, and is counted below.
     with np.errstate(over="ignore"):
         data = np.asarray(_voxels(image, source), dtype=np.float32)
     _require_finite(data, source)
-    grid = _grid(image)
+    grid = _grid(image, flat=flat)
     stack = np.moveaxis(data.reshape(*grid.shape, len(roles)), -1, 0)
     return [
         Volume(np.ascontiguousarray(one), grid, replace(source, role=role))
@@ -98,18 +105,28 @@ def load_stack(path: str | PathLike[str], roles: Sequence[str]) -> list[Volume]:
 
 def volumes_in(path: Path) -> int:
     """Count the volumes in a file, judging by its header; 1 unless it is 4D."""
+    return math.prod(_shape_in(path)[3:])
+
+
+def is_flat(path: Path) -> bool:
+    """Tell whether a file holds a 2D image, (x, y) or (x, y, 1), judging by its header."""
+    shape = _shape_in(path)
+    return len(shape) >= 2 and (*shape, 1)[2] == 1
+
+
+def _shape_in(path: Path) -> tuple[int, ...]:
+    """Read the shape in the header of a file of nibabel's; () where there is none to read."""
     if not path.is_file() or is_for_itk(path) or _head(path) == HDF5:
-        return 1
+        return ()
     try:
-        shape: tuple[int, ...] = getattr(nib.load(path), "shape", ())
+        return tuple(int(size) for size in getattr(nib.load(path), "shape", ()))
     except UNREADABLE:
-        return 1  # whoever reads it says what is wrong
-    return math.prod(shape[3:])
+        return ()  # whoever reads it says what is wrong
 
 
 def load_labels(
-    path: str | PathLike[str], role: str
-) -> tuple[Int[np.ndarray, "x y z"], Grid, Source]:
+    path: str | PathLike[str], role: str, *, flat: bool = False
+) -> tuple[Int[np.ndarray, "*grid"], Grid, Source]:
     """Load the labels in a file (int32, in its own voxel order), with their grid and source.
 
     A floating-point file is fine as long as its values are whole numbers.
@@ -119,8 +136,9 @@ def load_labels(
     SegxaiError
         As for `load_volume`; also if a value is fractional or negative, or all are 0.
     """
-    image, source = _open(Path(path), role)
-    values = _voxels(image, source).reshape(image.shape[:3]).astype(np.float64)
+    image, source = _open(Path(path), role, flat=flat)
+    grid = _grid(image, flat=flat)
+    values = _voxels(image, source).reshape(grid.shape).astype(np.float64)
     _require_finite(values, source)
     rounded = np.rint(values)  # by NIfTI scaling, 255 * (1 / 255) is slightly off
     wrong = (rounded < 0) | (rounded > LARGEST_LABEL) | (abs(values - rounded) > 1e-4)
@@ -132,29 +150,7 @@ def load_labels(
         )
     if not rounded.any():
         raise SegxaiError(f"{_named(source)} is empty: every voxel is 0; give a mask with objects")
-    return rounded.astype(np.int32), _grid(image), source
-
-
-def save_volume(path: str | PathLike[str], data: Shaped[np.ndarray, "*grid"], grid: Grid) -> None:
-    """Write an array on its grid as NIfTI: integer types as integers, all else as float32.
-
-    Raises
-    ------
-    SegxaiError
-        If the name does not end in .nii or .nii.gz, or the file cannot be written.
-    """
-    path = Path(path)
-    if not path.name.endswith((".nii", ".nii.gz")):
-        raise SegxaiError(f"cannot write {path}: volumes are NIfTI, end the name in .nii.gz")
-    kind = {"f": np.float32, "b": np.uint8}.get(data.dtype.kind, np.int32)
-    image = nib.Nifti1Image(data.astype(kind), grid.affine)
-    image.set_sform(grid.affine, code=1)
-    image.set_qform(grid.affine, code=1)
-    image.header.set_xyzt_units("mm")
-    try:
-        nib.save(image, path)
-    except OSError as error:
-        raise SegxaiError(f"cannot write {path}: {one_line(error)}") from error
+    return rounded.astype(np.int32), grid, source
 
 
 def file_sha256(path: str | PathLike[str]) -> str:
@@ -176,8 +172,10 @@ def source_of(path: Path, role: str) -> Source:
     return Source(role, recorded_name(path, sha256), sha256)
 
 
-def _open(path: Path, role: str, count: int = 1) -> tuple[SpatialImage, Source]:
-    """Open a file as 3D images of real numbers, without reading their voxels."""
+def _open(
+    path: Path, role: str, count: int = 1, *, flat: bool = False
+) -> tuple[SpatialImage, Source]:
+    """Open a file as 3D or 2D images of real numbers, without reading their voxels."""
     if not path.exists():
         raise _not_found(path, role)
     try:
@@ -187,7 +185,7 @@ def _open(path: Path, role: str, count: int = 1) -> tuple[SpatialImage, Source]:
         raise _unreadable(path.name, role, error) from error
     if not isinstance(image, SpatialImage):
         raise SegxaiError(f"{role} file {path.name} holds no volume; give a 3D NIfTI (.nii.gz)")
-    _require_volume(image, source, count)
+    _require_volume(image, source, count, flat=flat)
     return image, source
 
 
@@ -234,46 +232,50 @@ def _unreadable(name: str, role: str, error: BaseException) -> SegxaiError:
     )
 
 
-def _require_volume(image: SpatialImage, source: Source, count: int) -> None:
+def _require_volume(image: SpatialImage, source: Source, count: int, *, flat: bool) -> None:
     shape, kind = image.shape, image.get_data_dtype()
     if count > 1 and math.prod(shape[3:]) != count:
         raise SegxaiError(
             f"{_named(source)} holds {math.prod(shape[3:])} volumes for {count} channels; give a "
             "4D file with one for each, in this order, or a file for each"
         )
-    if len(shape) < 3 or math.prod(shape[3:]) != count or min(shape[:3]) < 2:
+    axes = 2 if flat else 3
+    has_axes = len(shape) >= axes and min(shape[:axes]) >= 2 and math.prod(shape[axes:3]) == 1
+    if not has_axes or math.prod(shape[3:]) != count:
+        what = "a 2D image, as the first file is" if flat else "a 3D volume"
         raise SegxaiError(
-            f"{_named(source)} has {format_shape(shape)} voxels, which is not a 3D volume; give "
-            "one volume of a series, and all slices of a stack in one file"
+            f"{_named(source)} has {format_shape(shape)} voxels, which is not {what}; give one "
+            "volume of a series, and all slices of a stack in one file"
         )
     if kind.kind not in "biuf":
         raise SegxaiError(
             f"{_named(source)} holds {'colours' if kind.names else kind} instead of real "
             "intensities; give a greyscale image (for complex data, the magnitude)"
         )
-    if not _is_usable(image.affine):
+    if image.affine is None or not _is_usable(_grid(image, flat=flat).affine):
         raise SegxaiError(
             f"{_named(source)} has an unusable affine (singular or not finite): its voxels have no "
             "size or place in mm; convert it again from DICOM, or fix the header"
         )
-    check_spacing(_grid(image), image.header, _named(source))
+    check_spacing(_grid(image, flat=flat), image.header, _named(source))
 
 
-def _is_usable(affine: Float[np.ndarray, "4 4"] | None) -> bool:
-    if affine is None or not np.isfinite(affine).all():
+def _is_usable(affine: Float[np.ndarray, "rank rank"]) -> bool:
+    if not np.isfinite(affine).all():
         return False
-    steps = np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(steps.all() and abs(np.linalg.det(affine[:3, :3] / steps)) > 1e-4)
+    axes = affine[:-1, :-1]
+    steps = np.linalg.norm(axes, axis=0)
+    return bool(steps.all() and abs(np.linalg.det(axes / steps)) > 1e-4)
 
 
-def _voxels(image: SpatialImage, source: Source) -> Shaped[np.ndarray, "x y z *volumes"]:
+def _voxels(image: SpatialImage, source: Source) -> Shaped[np.ndarray, "*shape"]:
     try:
         return np.asanyarray(image.dataobj)
     except UNREADABLE as error:
         raise _unreadable(source.name, source.role, error) from error
 
 
-def _require_finite(data: Shaped[np.ndarray, "x y z *volumes"], source: Source) -> None:
+def _require_finite(data: Shaped[np.ndarray, "*shape"], source: Source) -> None:
     wrong = data.size - int(np.isfinite(data).sum())
     if wrong:
         raise SegxaiError(
@@ -282,12 +284,21 @@ def _require_finite(data: Shaped[np.ndarray, "x y z *volumes"], source: Source) 
         )
 
 
-def _grid(image: SpatialImage) -> Grid:
-    """Return the grid of an image, in mm."""
-    shape = tuple(int(size) for size in image.shape[:3])
+def _grid(image: SpatialImage, *, flat: bool = False) -> Grid:
+    """Return the grid of an image, in mm; of a 2D one, in its plane."""
     affine = np.array(image.affine, dtype=np.float64)
     affine[:3] *= unit_mm(image.header)
-    return Grid(shape, affine)
+    shape = tuple(int(size) for size in image.shape[: 2 if flat else 3])
+    return Grid(shape, _in_plane(affine) if flat else affine)
+
+
+def _in_plane(affine: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 3"]:
+    """Return the affine of a 2D image: x and y of an axial one, else mm from its first pixel."""
+    axes, steps = affine[:2, :2], np.linalg.norm(affine[:3, :2], axis=0)
+    flat = np.diag([*steps, 1.0])
+    if np.allclose(np.linalg.norm(axes, axis=0), steps, rtol=1e-3):
+        flat[:2, :2], flat[:2, 2] = axes, affine[:2, 3]
+    return flat
 
 
 def _named(source: Source) -> str:

@@ -12,7 +12,7 @@ from tifffile import imwrite
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.load.resampling import has_same_voxels, resample
-from segxai.load.volumes import save_volume
+from segxai.report.nifti import save_volume
 from segxai.report.output_files import ExportFolder, make_folder
 from segxai.report.regridding import RULE, regridded
 from segxai.report.tables import instance_table

@@ -9,7 +9,7 @@ from jaxtyping import Bool
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Grid
 from segxai.instances import balls, from_labels
-from segxai.load.reader import load_mask
+from segxai.load.masks import load_mask
 from segxai.load.resampling import mismatch
 from segxai.run.options import Balls, Mask, Predicted, Source
 from segxai.segment.prediction import Prediction

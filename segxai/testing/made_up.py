@@ -11,7 +11,7 @@ from jaxtyping import Float, Shaped
 from PIL import Image
 
 from segxai.geometry import Grid
-from segxai.load.volumes import save_volume
+from segxai.report.nifti import save_volume
 from segxai.testing.subject import Subject
 from segxai.text import format_shape
 

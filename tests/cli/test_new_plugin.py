@@ -196,7 +196,7 @@ def write_case(adapter, folder):
     """The embedded case as files: where its blobs are, each with a label."""
     from scipy import ndimage
 
-    from segxai.load.volumes import save_volume
+    from segxai.report.nifti import save_volume
 
     case = adapter.embedded_case()
     for name, channel in zip(case.channels, case.image, strict=True):
@@ -236,7 +236,7 @@ def test_a_case_of_files_is_the_embedded_one(adapter, folder):
 def test_mistakes_with_files_are_one_line(adapter, folder):
     import numpy as np
 
-    from segxai.load.volumes import save_volume
+    from segxai.report.nifti import save_volume
 
     case = write_case(adapter, folder)
     tiny = np.zeros((80, 72, 64), np.int32)

@@ -82,8 +82,17 @@ def test_another_number_of_bands_is_not_taken(tmp_path):
     imwrite(tmp_path / "a.tif", LAST, photometric="minisblack", planarconfig="contig")
     assert not holds_bands(tmp_path / "a.tif", 5)
     assert input_names((*CHANNELS, "swir"), [str(tmp_path / "a.tif")]) == (*CHANNELS, "swir")
-    (tmp_path / "b.tif").write_bytes((tmp_path / "a.tif").read_bytes()[:100])
-    assert not holds_bands(tmp_path / "b.tif", 4)
+
+
+def test_a_damaged_tiff_has_no_bands_and_says_nothing(tmp_path, caplog):
+    imwrite(tmp_path / "a.tif", LAST, photometric="minisblack", planarconfig="contig")
+    whole = (tmp_path / "a.tif").read_bytes()
+    for damaged in (whole[:100], whole[:94] + b"\xff" * 12 + whole[106:]):
+        (tmp_path / "b.tif").write_bytes(damaged)
+        assert not holds_bands(tmp_path / "b.tif", 4)
+        with pytest.raises(SegxaiError, match="b.tif cannot be read as a TIFF of bands|1 bands"):
+            load_bands(tmp_path / "b.tif", CHANNELS, PICTURE)
+    assert not caplog.records
 
 
 def test_a_fourth_band_that_a_network_of_colours_does_not_take_is_said(tmp_path):

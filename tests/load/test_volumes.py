@@ -16,8 +16,8 @@ from segxai.load.volumes import (
     file_sha256,
     load_labels,
     load_volume,
-    save_volume,
 )
+from segxai.report.nifti import save_volume
 from segxai.types import Source
 from tests.commandline import write_nifti
 from tests.grids import SHAPE, TILT, noise, oriented

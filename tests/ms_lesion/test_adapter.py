@@ -12,7 +12,8 @@ from segxai_ms_lesion import adapter, network
 from segxai_ms_lesion.preprocessing import normalise
 
 from segxai.errors import SegxaiError
-from segxai.load.reader import load_mask, read_case
+from segxai.load.masks import load_mask
+from segxai.load.reader import read_case
 from segxai.load.resampling import resample
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result, read_provenance, runs

@@ -23,7 +23,7 @@ from skimage import data
 from torch.nn import functional
 
 from segxai.errors import SegxaiError
-from segxai.load.reader import load_mask
+from segxai.load.masks import load_mask
 from segxai.pipeline import survey
 from segxai.plugins.registry import load_adapter, load_method
 from segxai.run.attribute import attribute

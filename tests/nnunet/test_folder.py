@@ -14,7 +14,7 @@ from segxai_nnunet.network import Ensemble, build_network
 
 from segxai import InstanceCriteria
 from segxai.errors import SegxaiError
-from segxai.load.reader import load_mask
+from segxai.load.masks import load_mask
 from segxai.load.resampling import resample
 from tests.commandline import write_nifti
 from tests.nnunet import folders as nnunet

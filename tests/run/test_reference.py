@@ -5,7 +5,7 @@ import pytest
 
 from segxai.errors import SegxaiError, SegxaiWarning
 from segxai.geometry import Grid
-from segxai.load.reader import with_reference
+from segxai.load.masks import with_reference
 from segxai.load.resampling import working_grid
 from segxai.run.reference import of_class
 from segxai.store import hdf5
