@@ -1,6 +1,5 @@
 """Pictures: files (PNG, JPEG, TIFF ...) loaded as RGB, or as label masks. Imports no torch."""
 
-import difflib
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +13,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segxai.errors import SegxaiError, one_line, warn
 from segxai.load.limits import check_size, largest
-from segxai.load.volumes import LARGEST_LABEL, source_of
+from segxai.load.volumes import LARGEST_LABEL, not_found, source_of
 from segxai.types import Source
 
 # Listed, since Pillow would run other programs for some of the formats it knows.
@@ -173,12 +172,7 @@ def _strict_about_size() -> Iterator[None]:
 def _not_a_file(path: Path, role: str) -> SegxaiError:
     if path.is_dir():
         return SegxaiError(f"{role} {path} is a folder; give the picture file in it")
-    if not path.parent.is_dir():
-        return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
-    names = [other.name for other in path.parent.iterdir()]
-    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "no name in its folder is similar"
-    return SegxaiError(f"{role} file {path} not found; {hint}")
+    return not_found(path, role)
 
 
 def _unreadable(path: Path, role: str, formats: tuple[str, ...], error: Exception) -> SegxaiError:

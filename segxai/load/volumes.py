@@ -177,7 +177,7 @@ def _open(
 ) -> tuple[SpatialImage, Source]:
     """Open a file as 3D or 2D images of real numbers, without reading their voxels."""
     if not path.exists():
-        raise _not_found(path, role)
+        raise not_found(path, role)
     try:
         image = read_with_itk(path, role) if is_for_itk(path) else _read_with_nibabel(path)
         source = source_of(path, role)
@@ -216,7 +216,8 @@ def _head(path: Path) -> bytes:
         return file.read(len(HDF5))
 
 
-def _not_found(path: Path, role: str) -> SegxaiError:
+def not_found(path: Path, role: str) -> SegxaiError:
+    """Build the error for a file that is not there: it suggests the nearest name."""
     if not path.parent.is_dir():
         return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
     names = [other.name for other in path.parent.iterdir()]

@@ -1,5 +1,6 @@
 """Check of repeating: a run on the embedded case comes back from its record."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +48,8 @@ def check_rerun(subject: Subject) -> str:
 def _repeated(adapter: Adapter, label: int) -> tuple[Comparison, list[str]]:
     options = Options.of(method="gradient", aggregator="mean", labels=(label,), device="cpu")
     listening = _Listening()
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what looks wrong with the case is told by its runs
         out = Path(folder) / "run.h5"
         case = replace(adapter.embedded_case(), name="embedded")
         (run,) = explain_case(prepare(adapter, case, options), out)

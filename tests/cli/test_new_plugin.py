@@ -168,7 +168,7 @@ def test_its_own_tests_pass(stranger):
         cwd=folder, capture_output=True, text=True, check=False, env=os.environ | path,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
-    assert "16 passed" in done.stdout
+    assert "18 passed" in done.stdout
 
 
 def test_it_can_be_installed_for_editing(tmp_path):
