@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, collecting
 from segxai.geometry import AXES
+from segxai.models.inspection import inspect
 from segxai.run.device import find_device
 from segxai.run.options import Options
 from segxai.run.resolve import choose, resolve
 from segxai.run.runs import Run, runs_of
+from segxai.segment.inference_mode import uncompiled
 from segxai.segment.predictor import Predictor
 from segxai.segment.weights import without_halves
 from segxai.segment.windows import sliding_window, whole_image
@@ -39,6 +41,8 @@ def explain(
     layer: str | None = None,
     window: Sequence[int] | None = None,
     overlap: float = 0.25,
+    output: str | int | None = None,
+    align_corners: bool = False,
     device: str | None = None,
     engine: str = "auto",
     batch: int | None = None,
@@ -73,6 +77,10 @@ def explain(
     window, overlap
         Predict with a Gaussian-blended sliding window of this size, and explain that prediction;
         without it, the image goes through the model at once.
+    output : str or int, optional
+        Name or number of the tensor of logits, where the model returns several; see `logits_of`.
+    align_corners : bool
+        Whether coarse logits are interpolated with aligned corners.
     device : str, optional
         Where to compute; by default where the model's parameters are.
     engine, batch
@@ -110,6 +118,7 @@ def explain(
     >>> segxai.explain(model, image, mask, samples=2).dims
     ('channel', 'y', 'x')
     """
+    model = uncompiled(model)
     home = next(model.parameters(), torch.empty(0))
     options = Options.of(
         method=method,
@@ -139,13 +148,15 @@ def explain(
     tensor = torch.from_numpy(pixels)[None].to(place)
     try:
         with collecting() as warnings, without_halves(model.to(place)) as network:
-            predictor = Predictor(network, layout)
+            predictor = Predictor(network, layout, output=output, align_corners=align_corners)
+            inspect(predictor, tensor)
             options = resolve(options, chosen, predictor, pixels, layer)
             (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
             attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
     finally:
         model.to(home.device)
-    return _as_data_array(attribution, shape, run, warnings)
+    more = {"output": predictor.output, "warnings": warnings}
+    return _as_data_array(attribution, shape, run, more)
 
 
 def _as_array(values: Tensor | np.ndarray) -> np.ndarray:
@@ -172,7 +183,7 @@ def _check(pixels: np.ndarray, domain: np.ndarray) -> None:
 
 
 def _as_data_array(
-    attribution: Attribution, shape: tuple[int, ...], run: Run, warnings: list[str]
+    attribution: Attribution, shape: tuple[int, ...], run: Run, more: Mapping[str, Any]
 ) -> xr.DataArray:
     axes = AXES[len(shape)]
     values, score = attribution.on_grid(shape), run.options.only_score
@@ -191,7 +202,7 @@ def _as_data_array(
         "noise_levels": list(run.context.noise_levels),
         **run.options.method_options,
         **attribution.facts,
-        "warnings": warnings,
+        **more,
     }
     # A netCDF file must be able to hold them, too: it takes neither booleans nor None.
     kept = {

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from segxai.cli.flags import flag_of
 from segxai.errors import SegxaiError, unknown_name
 
 if TYPE_CHECKING:
@@ -107,6 +108,26 @@ Spacing = Annotated[
         hidden=True,
     ),
 ]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|N",
+        help="Which of the tensors that the network returns has the logits, by its name or its "
+        "number from 0; default: the one that is named logits or out, or the only one that fits.",
+        rich_help_panel=PANEL,
+        hidden=True,
+        show_default=False,
+    ),
+]
+AlignCorners = Annotated[
+    bool,
+    typer.Option(
+        "--align-corners",
+        help="Interpolate coarse logits with aligned corners, as align_corners=True does.",
+        rich_help_panel=PANEL,
+        hidden=True,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -124,6 +145,8 @@ class Words:
     activation: str | None = None
     normalise: str | None = None
     spacing: float | None = None
+    output: str | None = None
+    align_corners: bool = False
 
     def check(self) -> None:
         """Raise SegxaiError unless the options name exactly one model and fit it."""
@@ -140,7 +163,7 @@ class Words:
         said = next(rest, None)
         if self.plugin is not None and said is not None:
             raise SegxaiError(
-                f"--{said} is for a model of your own, --model or --bundle: the plugin "
+                f"{flag_of(said)} is for a model of your own, --model or --bundle: the plugin "
                 f"{self.plugin!r} brings its own"
             )
         if self.activation not in (None, *ACTIVATIONS):
@@ -172,6 +195,8 @@ def own_adapter(
         activation=cast("Activation | None", words.activation),
         normalise=words.normalise,
         spacing_mm=words.spacing,
+        output=words.output,
+        align_corners=words.align_corners or None,
     )
     return adapter_for(own, checkpoint, files_of)
 

@@ -77,6 +77,8 @@ def run(
     activation: model_options.Sigmoid = None,
     normalise: model_options.Normalise = None,
     spacing: model_options.Spacing = None,
+    output: model_options.Output = None,
+    align_corners: model_options.AlignCorners = False,
     class_name: options.ClassName = None,
     class_index: options.ClassIndex = None,
     threshold: options.Threshold = None,
@@ -147,7 +149,7 @@ def run(
     )
     files = Files(tuple(images or ()), reference, checkpoint)
     how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
-    words = model_options.Words(plugin, model, bundle, *how)
+    words = model_options.Words(plugin, model, bundle, *how, output, align_corners)
     part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
     with at_most(max_voxels):
         _run(words, asked, part, files, Output(out, overwrite, append, dry_run))

@@ -17,6 +17,7 @@ from torch import nn
 
 from segxai.errors import SegxaiError, one_line
 from segxai.load.volumes import file_sha256
+from segxai.segment.inference_mode import uncompiled
 
 MADE = "write a function without arguments that returns the network, and name that"
 
@@ -35,13 +36,13 @@ def import_network(name: str) -> nn.Module:
     with _here():
         found = _attribute(_import(module_name), attribute, name)
         if isinstance(found, nn.Module):
-            return found
+            return uncompiled(found)
         if not callable(found):
             raise SegxaiError(
                 f"--model {name} is a {type(found).__name__}; name a network, or a function or "
                 "class that makes one"
             )
-        return _made(found, name)
+        return uncompiled(_made(found, name))
 
 
 def origin_of(name: str) -> dict[str, Any]:

@@ -28,6 +28,8 @@ RECORDED_FIELDS = (
     "activation",
     "normalise",
     "spacing_mm",
+    "output",
+    "align_corners",
     "divisor",
 )
 
@@ -46,7 +48,7 @@ class OwnModel:
         Whether the user vouches for files whose loading can run code.
     channels, classes : tuple of str
         Names, in the network's order.
-    window, overlap, activation, normalise, spacing_mm
+    window, overlap, activation, normalise, spacing_mm, output, align_corners
         As `segxai.wrap` takes them.
     divisor : int, optional
         Divisor of the sizes of a whole image; trial runs find it.
@@ -62,6 +64,8 @@ class OwnModel:
     activation: Activation | None = None
     normalise: str | None = None
     spacing_mm: float | None = None
+    output: str | None = None
+    align_corners: bool | None = None
     divisor: int | None = None
 
 
@@ -195,6 +199,8 @@ def _said(said: OwnModel) -> Said:
         window=said.window,
         overlap=0.25 if said.overlap is None else said.overlap,
         activation=said.activation or "softmax",
+        output=said.output,
+        align_corners=bool(said.align_corners),
         divisor=said.divisor,
     )
 

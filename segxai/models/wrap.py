@@ -9,8 +9,10 @@ from torch import nn
 from segxai.errors import SegxaiError, unknown_name
 from segxai.load.normalisation import find_normalisation
 from segxai.load.reader import LoadCase, Reader, loader
+from segxai.models.inspection import Trial
 from segxai.models.trial_run import Probe, probe_whole, probe_window
 from segxai.plugins.adapter import Adapter
+from segxai.segment.inference_mode import uncompiled
 from segxai.segment.prediction import SlidingWindow, WholeImage
 from segxai.segment.weights import in_float32, tensors_sha256
 from segxai.types import Activation, Case, InstanceCriteria
@@ -31,6 +33,8 @@ def wrap(
     spacing_mm: float | None = None,
     shape: Sequence[int] | None = None,
     layer: str | None = None,
+    output: str | int | None = None,
+    align_corners: bool = False,
     name: str | None = None,
 ) -> Adapter:
     """Wrap a network in an adapter, which segxai uses like the adapter of a plugin.
@@ -61,6 +65,10 @@ def wrap(
         Shape of the images, for counting classes and trying sizes where there is no window.
     layer : str, optional
         Default layer of CAM methods.
+    output : str or int, optional
+        Name or number of the tensor of logits, where the network returns several; see `logits_of`.
+    align_corners : bool
+        Whether coarse logits are interpolated with aligned corners.
     name : str, optional
         Name for tables and file names; by default the name of the network's class.
 
@@ -77,9 +85,9 @@ def wrap(
     >>> adapter.classes, adapter.criteria.class_index
     (('class 0', 'class 1', 'class 2'), 2)
     """
-    names = distinct(channels, "channel")
+    network, names = uncompiled(network), distinct(channels, "channel")
     reader = Reader(names, find_normalisation(normalise, len(names)), spacing_mm)
-    made = Said(classes, window, overlap, target, activation, layer)
+    made = Said(classes, window, overlap, target, activation, layer, output, align_corners)
     adapter = make_adapter(network, names, loader(reader.read), made, shape=shape)
     return replace(adapter, name=name or adapter.name)
 
@@ -94,6 +102,8 @@ class Said:
     target: str | None = None
     activation: Activation = "softmax"
     layer: str | None = None
+    output: str | int | None = None
+    align_corners: bool = False
     divisor: int | None = None
 
 
@@ -117,15 +127,20 @@ def make_adapter(
         load_network=lambda: network,
         load_case=load_case,
         criteria=InstanceCriteria(target, threshold=None),
-        predict=WholeImage(found.divisor if found else said.divisor or 1, said.activation)
-        if said.window is None
-        else SlidingWindow(tuple(said.window), said.overlap, said.activation),
+        predict=_predict(said, found),
         layer=said.layer,
         embedded_case=no_images,
         notes=(*notes, *about_classes, *about_target, *_about_sizes(found)),
         origin=_origin(network),
         summary="a model of your own",
     )
+
+
+def _predict(said: Said, found: Probe | None) -> WholeImage | SlidingWindow:
+    how = (said.activation, said.output, said.align_corners)
+    if said.window is None:
+        return WholeImage(found.divisor if found else said.divisor or 1, *how)
+    return SlidingWindow(tuple(said.window), said.overlap, *how)
 
 
 def no_images() -> Case:
@@ -140,6 +155,7 @@ def _probe(
     shape: Sequence[int] | None,
 ) -> Probe | None:
     """Do a trial run; None where there is no size to try, and no need to."""
+    network = Trial(network, said.output, len(said.classes) if said.classes else None)
     if said.window is not None:
         return probe_window(network, channels, said.window)
     if shape is not None:

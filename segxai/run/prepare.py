@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, collecting, option
 from segxai.methods.method import Method, takes_rows
+from segxai.models.inspection import inspect
 from segxai.plugins.adapter import Adapter, CheckObjects
 from segxai.run.device import find_device
 from segxai.run.options import Options, Predicted, Target
@@ -104,6 +105,8 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     case = _with_reference_of_class(adapter, case, prediction, criteria, options.target)
     if method.scope == "class" or options.target.instances != Predicted():
         prediction.class_logit(criteria)
+    image = torch.from_numpy(case.image)[None].to(device)
+    inspect(prediction.predictor, image, len(prediction.classes))
     layer = options.method.layer or adapter.layer
     compute = replace(options.compute, device=str(device))
     options = replace(options, compute=compute)
@@ -153,4 +156,5 @@ def _network(adapter: Adapter, target: Target) -> nn.Module:
     if target.tta and not adapter.mirror_axes:
         raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out {option('tta')}")
     network = adapter.load_network()
-    return Mirrored(network, adapter.mirror_axes) if target.tta else network
+    output = getattr(adapter.predict, "output", None)
+    return Mirrored(network, adapter.mirror_axes, output) if target.tta else network

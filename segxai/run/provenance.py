@@ -25,6 +25,7 @@ def case_provenance(
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
     weights, index = adapter.weights, criteria.class_index
+    output = prediction.predictor.output
     return {
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
@@ -38,6 +39,7 @@ def case_provenance(
             "warnings": list(case.warnings),
         },
         "window": _window(adapter, prediction),
+        **({} if output is None else {"output": str(output)}),
         "target": {
             "class": None if index is None else adapter.classes[index],
             **asdict(criteria),

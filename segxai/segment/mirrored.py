@@ -19,11 +19,16 @@ class Mirrored(nn.Module):
         Maps (1, channel, *window) to logits of the same window.
     axes : iterable of int
         Spatial axes, counted from 0. The input is mirrored along each combination, also along none.
+    output : str or int, optional
+        Name or number of the tensor of logits, where the network returns several.
     """
 
-    def __init__(self, network: nn.Module, axes: Iterable[int]) -> None:
+    def __init__(
+        self, network: nn.Module, axes: Iterable[int], output: str | int | None = None
+    ) -> None:
         super().__init__()
         self.network = network
+        self.output = output
         spatial = sorted(axis + 2 for axis in axes)
         self.flips = [
             flip for count in range(len(spatial) + 1) for flip in combinations(spatial, count)
@@ -31,7 +36,10 @@ class Mirrored(nn.Module):
 
     def forward(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
         """Return the mean of the logits, each mirrored back first."""
-        total = logits_of(self.network(image))
+        total = self._logits(image)
         for flip in self.flips[1:]:
-            total = total + torch.flip(logits_of(self.network(torch.flip(image, flip))), flip)
+            total = total + torch.flip(self._logits(torch.flip(image, flip)), flip)
         return total / len(self.flips)
+
+    def _logits(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
+        return logits_of(self.network(image), self.output)

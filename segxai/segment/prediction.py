@@ -57,10 +57,14 @@ class WholeImage:
         The image is padded at its end to a multiple of it.
     activation : {"softmax", "sigmoid"}
         Turns logits into probabilities; "sigmoid" for independent (multi-label) classes.
+    output, align_corners
+        Which tensor has the logits, and how coarse ones are interpolated; see `Predictor`.
     """
 
     divisor: int = 1
     activation: Activation = "softmax"
+    output: str | int | None = None
+    align_corners: bool = False
 
     def layout(self, shape: Sequence[int]) -> Layout:
         """Lay out the one window of an image of this shape."""
@@ -68,7 +72,13 @@ class WholeImage:
 
     def __call__(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
         """Build the predictor of a case."""
-        return Predictor(network, self.layout(case.grid.shape), activation=self.activation)
+        return Predictor(
+            network,
+            self.layout(case.grid.shape),
+            activation=self.activation,
+            output=self.output,
+            align_corners=self.align_corners,
+        )
 
 
 @dataclass(frozen=True)
@@ -83,11 +93,15 @@ class SlidingWindow:
         Overlap of neighbouring windows, as a share of their size.
     activation : {"softmax", "sigmoid"}
         Turns logits into probabilities; "sigmoid" for independent (multi-label) classes.
+    output, align_corners
+        Which tensor has the logits, and how coarse ones are interpolated; see `Predictor`.
     """
 
     size: tuple[int, ...]
     overlap: float = 0.25
     activation: Activation = "softmax"
+    output: str | int | None = None
+    align_corners: bool = False
 
     def layout(self, shape: Sequence[int]) -> Layout:
         """Lay out the windows for an image of this shape."""
@@ -95,4 +109,10 @@ class SlidingWindow:
 
     def __call__(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
         """Build the predictor of a case."""
-        return Predictor(network, self.layout(case.grid.shape), activation=self.activation)
+        return Predictor(
+            network,
+            self.layout(case.grid.shape),
+            activation=self.activation,
+            output=self.output,
+            align_corners=self.align_corners,
+        )

@@ -38,6 +38,10 @@ class Predictor(nn.Module):
         Only for layouts of a single window.
     activation : {"softmax", "sigmoid"}
         Turns logits into probabilities.
+    output : str or int, optional
+        Name or number of the tensor of logits, where the network returns several; see `logits_of`.
+    align_corners : bool
+        Whether coarse logits are interpolated with aligned corners.
     is_coarse : bool
         Whether logits stay at the network's own resolution. `without_readout` sets it.
 
@@ -55,6 +59,8 @@ class Predictor(nn.Module):
         *,
         readout: Readout | None = None,
         activation: Activation = "softmax",
+        output: str | int | None = None,
+        align_corners: bool = False,
         is_coarse: bool = False,
     ) -> None:
         super().__init__()
@@ -64,6 +70,8 @@ class Predictor(nn.Module):
         self.layout = layout
         self.readout = readout
         self.activation: Activation = activation
+        self.output = output
+        self.align_corners = align_corners
         self.is_coarse = is_coarse
 
     @property
@@ -147,6 +155,8 @@ class Predictor(nn.Module):
             "layout": self.layout,
             "readout": self.readout,
             "activation": self.activation,
+            "output": self.output,
+            "align_corners": self.align_corners,
             "is_coarse": self.is_coarse,
         }
         return Predictor(self.network, **{**kept, **changes})
@@ -169,6 +179,14 @@ class Predictor(nn.Module):
         SegxaiError
             If the network fails on this size, or returns anything other than logits of this size.
         """
+        logits = self._logits(self.outputs(crop, window), (*crop.shape[:2], *window.size))
+        inside = window.inside(self.layout.shape)
+        if inside == window or self.readout is not None or self.is_coarse:
+            return logits
+        return logits[inside.seen_from(window).index]
+
+    def outputs(self, crop: Float[Tensor, "1 channel *inside"], window: Box) -> Any:
+        """Compute all that the network returns for one window; see `window_logits`."""
         device = next(self.network.parameters(), crop).device
         inside = window.inside(self.layout.shape)
         if inside == window:
@@ -177,15 +195,11 @@ class Predictor(nn.Module):
         before = inside.seen_from(window).start
         after = (n - a - s for n, a, s in zip(window.size, before, inside.size, strict=True))
         pairs = reversed(list(zip(before, after, strict=True)))
-        padded = functional.pad(crop.to(device), [side for pair in pairs for side in pair])
-        logits = self._run(padded)
-        if self.readout is not None or self.is_coarse:
-            return logits
-        return logits[Box(before, inside.size).index]
+        return self._run(functional.pad(crop.to(device), [side for pair in pairs for side in pair]))
 
-    def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *own"]:
+    def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Any:
         try:
-            logits = logits_of(self.network(padded))
+            return self.network(padded)
         except (RuntimeError, ValueError, AssertionError) as error:
             if isinstance(error, torch.cuda.OutOfMemoryError):
                 raise
@@ -193,18 +207,22 @@ class Predictor(nn.Module):
                 f"the network fails on an input of shape {tuple(padded.shape)}: {one_line(error)}; "
                 "if each size must be a multiple of its stride, choose a window that fits"
             ) from error
+
+    def _logits(self, output: Any, shape: Sequence[int]) -> Float[Tensor, "1 class *own"]:
+        """Take the logits out of all that the network returns for an input of this shape."""
+        logits = logits_of(output, self.output)
         if not logits.is_floating_point():
             raise SegxaiError(
                 f"the network returns labels ({logits.dtype}); segxai needs the logits that they "
                 "were computed from: give the network without its argmax"
             )
         if self.readout is None and not self.is_coarse:
-            logits = _to_window(logits, padded.shape)
+            logits = _to_window(logits, shape, align_corners=self.align_corners)
         return logits
 
 
 def _to_window(
-    logits: Float[Tensor, "*any"], shape: Sequence[int]
+    logits: Float[Tensor, "*any"], shape: Sequence[int], *, align_corners: bool
 ) -> Float[Tensor, "1 class *window"]:
     """Return the logits at the input's spatial size, interpolated linearly if they are coarser.
 
@@ -221,7 +239,8 @@ def _to_window(
             "class, *spatial) of the same spatial size, or a half to a 32nd of it: wrap the "
             "network"
         )
-    return functional.interpolate(logits, size=tuple(shape)[2:], mode=LINEAR[logits.ndim - 2])
+    mode, size = LINEAR[logits.ndim - 2], tuple(shape)[2:]
+    return functional.interpolate(logits, size=size, mode=mode, align_corners=align_corners)
 
 
 def _thickness(shape: Sequence[int]) -> int:

@@ -36,6 +36,7 @@ CASE_RECORD: dict[str, Any] = {
         "reference_label?": (int, "all"),
         "tta?": [int],
     },
+    "output?": str,
     "notes?": [str],
 }
 RUN_RECORD: dict[str, Any] = {

@@ -75,6 +75,7 @@ def case_of(image, channels=("red", "green", "blue")):
 # -------------------------------------------------------------------------------- coarse logits
 
 
+@pytest.mark.filterwarnings("ignore:the network's logits are coarse")
 @pytest.mark.parametrize("stride", [2, 4, 8])
 def test_logits_at_a_fraction_of_the_resolution(stride):
     network = seeded(Net(stride=stride))
@@ -85,6 +86,7 @@ def test_logits_at_a_fraction_of_the_resolution(stride):
     check(network, fine)
 
 
+@pytest.mark.filterwarnings("ignore:the network's logits are coarse")
 def test_coarse_logits_of_a_3d_network_in_windows():
     network = seeded(nn.Conv3d(2, 2, 4, stride=4))
     image, shape = image_of((2, 24, 16, 16)), (24, 16, 16)
@@ -189,11 +191,11 @@ CONTAINERS = {
     "another name": lambda logits: {"seg": logits, "score": logits.mean(dim=(2, 3))},
     "deep supervision": lambda logits: [logits, coarser(logits, 2), coarser(logits, 4)],
     "coarse first": lambda logits: (coarser(logits, 4), coarser(logits, 2), logits),
-    "auxiliary head": lambda logits: (logits, 3 * logits),
     "nested": lambda logits: {"heads": [(coarser(logits, 2), logits)]},
 }
 
 
+@pytest.mark.filterwarnings("ignore:the network returns [23] tensors")  # see test_inspection
 @pytest.mark.parametrize("kind", CONTAINERS)
 def test_logits_in_a_container(kind):
     plain = seeded(Net())
@@ -202,7 +204,7 @@ def test_logits_in_a_container(kind):
     check(network, plain)
 
 
-@pytest.mark.filterwarnings("ignore:Grad-CAM")
+@pytest.mark.filterwarnings("ignore:Grad-CAM", "ignore:the network returns [23] tensors")
 @pytest.mark.parametrize("kind", ["tuple", "torchvision", "deep supervision"])
 def test_grad_cam_of_logits_in_a_container(kind):
     plain = seeded(Net())

@@ -27,7 +27,7 @@ RUN = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5
 OTHERS = {
     "plugin", "images", "reference", "checkpoint", "full", "model", "bundle", "trust", "channels",
     "classes", "window", "overlap", "activation", "normalise", "spacing", "split", "out",
-    "overwrite", "append", "dry_run", "help_all", "max_voxels",
+    "overwrite", "append", "dry_run", "help_all", "max_voxels", "output", "align_corners",
 }  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_defaults_that_the_help_shows_are_those_of_the_record():
 
 
 def test_explain_takes_leaves_by_their_names():
-    own = {"model", "image", "mask", "window", "overlap"}
+    own = {"model", "image", "mask", "window", "overlap", "output", "align_corners"}
     taken = set(inspect.signature(explain).parameters) - own
     assert taken <= {name for name, _ in leaves_of(Options())}
 

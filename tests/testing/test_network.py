@@ -44,6 +44,9 @@ FORMS = {
 }
 
 
+@pytest.mark.filterwarnings(
+    "ignore:the network:segxai.SegxaiWarning"
+)  # of a choice, of coarse logits
 @pytest.mark.parametrize(("change", "words"), FORMS.values(), ids=FORMS)
 def test_another_form_of_logits_is_told_and_no_failure(change, words):
     found = findings(with_network(lambda network, forward, image: change(forward(image))))
