@@ -90,7 +90,7 @@ def test_the_orientation_of_the_files_does_not_matter(files, codes):
     case = read(turned, mask)
     np.testing.assert_array_equal(case.image, expected.image)
     np.testing.assert_array_equal(case.reference, expected.reference)
-    np.testing.assert_array_equal(case.reference, labels > 0)
+    np.testing.assert_array_equal(case.reference, labels)
     np.testing.assert_allclose(case.grid.affine, RAS, atol=1e-9)
     assert nib.aff2axcodes(case.source_grid.affine) == tuple(codes)
     assert case.notes == (
@@ -173,7 +173,8 @@ def tiny(files, monkeypatch):
 
 
 def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
-    options = ("--reference", "labels.nii.gz", "--instances", "labels.nii.gz", "--out", "r.h5")
+    reference = ("--reference", "labels.nii.gz", "--reference-label", "all")
+    options = (*reference, "--instances", "labels.nii.gz", "--out", "r.h5")
     done = segxai(*PAIR, *options)
     assert done.status == 0, done.err
     assert "reoriented LAI -> RAS; resampled" in done.err
@@ -201,6 +202,7 @@ def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
     assert "weights name is 'tiny.pt'" not in done.err
 
 
+@pytest.mark.filterwarnings("always::segxai.errors.SegxaiWarning")
 def test_guards_speak_on_stderr_and_stay_in_the_file(tiny):
     for name, data in zip(("flair", "t1"), brains(), strict=False):
         write_nifti(f"{name}.nii.gz", normalise(data), tiny)
@@ -212,6 +214,7 @@ def test_guards_speak_on_stderr_and_stay_in_the_file(tiny):
     assert [f"warning: {text}" for text in kept] == said[: len(kept)]
 
 
+@pytest.mark.filterwarnings("always::segxai.errors.SegxaiWarning")
 def test_swapped_lesion_contrast_is_told_and_stays_in_the_file(tiny):
     swapped = ("run", "--plugin", "ms_lesion", "t1.nii.gz", "flair.nii.gz", *QUICK)
     done = segxai(*swapped, "--instances", "labels.nii.gz", "--out", "r.h5")

@@ -174,7 +174,7 @@ def test_masks_come_to_the_networks_grid_and_maps_back(folder):
     made = adapter.for_checkpoint(model)
     case = made.read(nnunet.files(folder), Path("labels.nii.gz"))
     mask = load_mask(Path("labels.nii.gz"), case)
-    np.testing.assert_array_equal(case.reference, mask > 0)
+    np.testing.assert_array_equal(case.reference, mask)
     for label in (2, 5):
         drawn = nnunet.AFFINE[:3, :3] @ np.argwhere(labels == label).mean(axis=0)
         centre = case.grid.to_mm(np.argwhere(mask == label).mean(axis=0))

@@ -101,6 +101,7 @@ def load_case(files):
         channels=CHANNELS,
         grid=grid,
         foreground=np.ones(grid.shape, dtype=bool),
+        black=(0.0, 0.0),
     )
     if case.image.min() < -1:
         warnings.warn("values below -1", stacklevel=2)
