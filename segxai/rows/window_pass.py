@@ -85,7 +85,7 @@ class Pass:
         return RowBatch(gradient.rows, tuple(a + b for a, b in moved))
 
 
-class _OwnMemory(TorchFunctionMode):
+class OwnMemory(TorchFunctionMode):
     """A mode in which the output of an instance normalisation has its own memory.
 
     torch returns a view, which makes every later in-place operation on it (`out += residual`,
@@ -103,7 +103,7 @@ def forward_pass(
     """Compute one window's logits as a function of its own crop of the image."""
     inside = window.inside(predictor.layout.shape)
     leaf = image[inside.index].detach().clone().requires_grad_()
-    with torch.enable_grad(), _OwnMemory():
+    with torch.enable_grad(), OwnMemory():
         logits = predictor.window_logits(leaf, window)
     if not logits.requires_grad:
         raise SegxaiError(
