@@ -39,6 +39,7 @@ def explain(
     seed: int = 0,
     score: str = "logit",
     layer: str | None = None,
+    layer_layout: str | None = None,
     window: Sequence[int] | None = None,
     overlap: float = 0.25,
     output: str | int | None = None,
@@ -72,8 +73,11 @@ def explain(
     noise, noise_unit, seed
         Level of the copies' noise relative to each channel's range over the whole image, what the
         level is relative to (see `segxai.methods.noise.noise_levels`), and the random seed.
-    layer : str, optional
-        Layer for CAM methods; by default the last convolution that is wider than the logits.
+    layer, layer_layout : str, optional
+        Layer for CAM methods; by default the last activation before the logits that a trial on the
+        image finds sound. Where its output has its feature maps, if a trial cannot tell:
+        "channels_first", "channels_last", "tokens", or "tokens:14,14" with their number along each
+        axis.
     window, overlap
         Predict with a Gaussian-blended sliding window of this size, and explain that prediction;
         without it, the image goes through the model at once.
@@ -130,6 +134,7 @@ def explain(
         noise_unit=noise_unit,
         seed=seed,
         layer=layer,
+        layer_layout=layer_layout,
         score=score,
         method_options=method_options,
         device=device or str(home.device),
@@ -150,7 +155,7 @@ def explain(
         with collecting() as warnings, without_halves(model.to(place)) as network:
             predictor = Predictor(network, layout, output=output, align_corners=align_corners)
             inspect(predictor, tensor)
-            options = resolve(options, chosen, predictor, pixels, layer)
+            options = resolve(options, chosen, predictor, pixels, instance, layer)
             (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
             attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
     finally:

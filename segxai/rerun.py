@@ -189,6 +189,7 @@ def _options(
     name = None if target["class"] is None else _class_name(adapter, target["class_index"])
     return Options.of(
         **{name: how[name] for name in same},
+        layer_layout=how.get("layer_layout"),
         **{**noise, **how["numerics"], **compute},
         **{name: target[name] for name in ("threshold", "min_volume_mm3", "connectivity")},
         class_name=name,

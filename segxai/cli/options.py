@@ -233,7 +233,17 @@ Layer = Annotated[
     str | None,
     typer.Option(
         metavar="NAME",
-        help="Layer of a CAM method; default: the plugin's.",
+        help="Layer of a CAM method; default: the plugin's, or chosen by a trial on the image.",
+        rich_help_panel=METHOD,
+        hidden=True,
+    ),
+]
+LayerLayout = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Axes of the layer's output, if a trial cannot tell: channels_first, channels_last, "
+        "tokens, or tokens:14,14 with their number along each axis.",
         rich_help_panel=METHOD,
         hidden=True,
     ),

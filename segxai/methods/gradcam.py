@@ -1,9 +1,6 @@
 """Grad-CAM++ of an instance, and of a class: heat maps of a layer's features."""
 
-from dataclasses import dataclass
-
 import torch
-from captum._utils.gradient import compute_layer_gradients_and_eval
 from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from jaxtyping import Float
@@ -12,9 +9,12 @@ from torch import Tensor, nn
 
 from segxai.errors import warn
 from segxai.geometry import Box
+from segxai.methods.cam_weights import heat_of
 from segxai.methods.cropping import crop_to_support
+from segxai.methods.default_layer import choose_layer
 from segxai.methods.gradient import as_predictor
-from segxai.methods.layers import default_layer_of, find_layer
+from segxai.methods.layer_layout import LayerLayout
+from segxai.methods.layers import features_of, find_layer, layout_of, name_of
 from segxai.methods.method import Context, Method
 from segxai.methods.options import MethodOptions
 from segxai.plugins.hookspecs import hookimpl
@@ -25,37 +25,7 @@ from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 from segxai.types import Attribution, Instance
 
-SMALLEST_DENOMINATOR = 1e-6
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The coefficients alpha^k[v] of Eq. 7, and how often their denominator is not positive.
-
-    `suspect` is the share of the voxels with a positive gradient whose denominator is 0 or below.
-    """
-
-    alpha: Float[Tensor, "1 map *layer"]
-    suspect: float
-
-
-def grad_cam_weights(
-    activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
-) -> Weights:
-    """Compute the coefficients of Eq. 7 with an exponential link.
-
-    With d2y' = g^2 and d3y' = g^3 they are 1 / (2 + sum(A^k) g^k[v]) where g > 0; elsewhere
-    ReLU(g) makes them irrelevant, and they are 0. Where the denominator's magnitude is below 1e-6
-    they are 0; where it is negative they are kept as they are.
-    """
-    axes = tuple(range(2, activations.ndim))
-    denominator = 2 + activations.sum(dim=axes, keepdim=True) * gradients
-    used = gradients > 0
-    finite = used & (denominator.abs() >= SMALLEST_DENOMINATOR)
-    alpha = torch.where(finite, 1 / torch.where(finite, denominator, 1), 0)
-    suspect = float((used & (denominator <= 0)).sum() / used.sum().clamp(min=1))
-    return Weights(alpha, suspect)
 
 
 class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
@@ -71,7 +41,12 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
     model : nn.Module
         Maps (1, channel, *grid) to logits (1, class, *grid); a `Predictor` brings its own windows.
     layer : nn.Module
-        The layer whose output is the feature maps A^k, of shape (1, map, *layer).
+        The layer whose output is the feature maps A^k. Of a layer that returns several tensors it
+        is the one that the logits depend on.
+    layout : str, optional
+        Where the maps are in the layer's output: "channels_first" (1, map, *layer),
+        "channels_last" (1, *layer, map), "tokens" (1, token, map), or "tokens:14,14" with the
+        tokens along each axis. Found by a trial on the first image if not given.
     localised : bool
         True keeps the weights of Eq. 10 at their voxel (instance level, Eq. 8); False sums them to
         one for each feature map (class level, Eqs. 4 and 6).
@@ -85,14 +60,22 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
     """
 
     def __init__(
-        self, model: nn.Module, layer: nn.Module, *, localised: bool = True, score: str = "logit"
+        self,
+        model: nn.Module,
+        layer: nn.Module,
+        *,
+        layout: str | None = None,
+        localised: bool = True,
+        score: str = "logit",
     ) -> None:
         LayerAttribution.__init__(self, model, layer)
         GradientAttribution.__init__(self, model)
         self.model = model
         self.localised = localised
         self.score = score
+        self.layout = layout
         self.suspect: list[float] = []
+        self.nothing: list[str] = []
 
     @log_usage()
     def attribute(
@@ -106,17 +89,19 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         instance : Instance, or a boolean array or tensor of shape (*grid)
             A bare mask stands for class 1.
 
-        Warns
-        -----
-        SegxaiWarning
-            If more than 1 % of the coefficients of a window have a denominator of 0 or below.
-
         Raises
         ------
         SegxaiError
-            If the instance lies on another grid than the model's output.
+            If the instance lies on another grid than the model's output, or the layer's output is
+            not what the method needs, or its layout cannot be told.
+
+        Warns
+        -----
+        SegxaiWarning
+            If more than 1 % of the coefficients of a window have a denominator of 0 or below, if
+            the map is 0 everywhere, or if the layer runs more than once.
         """
-        self.suspect = []
+        self.suspect, self.nothing = [], []
         with frozen(self.model), exact_arithmetic():
             shape = as_predictor(self.model, inputs).domain_shape
             target = Instance.of(instance, shape)
@@ -126,12 +111,19 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
                 f"Grad-CAM++: {max(self.suspect):.1%} of the coefficients have a denominator of 0 "
                 "or below; the heat map is not to be trusted there"
             )
+        if self.nothing and all(self.nothing):
+            reasons = "; ".join(dict.fromkeys(self.nothing))
+            warn(f"Grad-CAM++: the heat map is 0 everywhere: {reasons}; name another layer")
         return maps
 
     def _map(
         self, image: Float[Tensor, "1 channel *grid"], instance: Instance
     ) -> Float[Tensor, "1 *grid"]:
-        predictor, box = as_predictor(self.model, image).crop_to(instance.row_voxels)
+        predictor = as_predictor(self.model, image)
+        name = name_of(predictor.network, self.layer)
+        if self.layout is None:
+            self.layout = str(layout_of(predictor, image, name))
+        predictor, box = predictor.crop_to(instance.row_voxels)
         crop, voxels = image[box.index], box.local(instance.row_voxels)
         blended = logits_at(predictor, crop, voxels)
         weights = cotangents(self.score, blended, instance.class_index, predictor.activation)
@@ -161,39 +153,45 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
 
         classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # others weigh 0
 
-        def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, " 1"]:
+        def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, ""]:
             logits = predictor.window_logits(window_image, window)
             if predictor.readout is None:
                 chosen = logits[(0, classes, *torch.from_numpy(seen.T)[:, :, None])]
             else:
                 chosen = predictor.readout.at(logits, seen, classes)
-            return (chosen * shared[:, classes].to(chosen)).sum()[None]
+            return (chosen * shared[:, classes].to(chosen)).sum()
 
         leaf = image[inside.index].clone().requires_grad_()
-        with torch.enable_grad():
-            gradients, activations = compute_layer_gradients_and_eval(summed, self.layer, leaf)
-        heat = self._heat(activations[0].detach(), gradients[0].detach())
+        name, layout = name_of(predictor.network, self.layer), LayerLayout.of(str(self.layout))
+        features = features_of(name, self.layer, lambda: summed(leaf))
+        if features.runs > 1:
+            warn(
+                f"Grad-CAM++: layer {name!r} runs {features.runs} times in each pass; the heat map "
+                "is that of its last run"
+            )
+        layout = layout.fitted(features.activations.shape, window.size)
+        heat = self._heat(layout.maps(features.activations), layout.maps(features.gradients))
         return (_resampled(heat, window, predictor.layout.shape) * share.to(heat))[0].to(image)
 
     def _heat(
         self, activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]
     ) -> Float[Tensor, "1 1 *layer"]:
-        """Compute the ReLU of the weighted sum of the feature maps (Eq. 4 or 8)."""
-        coefficients = grad_cam_weights(activations, gradients)
-        self.suspect.append(coefficients.suspect)
-        weights = coefficients.alpha * gradients.relu()
-        if not self.localised:
-            weights = weights.sum(dim=tuple(range(2, weights.ndim)), keepdim=True)
-        return (weights * activations).sum(dim=1, keepdim=True).relu()
+        """Compute the heat map of one window's features, and keep what is to be said of it."""
+        heat = heat_of(activations, gradients, localised=self.localised)
+        self.suspect.append(heat.suspect)
+        self.nothing.append(heat.nothing)
+        return heat.values
 
 
 def _resampled(
     heat: Float[Tensor, "1 1 *layer"], window: Box, shape: tuple[int, ...]
 ) -> Float[Tensor, "1 1 *inside"]:
     """Resample the heat map linearly to the window's own voxels that lie on the grid."""
-    resampled = LayerAttribution.interpolate(
-        heat, window.size, interpolate_mode=LINEAR[len(window.size)]
-    )
+    axes = len(window.size)
+    if heat.ndim < axes + 2:  # of a network of slices
+        kept = iter(heat.shape[2:])
+        heat = heat.reshape(1, 1, *(1 if n == 1 else next(kept) for n in window.size))
+    resampled = LayerAttribution.interpolate(heat, window.size, interpolate_mode=LINEAR[axes])
     part: Tensor = resampled[window.inside(shape).seen_from(window).index]
     return part
 
@@ -207,12 +205,21 @@ def _grad_cam(
     *,
     localised: bool,
 ) -> Attribution:
-    name = options.layer or default_layer_of(predictor, image)
-    layer, score = find_layer(predictor.network, name), options.only_score
-    method = InstanceGradCamPlusPlus(predictor, layer, localised=localised, score=score)
+    name = options.layer or choose_layer(predictor, image, instance)
+    method = InstanceGradCamPlusPlus(
+        predictor,
+        find_layer(predictor.network, name),
+        layout=options.layer_layout,
+        localised=localised,
+        score=options.only_score,
+    )
     values = method.attribute(image, instance=instance)[0, 0]
     context.tick(1.0)
-    facts = {"layer": name, "suspect_weights": max(method.suspect)}
+    facts = {
+        "layer": name,
+        "layer_layout": method.layout,
+        "suspect_weights": max(method.suspect),
+    }
     origin = (0,) * values.ndim
     whole = Attribution(instance.label, values.cpu().numpy(), origin, facts=facts, unit="arbitrary")
     return crop_to_support(whole, predictor.on_image(instance))

@@ -65,8 +65,9 @@ class MethodOptions:
     aggregator, score : tuple of str
         Each pair of them is a run of its own. Without an aggregator, the method's own default;
         scores are "logit", "margin" and "probability".
-    layer : str, optional
-        Layer of a CAM method; the adapter's default if not given.
+    layer, layer_layout : str, optional
+        Layer of a CAM method; the adapter's default if not given, or else chosen by a trial on the
+        image. Where its output has its feature maps: see `LayerLayout.of`; else found by a trial.
     rows : int, optional
         Estimate a map from at most so many rows of its domain.
     seed : int
@@ -81,6 +82,7 @@ class MethodOptions:
     aggregator: tuple[str, ...] = ()
     score: tuple[str, ...] = ("logit",)
     layer: str | None = None
+    layer_layout: str | None = None
     rows: int | None = None
     seed: int = 0
     method_options: Mapping[str, Any] = field(default_factory=dict)

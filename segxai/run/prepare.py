@@ -110,7 +110,8 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     layer = options.method.layer or adapter.layer
     compute = replace(options.compute, device=str(device))
     options = replace(options, compute=compute)
-    options = resolve(options, method, prediction.predictor, case.image, layer)
+    explained = prediction.explained(criteria) or 0  # any detection will do for a trial
+    options = resolve(options, method, prediction.predictor, case.image, explained, layer)
     runs = runs_of(options, method, case.image, case.foreground)
     return Task(
         case=case,

@@ -102,6 +102,7 @@ def run_provenance(
         "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
         "score": pair.only_score,
         "layer": pair.layer,
+        **({"layer_layout": pair.layer_layout} if pair.layer else {}),
         "rows": pair.rows,
         "seed": pair.seed,
         "method_options": dict(pair.method_options),

@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float
 
 from segxai.errors import SegxaiError, option, unknown_name
-from segxai.methods.layers import default_layer_of, find_layer
+from segxai.methods.default_layer import choose_layer
+from segxai.methods.layer_layout import LayerLayout
+from segxai.methods.layers import layout_of
 from segxai.methods.method import Method
 from segxai.methods.noise import stop_at
 from segxai.methods.own_options import own_options
@@ -17,7 +19,7 @@ from segxai.rows.lowrank import LowRank
 from segxai.rows.scores import find_score
 from segxai.run.options import Options, Predicted, Target
 from segxai.segment.predictor import Predictor
-from segxai.types import InstanceCriteria
+from segxai.types import Instance, InstanceCriteria
 
 
 def choose(options: Options) -> Method:
@@ -35,12 +37,19 @@ def choose(options: Options) -> Method:
     for name in asked.aggregator:
         load_aggregator(name)
     own_options(method, asked.method_options)
+    if asked.layer_layout:
+        LayerLayout.of(asked.layer_layout)
     if asked.aggregator and not method.aggregator:
         raise SegxaiError(
             f"method {method.name!r} has no rows to aggregate: leave out {option('aggregator')}"
         )
-    if asked.layer and not method.needs_layer:
-        raise SegxaiError(f"method {method.name!r} uses no layer: leave out {option('layer')}")
+    for name in ("layer", "layer_layout"):
+        if getattr(asked, name) and not method.needs_layer:
+            raise SegxaiError(f"method {method.name!r} uses no layer: leave out {option(name)}")
+    if method.needs_layer and options.target.tta:
+        raise SegxaiError(
+            f"method {method.name!r} looks at one pass through a layer: leave out {option('tta')}"
+        )
     if not method.smooths and (asked.noise.antithetic or asked.noise.samples == "auto"):
         raise SegxaiError(
             f"method {method.name!r} makes no noisy copies: leave out {option('antithetic')} and "
@@ -60,18 +69,29 @@ def resolve(
     method: Method,
     predictor: Predictor,
     image: Float[np.ndarray, "channel *grid"],
+    explained: Instance | int,
     layer: str | None,
 ) -> Options:
-    """Fill in what was left to a default of the method, the model or the engine."""
-    if method.needs_layer and layer is None:
-        layer = default_layer_of(predictor, torch.from_numpy(image)[None])
-    if method.needs_layer and layer is not None:
-        find_layer(predictor.network, layer)
+    """Fill in what was left to a default of the method, the model or the engine.
+
+    Parameters
+    ----------
+    explained : Instance or int
+        What is explained, or the class of it where instances are not known yet.
+    layer : str, optional
+        The layer that the user or the author of the model names.
+    """
+    layout = None
+    if method.needs_layer:
+        tensor = torch.from_numpy(image)[None]
+        layer = layer or choose_layer(predictor, tensor, explained)
+        layout = str(layout_of(predictor, tensor, layer, options.method.layer_layout))
     own = own_options(method, options.method.method_options)
     resolved = replace(
         options.method,
         aggregator=options.method.aggregator or ((method.aggregator,) if method.aggregator else ()),
         layer=layer if method.needs_layer else None,
+        layer_layout=layout,
         method_options=asdict(own) if own is not None else {},
         noise=replace(options.method.noise, tolerance=stop_at(options.method.noise)),
     )

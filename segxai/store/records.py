@@ -44,6 +44,7 @@ RUN_RECORD: dict[str, Any] = {
     "aggregator": (str, None),
     "score": str,
     "layer": (str, None),
+    "layer_layout?": str,
     "rows": (int, None),
     "seed": int,
     "method_options": {},

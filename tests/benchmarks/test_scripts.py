@@ -18,7 +18,6 @@ import patient
 import peers
 import rows as rows_script
 import startup
-from segxai.methods.layers import default_layer
 from segxai.rows.batch import RowBatch
 from segxai.segment.inference_mode import frozen
 from tests.literal import seeded
@@ -274,7 +273,7 @@ def scene():
     shape = (16, 16, 16)
     network, image = seeded(small_unet()), image_of((2, *shape))
     pair = block(shape, (4, 5, 6), (2, 2, 2)), block(shape, (9, 8, 9), (3, 2, 1), label=2)
-    layer = default_layer(network, image)
+    layer = "model.1.submodule.2.conv"
     return network, references.Scene(image.numpy(), pair, copies=3, layer=layer)
 
 

@@ -8,13 +8,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from segxai.errors import SegxaiError
-from segxai.methods.gradcam import (
-    InstanceGradCamPlusPlus,
-    class_grad_cam,
-    grad_cam,
-    grad_cam_weights,
-)
+from segxai.errors import SegxaiError, SegxaiWarning
+from segxai.methods.cam_weights import grad_cam_weights
+from segxai.methods.gradcam import InstanceGradCamPlusPlus, class_grad_cam, grad_cam
 from segxai.methods.layers import find_layer
 from segxai.segment.predictor import Predictor
 from segxai.segment.readout import Readout
@@ -199,6 +195,56 @@ def test_more_than_one_suspect_coefficient_in_a_hundred_is_warned_of(maps, warne
         method.attribute(torch.ones(1, 1, 6, 6), instance=block((6, 6), (2, 2), (2, 2)))
     assert method.suspect == pytest.approx([1 / maps])
     assert bool(caught) == warned
+
+
+def two_layers(first, last, bias=0.0):
+    """A layer of three maps, each `first` times the image plus a bias; a logit of `last` each."""
+    model = nn.Sequential(nn.Conv2d(1, 3, 1), nn.ReLU(), nn.Conv2d(3, 2, 1))
+    with torch.no_grad():
+        for one, value in zip(model.parameters(), (first, bias, last, 0.0), strict=True):
+            one.fill_(value)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("model", "layer", "reason"),
+    [
+        (two_layers(-1, 1), 1, "the layer's features are all 0"),
+        (two_layers(1, 0), 1, "the score does not depend on the layer's features"),
+        (two_layers(1, -1), 1, "no feature of the layer raises the score"),
+        (two_layers(-0.01, 1, 0.005), 0, "the score does not depend on the layer's features"),
+        (nn.Sequential(two_layers(-0.01, 1)[0], two_layers(1, 0.1)[2]), 0, "is nowhere above 0"),
+    ],
+)
+def test_a_map_that_is_0_everywhere_says_why(model, layer, reason):
+    method = InstanceGradCamPlusPlus(model, model[layer])
+    with pytest.warns(SegxaiWarning, match=f"heat map is 0 everywhere: .*{reason}"):
+        found = method.attribute(torch.ones(1, 1, 6, 6), instance=block((6, 6), (2, 2), (2, 2)))
+    assert not found.any()
+
+
+def test_a_map_of_two_windows_is_0_only_if_both_are():
+    model, layout = two_layers(1, 1), sliding_window((6, 12), (6, 6), 0)
+    image, instance = torch.ones(1, 1, 6, 12), block((6, 12), (2, 3), (2, 6))
+    image[..., 6:] = -1
+    method = InstanceGradCamPlusPlus(Predictor(model, layout), model[1])
+    assert method.attribute(image, instance=instance).any()  # and no warning
+    assert [bool(reason) for reason in method.nothing] == [False, True]
+
+
+def test_a_layer_that_runs_twice_is_warned_of_and_is_its_last_run():
+    relu = nn.ReLU()
+    model = literal.seeded(
+        nn.Sequential(
+            nn.Conv2d(3, 4, 1), relu, nn.Conv2d(4, 4, 3, padding=1), relu, nn.Conv2d(4, 2, 1)
+        )
+    )
+    image, instance = image_of((3, 12, 10)), block((12, 10), (4, 4), (3, 3))
+    once = nn.Sequential(*model[:3], nn.ReLU(), model[4])
+    wanted = InstanceGradCamPlusPlus(once, once[3]).attribute(image, instance=instance)
+    with pytest.warns(SegxaiWarning, match="layer '1' runs 2 times in each pass; .* its last run"):
+        found = InstanceGradCamPlusPlus(model, relu).attribute(image, instance=instance)
+    assert torch.equal(found, wanted)
 
 
 def test_the_instance_level_leaves_other_instances_alone():

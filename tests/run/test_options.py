@@ -153,14 +153,16 @@ def test_what_was_left_to_a_default_resumes_when_it_is_spelled_out(case):
     assert "nothing left to do" in ok(*RUN, "--method", "gradcam++", "--layer", "active").err
 
 
-@pytest.mark.filterwarnings("default:Grad-CAM")
+@pytest.mark.filterwarnings("default:the layer is")
 def test_a_layer_that_was_chosen_for_the_user_is_recorded(case):
     words = ["run", "--model", "tests.toy.segxai_toy:Toy", "--channels", "a,b"]
     words += ["--method", "gradcam++", "--out", "own.h5", "bright.nii.gz", "other.nii.gz"]
-    ok(*words)
+    said = ok(*words).err
+    assert "warning: the layer is 'active', the last activation before the logits" in said
+    assert "name another with --layer" in said
     (stored,) = runs(Path("own.h5")).values()
-    assert stored["layer"] == "features"
-    assert "nothing left to do" in ok(*words, "--layer", "features").err
+    assert stored["layer"] == "active"
+    assert "nothing left to do" in ok(*words, "--layer", "active").err
 
 
 def test_a_default_that_changes_cannot_change_a_rerun(case, monkeypatch):
@@ -187,6 +189,40 @@ def test_each_option_that_changes_values_is_another_run(case):
     ok(*layers, "active")
     error = segxai(*layers, "features").error
     assert "layer is 'active' in the file, 'features' now" in error
+
+
+def test_another_layout_of_a_layer_is_another_run(case):
+    """No layout is the one that the trial finds; another cannot be resumed."""
+    words = [*RUN, "--method", "gradcam++"]
+    ok(*words)
+    (stored,) = runs(Path("r.h5")).values()
+    assert stored["layer_layout"] == "channels_first"
+    assert "nothing left to do" in ok(*words, "--layer-layout", "channels_first").err
+    error = segxai(*words, "--layer-layout", "channels_last").error
+    assert "layer_layout is 'channels_first' in the file, 'channels_last' now" in error
+    assert "0.0e+00" in ok("rerun", "r.h5").out
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (
+            ["--layer-layout", "channels_first"],
+            "method 'smoothgrad' uses no layer: leave out --layer-l",
+        ),
+        (
+            ["--method", "gradcam++", "--layer-layout", "last"],
+            "unknown layer layout 'last'; known: ",
+        ),
+        (
+            ["--method", "gradcam++", "--layer-layout", "tokens:4,"],
+            "--layer-layout tokens:4,: give",
+        ),
+        (["--method", "gradcam++", "--tta"], "looks at one pass through a layer: leave out --tta"),
+    ],
+)
+def test_a_layout_that_makes_no_sense_is_one_line(case, words, error):
+    assert error in segxai(*RUN, *words).error
 
 
 def test_files_are_known_by_name_and_content(case):
