@@ -72,13 +72,7 @@ class WholeImage:
 
     def __call__(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
         """Build the predictor of a case."""
-        return Predictor(
-            network,
-            self.layout(case.grid.shape),
-            activation=self.activation,
-            output=self.output,
-            align_corners=self.align_corners,
-        )
+        return predictor_for(self, network, self.layout(case.grid.shape))
 
 
 @dataclass(frozen=True)
@@ -109,10 +103,17 @@ class SlidingWindow:
 
     def __call__(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
         """Build the predictor of a case."""
-        return Predictor(
-            network,
-            self.layout(case.grid.shape),
-            activation=self.activation,
-            output=self.output,
-            align_corners=self.align_corners,
-        )
+        return predictor_for(self, network, self.layout(case.grid.shape))
+
+
+def predictor_for(
+    prediction: WholeImage | SlidingWindow, network: nn.Module, layout: Layout
+) -> Predictor:
+    """Build the predictor of a network that is read as the record says, on any windows."""
+    return Predictor(
+        network,
+        layout,
+        activation=prediction.activation,
+        output=prediction.output,
+        align_corners=prediction.align_corners,
+    )

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from segxai.geometry import Grid
 from segxai.load.resampling import mismatch, resample
 from segxai.segment.inference_mode import exact_arithmetic, frozen
-from segxai.segment.prediction import SlidingWindow
+from segxai.segment.prediction import SlidingWindow, predictor_for
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
 from segxai.testing.made_up import NO_FILES, file_grid, grid_in_words, made_up_files, waves
@@ -25,7 +25,8 @@ def check_windows(subject: Subject) -> str:
     layout = subject.predictor.layout
     if isinstance(adapter.predict, PLAIN):
         layout = adapter.predict.layout(case.grid.shape if case else subject.image.shape[2:])
-        _check_single(subject, adapter.predict.layout(subject.image.shape[2:]))
+        layout = adapter.predict.layout(subject.image.shape[2:])
+        _check_single(subject, predictor_for(adapter.predict, subject.network, layout))
     elif subject.prediction is not None:
         layout = subject.prediction.predictor.layout
     _check_shares(layout)
@@ -45,11 +46,11 @@ def _check_shares(layout: Layout) -> None:
         )
 
 
-def _check_single(subject: Subject, layout: Layout) -> None:
+def _check_single(subject: Subject, predictor: Predictor) -> None:
     """Check that an image the size of a window is predicted by that window alone."""
     alone = subject.logits()
     with torch.no_grad(), frozen(subject.network), exact_arithmetic():
-        blended = Predictor(subject.network, layout)(subject.image)
+        blended = predictor(subject.image)
     if (blended - alone).abs().max() > 1e-4 * alone.abs().max():
         raise CheckFailedError("an image the size of a window is not predicted like that window")
 

@@ -31,15 +31,15 @@ def check_input(subject: Subject) -> str:
             ) from error
     if not subject.is_plain:
         return "through the adapter's own predictor"
-    return "; ".join(_form(own, subject.image))
+    return "; ".join(_form(own, subject))
 
 
-def _form(output: object, image: Tensor) -> list[str]:
+def _form(output: object, subject: Subject) -> list[str]:
     """Describe what is unusual about an output that can be used."""
-    logits, told = logits_of(output), []
+    logits, told = logits_of(output, subject.predictor.output), []
     if not isinstance(output, Tensor):
         told.append(f"logits are taken out of a {type(output).__name__}")
-    stride = stride_of(logits.shape, image.shape)
+    stride = stride_of(logits.shape, subject.image.shape)
     if stride is not None and stride > 1:
         told.append(f"logits at 1/{stride} of the resolution are interpolated linearly")
     return told

@@ -14,7 +14,7 @@ from segxai.plugins.adapter import Adapter
 from segxai.segment.detections import Detections
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predict import segment
-from segxai.segment.prediction import Prediction, SlidingWindow, WholeImage
+from segxai.segment.prediction import Prediction, SlidingWindow, WholeImage, predictor_for
 from segxai.segment.predictor import Predictor
 from segxai.segment.segmentation import Segmentation
 from segxai.segment.windows import whole_image
@@ -89,8 +89,7 @@ def make_subject(adapter: Adapter, network: nn.Module, case: Case | None) -> Sub
     """Combine the adapter and its network with an input, from the embedded case or made up."""
     if isinstance(adapter.predict, PLAIN):
         image = _window(adapter, adapter.predict, network, case)
-        layout = whole_image(image.shape[2:])
-        predictor = Predictor(network, layout, activation=adapter.predict.activation)
+        predictor = predictor_for(adapter.predict, network, whole_image(image.shape[2:]))
         return Subject(adapter, network, predictor, image, adapter.classes, case)
     shown, found = _predicted(adapter, network, case)
     image, classes = torch.from_numpy(shown.image)[None], found.classes

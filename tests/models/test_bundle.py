@@ -106,6 +106,15 @@ def images(folder):
     return {"FLAIR": Path("flair.nii.gz"), "T1": Path("t1.nii.gz")}
 
 
+def test_a_bundle_that_ends_in_a_softmax_is_refused(folder, images):
+    ending = "$torch.nn.Sequential(@unet, torch.nn.Softmax(dim=1))"
+    where = bundle(folder / "soft", {**CONFIG, "unet": NETWORK, "network_def": ending})
+    soft = torch.nn.Sequential(network(), torch.nn.Softmax(dim=1))
+    torch.save(soft.state_dict(), where / "models" / "model.pt")
+    with pytest.raises(SegxaiError, match="returns probabilities, which sum to 1"):
+        adapter_of(where, images)
+
+
 def expected_image(images):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of MONAI itself

@@ -15,6 +15,8 @@ from tests.testing.checks import (
     INSTANCES,
     LEFT,
     LOGITS,
+    REFERENCE,
+    REPEATED,
     SAME_WEIGHTS,
     SHAPE,
     TWICE,
@@ -53,7 +55,16 @@ def test_another_form_of_logits_is_told_and_no_failure(change, words):
     assert found[INPUT].holds
     assert found[INPUT].detail == words
     unkept = {what for what, finding in found.items() if not finding.holds}
-    assert unkept <= {INSTANCES}  # coarse logits of so small balls are below the threshold
+    # Coarse logits of so small balls are below the threshold: then there is nothing to explain.
+    assert unkept <= {INSTANCES, REFERENCE, REPEATED}
+
+
+def test_the_tensor_that_the_adapter_names_is_checked():
+    adapter = with_network(lambda network, forward, image: (-forward(image), forward(image)))
+    assert "say which, by name or number" in broken(adapter)[INPUT]
+    named = replace(adapter, predict=replace(adapter.predict, output=1))
+    assert findings(named)[INPUT].detail == "logits are taken out of a tuple"
+    assert broken(named) == {}
 
 
 def change_weights(network, forward, image):
