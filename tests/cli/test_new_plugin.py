@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import pytest
+from segxai_ms_lesion import network as ms_lesion
+from segxai_ms_lesion.adapter import EMBEDDED
 
 import segxai as public
 from segxai.cli.scaffold import MODEL, files_of, template, write_package
@@ -264,6 +267,47 @@ def test_a_checkpoint_takes_the_place_of_the_stand_in(adapter, folder):
         load_adapter(NAME, folder / "bad.pth").load_network()
 
 
+# -------------------------------------------------------------------------------------- one module
+
+
+@pytest.fixture
+def one_module(folder, monkeypatch, forget):
+    """The adapter that the page shows, in place of all that the template has."""
+    (shown,) = (one.text for one in markdown.blocks(PAGE) if "monai" in one.text)
+    assert len(shown.splitlines()) <= 25
+    write_package(NAME, folder / NAME)
+    module = folder / NAME / f"segxai_{NAME}"
+    for replaced in ("cases.py", "network.py"):
+        (module / replaced).unlink()
+    (module / "adapter.py").write_text(shown)
+    shutil.copy(ms_lesion.weights_file(), module / "weights.safetensors")
+    install_project(monkeypatch, folder / NAME, folder / "site")
+
+
+def crop_case():
+    """Write one window of the phantom of `ms_lesion`, with its reference."""
+    for name in ("flair", "mprage", "reference"):
+        whole = nib.load(EMBEDDED / f"{name}.nii.gz")
+        nib.save(whole.slicer[24:120, 36:132], f"{name}.nii.gz")
+
+
+def test_a_plugin_of_25_lines_is_checked_run_and_repeated(one_module, folder, monkeypatch):
+    draw_nothing(monkeypatch)
+    crop_case()
+    done = segxai("check", NAME)
+    assert done.status == 0, done.out
+    assert "ok   the weights are those of the file that is named: weights.safetensors" in done.out
+    run = ["run", "--plugin", NAME, "flair.nii.gz", "mprage.nii.gz", "--method", "gradient"]
+    done = segxai(*run, "--aggregator", "mean", "--reference", "reference.nii.gz", "--out", "r.h5")
+    assert done.out.count(" TP ") > 2, done.err
+    with open_result("r.h5") as tree:
+        assert tree["input"]["black"].values.tolist() == [0, 0]
+    mask = ["--instances", "reference.nii.gz", "--split", "--labels", "1", "--rows", "2"]
+    assert segxai(*run, *mask, "--out", "mask.h5").status == 0
+    for file in ("r.h5", "mask.h5"):
+        assert segxai("rerun", file).status == 0
+
+
 # --------------------------------------------------------------------------------------- the page
 
 
@@ -294,7 +338,7 @@ def test_every_place_to_change_is_marked():
 
 
 def test_the_page_runs(folder, monkeypatch, forget):
-    namespace = {"__name__": PAGE.stem}
+    namespace = {"__name__": PAGE.stem, "__file__": str(PAGE)}
     for block in markdown.blocks(PAGE):
         if block.language == "python" and not titled(block):
             markdown.run_python(block, PAGE.name, namespace)

@@ -100,6 +100,7 @@ def load_case(files):
         image=np.stack([volume.data for volume in volumes]),
         channels=CHANNELS,
         grid=grid,
+        black=(0.0, 0.0),
         foreground=np.ones(grid.shape, dtype=bool),
         black=(0.0, 0.0),
     )
