@@ -102,7 +102,6 @@ def load_case(files):
         grid=grid,
         black=(0.0, 0.0),
         foreground=np.ones(grid.shape, dtype=bool),
-        black=(0.0, 0.0),
     )
     if case.image.min() < -1:
         warnings.warn("values below -1", stacklevel=2)
