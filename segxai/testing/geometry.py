@@ -25,8 +25,8 @@ def check_windows(subject: Subject) -> str:
     layout = subject.predictor.layout
     if isinstance(adapter.predict, PLAIN):
         layout = adapter.predict.layout(case.grid.shape if case else subject.image.shape[2:])
-        layout = adapter.predict.layout(subject.image.shape[2:])
-        _check_single(subject, predictor_for(adapter.predict, subject.network, layout))
+        single = adapter.predict.layout(subject.image.shape[2:])
+        _check_single(subject, predictor_for(adapter.predict, subject.network, single))
     elif subject.prediction is not None:
         layout = subject.prediction.predictor.layout
     _check_shares(layout)
