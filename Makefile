@@ -9,7 +9,7 @@ PYTHON ?=
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types docs format bench reference constraints
+.PHONY: help run test lint types docs format bench mutants reference constraints
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ run: $(VENV)/installed ## Explain the embedded case; ARGS="--samples 5" adds opt
 test: $(VENV)/installed-dev ## All tests, in WORKERS=2 processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-lint: $(VENV)/installed-bench ## Style, types, layers, pinned versions, documentation
+lint: $(VENV)/installed-all ## Style, types, layers, pinned versions, documentation
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -44,13 +44,16 @@ bench: $(VENV)/installed-bench ## Every script in benchmarks/, with its defaults
 	  echo "== $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
+mutants: $(VENV)/installed-all ## Single changes, and which of them tests notice: hours, goes on where it was
+	nice -n 19 $(BIN)/python .ci/mutants.py $(ARGS)
+
 reference: $(VENV)/installed-dev ## Write docs/reference/cli.md from the command line's help
 	$(BIN)/python .ci/cli_reference.py docs/reference/cli.md
 
-constraints: $(VENV)/installed-bench ## Pin the versions that are installed now
+constraints: $(VENV)/installed-all ## Pin the versions that are installed now
 	$(BIN)/python .ci/constraints.py > constraints.new
 	mv constraints.new constraints.txt
-	touch $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-bench
+	touch $(VENV)/installed $(VENV)/installed-dev $(VENV)/installed-bench $(VENV)/installed-all
 
 # The first of these that runs and is new enough makes the environment.
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -77,4 +80,8 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 $(VENV)/installed-bench: $(VENV)/installed-dev
 	$(PIP) install --constraint constraints.txt --group bench
+	@touch $@
+
+$(VENV)/installed-all: $(VENV)/installed-bench
+	$(PIP) install --constraint constraints.txt --group mutants
 	@touch $@

@@ -22,9 +22,9 @@ HEADER = f"# The versions that the tests ran with ({PLATFORM}); `make constraint
 
 
 def required() -> list[str]:
-    """List the requirements of the project with all extras, its development and benchmarks."""
+    """List the requirements of the project with all extras and all groups of its development."""
     groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    return ["segxai[all]", *_group(groups, "dev"), *_group(groups, "bench")]
+    return ["segxai[all]", *(one for name in groups for one in _group(groups, name))]
 
 
 def _group(groups: dict[str, list[Any]], name: str) -> Iterator[str]:

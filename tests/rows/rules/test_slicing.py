@@ -108,3 +108,7 @@ def test_what_is_put_beside_or_into_values_is_left_to_the_dense_way():
     assert into.start is None
     wanted = grad.dense().scatter(2, index.expand(3, 1, 1, 4, 4), source.dense())
     assert torch.equal(into.dense(), wanted)
+    plain = other.scatter(1, index, source)
+    assert plain.start is None
+    wanted = other.expand(3, 1, 2, 4, 4).scatter(2, index.expand(3, 1, 1, 4, 4), source.dense())
+    assert torch.equal(plain.dense(), wanted)
