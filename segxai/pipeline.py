@@ -15,8 +15,9 @@ from segxai.run.runs import plan_group
 from segxai.segment.predict import segment
 from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
-from segxai.store.atomic_file import state_file
+from segxai.store.atomic_file import journal_file, state_file
 from segxai.store.runs import is_complete, run_names
+from segxai.store.writer import adding_maps, recover
 from segxai.types import Instance
 
 
@@ -46,6 +47,8 @@ def explain_case(
         If there is nothing to explain, or `out` belongs to another task.
     """
     names = choose_runs(task, out, append=append, overwrite=overwrite)
+    if out.exists() and not overwrite:
+        recover(out)
     wanted = (0,) if task.method.scope == "class" else task.options.target.labels
     if not overwrite and all(is_complete(out, name, wanted) for name in names):
         task.progress.say(f"nothing left to do: all maps are in {out.name}")
@@ -55,15 +58,17 @@ def explain_case(
     if overwrite or not out.exists():
         created = {**task.case_provenance, "created": _now()}
         hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
-        state_file(out).unlink(missing_ok=True)  # of the file that was here before
+        for beside in (state_file(out), journal_file(out)):  # of the file that was here before
+            beside.unlink(missing_ok=True)
     for name, run in zip(names, task.runs, strict=True):
         texts = dict.fromkeys((*task.warnings, *findings.warnings))
         seen = {"warnings": list(texts), "started": _now()}
         hdf5.start_run(out, name, {**run.provenance, **seen})
     name_of = dict(zip(map(id, task.runs), names, strict=True))
-    for group, cost in zip(task.groups, findings.costs, strict=True):
-        place = Place(out, tuple(name_of[id(run)] for run in group))
-        attribute_each(task, group, findings.explained, cost, place)
+    with adding_maps(out, task.case) as writer:
+        for group, cost in zip(task.groups, findings.costs, strict=True):
+            place = Place(out, tuple(name_of[id(run)] for run in group), writer)
+            attribute_each(task, group, findings.explained, cost, place)
     return names
 
 

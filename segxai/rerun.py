@@ -109,14 +109,14 @@ def repeat(
     _compare_provenance(stored, how, task)
     findings = survey(task)
     ((again,),), (cost,) = task.groups, findings.costs
-    remaining = maps(tree, run)
-    repeated = [one for one in findings.explained if one.label in remaining]
+    stored_maps = maps(tree, run)
+    repeated = [one for one in findings.explained if one.label in stored_maps]
     progress.begin("repeat", sum(cost.work[one.label] for one in repeated))
     for instance in repeated:
-        before = attribution_of(remaining.pop(instance.label))
+        before = attribution_of(stored_maps[instance.label])
         (repeat,) = attribute(task, (_with_copies_of(before, again),), instance, cost)
         yield compare(before, repeat)
-    for label in remaining:
+    for label in sorted(stored_maps.keys() - {one.label for one in repeated}):
         yield Comparison(label, inf)
 
 

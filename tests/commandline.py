@@ -19,6 +19,7 @@ from segxai.cli import main
 from tests.toy.segxai_toy import picture
 
 TOYS = Path(__file__).parent / "toy"
+SUMMARIES = ("peak", "trough")
 SEGXAI = (sys.executable, "-m", "segxai")
 
 
@@ -145,16 +146,56 @@ def rows_of(text):
 
 
 def snapshot(path):
-    """Every number in a result, by its path in the file."""
+    """Every number in a result, by its path in the file; those of a map below RUN/LABEL."""
     found = {}
 
     def keep(name, node):
-        if isinstance(node, h5py.Dataset):
+        if isinstance(node, h5py.Dataset) and not name.startswith(("attributions", "summaries")):
             found[name] = node[()]
 
     with h5py.File(path, "r") as file:
         file.visititems(keep)
+        for part in ("attributions", "summaries"):
+            for name, run in file.get(part, {}).items():
+                rows = {
+                    f"{part}/{name}/{label}": row for row, label in enumerate(run.get("label", ()))
+                }
+                for where, row in rows.items():
+                    found |= {f"{where}/{key}": one for key, one in _row_of(run, row).items()}
     return found
+
+
+def _row_of(run, row):
+    """The numbers of one map, or of its summary, as plain h5py reads them."""
+    found = {name: run[name][row] for name in run if name.endswith("_box") or name in SUMMARIES}
+    for name in ("map", "standard_error", "domain"):
+        if name in run:
+            start, stop = run[f"{name}_range"][row]
+            box = found["domain_box" if name == "domain" else "map_box"]
+            values = run[name][start:stop]
+            found[name] = values.reshape(-1, *(box[1] - box[0])) if len(values) else values
+    return found
+
+
+def remove_maps(path, run, *labels):
+    """Take maps and their summaries out of a result, as if they had never been finished."""
+    with h5py.File(path, "a") as file:
+        for group in (file[f"attributions/{run}"], file[f"summaries/{run}"]):
+            kept = ~np.isin(group["label"][()], labels)
+            for name in list(group):
+                if name.endswith("_range"):
+                    whole, parts = group[name.removesuffix("_range")], group[name][()][kept]
+                    values = [whole[start:stop] for start, stop in parts]
+                    _refill(whole, np.concatenate([whole[:0], *values]))
+                    stops = np.cumsum([len(one) for one in values], dtype=int)
+                    _refill(group[name], np.stack([np.append(0, stops)[:-1], stops], axis=1))
+                elif name == "label" or name.endswith("_box") or name in SUMMARIES:
+                    _refill(group[name], group[name][()][kept])
+
+
+def _refill(array, values):
+    array.resize(len(values), axis=0)
+    array[...] = values
 
 
 def maps_of(found):

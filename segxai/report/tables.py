@@ -7,7 +7,7 @@ import xarray as xr
 
 from segxai.store.reader import maps
 from segxai.store.refusal import loaded, refusal, source_of
-from segxai.store.schema import facts_of, group
+from segxai.store.schema import group
 from segxai.store.summaries import SUMMARIES
 
 Row = dict[str, Any]
@@ -33,27 +33,33 @@ def instance_table(tree: xr.DataTree, run: str) -> list[Row]:
         return []
     summaries = loaded(group(tree, f"summaries/{run}"))
     instances = loaded(group(tree, "instances"))
-    known = set(instances.label.values.tolist())
-    facts = {label: facts_of(stored) for label, stored in maps(tree, run).items()}
-    if lost := set(summaries.label.values.tolist()) - facts.keys():
-        raise refusal(source_of(summaries), f"run {run} has no map of instance {min(lost)}")
+    known = _instance_columns(instances)
+    numbers = {
+        f"{channel} {name}": summaries[name].values[:, place].tolist()
+        for place, channel in enumerate(summaries.channel.values.tolist())
+        for name in SUMMARIES
+    }
+    found = maps(tree, run)
     rows = []
-    for label in summaries.label.values.tolist():
-        row: Row = {"label": label}
-        row |= _instance_columns(instances.sel(label=label)) if label in known else {}
-        for channel in summaries.channel.values.tolist():
-            one = summaries.sel(label=label, channel=channel)
-            row |= {f"{channel} {name}": float(one[name]) for name in SUMMARIES}
-        rows.append(row | _reservations(facts[label], row.get("outcome", "")))
+    for place, label in sorted(enumerate(summaries.label.values.tolist()), key=lambda one: one[1]):
+        if label not in found:
+            raise refusal(source_of(summaries), f"run {run} has no map of instance {label}")
+        row: Row = {"label": label, **known.get(label, {})}
+        row |= {name: values[place] for name, values in numbers.items()}
+        rows.append(row | _reservations(found.facts(label), row.get("outcome", "")))
     return rows
 
 
-def _instance_columns(instance: xr.Dataset) -> Row:
+def _instance_columns(instances: xr.Dataset) -> dict[int, Row]:
+    """Return what is known of each instance before it is explained, by label."""
+    sizes = [name for name in SIZE_UNITS if name in instances]
+    columns = {name: instances[name].values.astype(str).tolist() for name in ("class", "outcome")}
+    columns |= {
+        name: instances[name].values.astype(float).tolist() for name in (*sizes, "mean_probability")
+    }
     return {
-        "class": str(instance["class"].item()),
-        "outcome": str(instance["outcome"].item()),
-        **{name: float(instance[name]) for name in SIZE_UNITS if name in instance},
-        "mean_probability": float(instance["mean_probability"]),
+        label: {name: values[place] for name, values in columns.items()}
+        for place, label in enumerate(instances.label.values.tolist())
     }
 
 

@@ -17,6 +17,7 @@ from segxai.run.resume import FileBookmark, Meter, owner_of
 from segxai.run.runs import Group, Run, together_for
 from segxai.store import hdf5
 from segxai.store.atomic_file import state_file
+from segxai.store.writer import MapWriter
 from segxai.types import Attribution, Instance
 
 
@@ -26,17 +27,15 @@ class Place:
 
     out: Path
     names: tuple[str, ...]
-
-    def finished(self) -> set[int]:
-        """Return the labels whose maps all runs have."""
-        return set.intersection(*(hdf5.finished(self.out, name) for name in self.names))
+    writer: MapWriter
 
 
 def attribute_each(
     task: Task, group: Group, instances: list[Instance], cost: Plan, place: Place
 ) -> None:
     """Attribute every instance that lacks a map in a run of the group, and store each once done."""
-    stored = place.finished()
+    finished = {name: hdf5.finished(place.out, name) for name in place.names}
+    stored = set.intersection(*finished.values())
     bookmarks = {one.label: _bookmark(group, one, cost, place) for one in instances}
     for label in stored & bookmarks.keys():
         bookmarks[label].remove()  # killed after its map was stored, before its state was removed
@@ -52,8 +51,8 @@ def attribute_each(
         bookmark = _bookmark(group, instance, cost, place)
         maps = attribute(task, group, instance, cost, bookmark)
         for name, one in zip(place.names, maps, strict=True):
-            if instance.label not in hdf5.finished(place.out, name):
-                hdf5.add(place.out, name, one, instance, task.case)
+            if instance.label not in finished[name]:
+                place.writer.add(name, one, instance)
         bookmark.remove()
 
 

@@ -28,6 +28,8 @@ class Segmentation:
         The class whose logit is the largest.
     peak, total : ndarray of shape (*grid)
         The largest logit, and the sum of exp(logit - peak) over all classes.
+    entropy : ndarray of shape (*grid)
+        Entropy of the softmax over all classes, in nats; means nothing if logits are independent.
     """
 
     logits: Float[np.ndarray, "*kept_and_grid"]
@@ -37,6 +39,7 @@ class Segmentation:
     largest: Int[np.ndarray, "*grid"]
     peak: Float[np.ndarray, "*grid"]
     total: Float[np.ndarray, "*grid"]
+    entropy: Float[np.ndarray, "*grid"]
 
     @classmethod
     def of(
@@ -49,10 +52,12 @@ class Segmentation:
         """Build a segmentation from the logits of all classes; keep those in `kept`, or all."""
         kept = tuple(range(len(logits))) if kept is None else kept
         peak = logits.max(axis=0)
-        total = np.exp(logits - peak).sum(axis=0)
-        return cls(
-            logits[list(kept)], classes, activation, kept, logits.argmax(axis=0), peak, total
-        )
+        below = logits - peak
+        shares = np.exp(below)
+        total = shares.sum(axis=0)
+        entropy = np.log(total) - (shares * below).sum(axis=0) / total
+        largest = logits.argmax(axis=0)
+        return cls(logits[list(kept)], classes, activation, kept, largest, peak, total, entropy)
 
     @classmethod
     def joined(cls, parts: "Sequence[Segmentation]") -> "Segmentation":
@@ -64,7 +69,7 @@ class Segmentation:
         return replace(
             parts[0],
             logits=whole("logits", axis=1),
-            **{name: whole(name) for name in ("largest", "peak", "total")},
+            **{name: whole(name) for name in ("largest", "peak", "total", "entropy")},
         )
 
     def mask(self, class_index: int, threshold: float | None) -> Bool[np.ndarray, "*grid"]:
@@ -75,19 +80,20 @@ class Segmentation:
         """
         if threshold is not None:
             return self.probability(class_index) > threshold
-        if self._are_apart:
+        if self.are_apart:
             return self._logits_of(class_index) > 0
         return self.largest == class_index
 
     def probability(self, class_index: int) -> Float[np.ndarray, "*grid"]:
         """Compute the softmax over the classes, or the sigmoid if logits are independent."""
         logits = self._logits_of(class_index)
-        if self._are_apart:
+        if self.are_apart:
             return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)
         return np.asarray(np.exp(logits - self.peak) / self.total, dtype=np.float32)
 
     @property
-    def _are_apart(self) -> bool:
+    def are_apart(self) -> bool:
+        """Whether logits are independent: each class has a sigmoid of its own."""
         return len(self.classes) == 1 or self.activation == "sigmoid"
 
     def _logits_of(self, class_index: int) -> Float[np.ndarray, "*grid"]:

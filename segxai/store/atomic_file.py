@@ -1,7 +1,8 @@
 """Atomic files: a file changes as a whole or not at all, and by one process at a time.
 
 While a result `r.h5` is written, `.draft-r.h5` and `.r.h5.lock` lie beside it. The state of an
-unfinished instance is in `.r.h5.unfinished` (see `segxai.run.resume`), which has its own draft.
+unfinished instance is in `.r.h5.unfinished` (see `segxai.run.resume`), which has its own draft, and
+maps that wait for the file are in `.r.h5.journal` (see `segxai.store.journal`).
 Drafts keep the ending of the name, from which libraries choose a format.
 
 None of these follows a symbolic link: what is at the other end may be somebody else's.
@@ -40,7 +41,7 @@ def replacing(path: Path, *, copy: bool = True) -> Iterator[Path]:
     neither, those of the umask.
     """
     draft = _draft(path)
-    with _failures_of(path):
+    with failures_of(path):
         try:
             draft.unlink(missing_ok=True)
             _create(draft, like=(path, _result_of(path)))
@@ -65,7 +66,7 @@ def _create(draft: Path, *, like: Iterable[Path]) -> None:
 
 
 @contextmanager
-def _failures_of(path: Path) -> Iterator[None]:
+def failures_of(path: Path) -> Iterator[None]:
     """Turn a failure to write a file into one line for the user."""
     try:
         yield
@@ -110,6 +111,11 @@ def state_file(path: Path) -> Path:
     return _beside(path, "unfinished")
 
 
+def journal_file(path: Path) -> Path:
+    """Return the path for maps that are finished, but not in the file yet."""
+    return _beside(path, "journal")
+
+
 def _result_of(state: Path) -> Path:
     """Return the path of the result whose state this is; of another file, the path itself."""
     return state.with_name(re.sub(r"^\.(.+)\.unfinished$", r"\1", state.name))
@@ -144,7 +150,7 @@ def sole_writer(path: Path) -> Iterator[None]:
     lock = _beside(path, "lock")
     if lock.is_symlink():
         raise SegxaiError(f"{lock} is a symbolic link, which is not followed: remove it")
-    with _failures_of(path):
+    with failures_of(path):
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | NO_LINK, 0o666)
     try:
         _take(descriptor, lock, path)

@@ -6,7 +6,7 @@ or a full disk, leaves the file as it was after the last instance.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,10 +19,11 @@ from segxai.segment.segmentation import Segmentation
 from segxai.store import schema
 from segxai.store.atomic_file import replacing
 from segxai.store.layout import check_layout
-from segxai.store.refusal import parsing
+from segxai.store.maps import GROWING, FinishedMap, run_dataset
+from segxai.store.refusal import DamageError, parsing
 from segxai.store.structure import check_heaps, check_structure
 from segxai.store.summaries import summaries_dataset
-from segxai.types import Attribution, Case, Instance
+from segxai.types import Case, Instance
 
 ENGINE: Final = "h5netcdf"
 # Arrays without names for their axes are refused with the rest, and units are never dates.
@@ -32,6 +33,9 @@ READING: Final[dict[str, Any]] = {
     "decode_timedelta": False,
 }
 COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
+# What is read and compressed at once: a map of 20 voxels an axis and two channels is one part.
+VALUES_AT_ONCE: Final = 2**14
+ROWS_AT_ONCE: Final = 2**8
 
 
 def create(
@@ -63,25 +67,51 @@ def start_run(path: Path, run: str, provenance: Mapping[str, Any]) -> None:
         group.attrs["provenance"] = schema.as_json(provenance)
 
 
-def add(path: Path, run: str, attribution: Attribution, instance: Instance, case: Case) -> None:
-    """Add one finished map, and its row in the run's summaries."""
-    dataset = schema.attribution_dataset(attribution, instance, case)
-    maps = {attribution.label: attribution.values}
-    row = summaries_dataset(maps, case.channels, len(case.grid.shape))
+def add(path: Path, maps: Sequence[tuple[str, FinishedMap]]) -> None:
+    """Add finished maps, each to a run, and their rows in the runs' summaries."""
+    by_run: dict[str, list[FinishedMap]] = {}
+    for run, one in maps:
+        by_run.setdefault(run, []).append(one)
     with replacing(path) as draft:
-        _write(draft, f"/attributions/{run}/{attribution.label}", dataset)
-        stored = _read_summaries(draft, run)
-        table = row if stored is None else xr.concat([stored, row], "label").sortby("label")
-        with h5py.File(draft, "a") as file:
-            file.pop(f"summaries/{run}", None)
-        _write(draft, f"/summaries/{run}", table)
+        for run, several in by_run.items():
+            _append(draft, f"/attributions/{run}", run_dataset(several))
+            _append(draft, f"/summaries/{run}", summaries_dataset(several))
+
+
+def _append(path: Path, group: str, rows: xr.Dataset) -> None:
+    """Add rows to the arrays of a group along the axes that grow; create the arrays if need be."""
+    with h5py.File(path, "r") as file:
+        exist = f"{group}/label" in file
+    if not exist:
+        empty = rows.isel({axis: slice(0) for axis in rows.dims if axis in GROWING})
+        _write(path, group, empty, grows=True)
+    with h5py.File(path, "a") as file:
+        _extend(file[group], rows)
+
+
+def _extend(stored: h5py.Group, rows: xr.Dataset) -> None:
+    if ("channel" in stored) != ("channel" in rows.variables):
+        raise DamageError("not all maps of the run have channels")
+    ends = {name: len(array) for name, array in stored.items()}
+    for name, variable in rows.variables.items():
+        array, values = stored[str(name)], variable.values
+        if variable.dims[0] not in GROWING:
+            if array.asstr()[:].tolist() != values.tolist():
+                raise DamageError(f"its {name} differs from that of other maps of the run")
+            continue
+        if variable.attrs.get("units") != array.attrs.get("units"):
+            raise DamageError(f"the unit of its {name} differs from that of other maps of the run")
+        if str(name).endswith("_range"):
+            values = values + ends[str(name).removesuffix("_range")]
+        array.resize(len(array) + len(values), axis=0)
+        array[-len(values) or len(array) :] = values
 
 
 def finished(path: Path, run: str) -> set[int]:
     """Return the labels of the maps that a run has already."""
     with h5py.File(path, "r") as file:
         group = file.get(f"attributions/{run}")
-        return set() if group is None else {int(label) for label in group}
+        return set() if group is None or "label" not in group else set(group["label"][()].tolist())
 
 
 def instance_labels(path: Path) -> set[int]:
@@ -201,17 +231,26 @@ def _schema_version(path: Path) -> int:
     return int(stored[0])
 
 
-def _write(path: Path, group: str, dataset: xr.Dataset, mode: Literal["w", "a"] = "a") -> None:
-    encoding: dict[Any, dict[str, Any]] = {
-        name: dict(COMPRESSION)
-        for name, variable in dataset.data_vars.items()
-        if variable.size > 1 and np.issubdtype(variable.dtype, np.number)
-    }
-    dataset.to_netcdf(path, mode=mode, group=group, engine=ENGINE, encoding=encoding)
-
-
-def _read_summaries(path: Path, run: str) -> xr.Dataset | None:
-    with h5py.File(path, "r") as file:
-        if f"summaries/{run}" not in file:
-            return None
-    return xr.load_dataset(path, group=f"summaries/{run}", engine=ENGINE)
+def _write(
+    path: Path,
+    group: str,
+    dataset: xr.Dataset,
+    mode: Literal["w", "a"] = "a",
+    *,
+    grows: bool = False,
+) -> None:
+    """Write a group; along the axes in `GROWING`, more may be added later if it grows."""
+    growing = [axis for axis in dataset.dims if grows and axis in GROWING]
+    encoding: dict[Any, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        is_number = np.issubdtype(variable.dtype, np.number)
+        is_growing = bool(variable.dims) and variable.dims[0] in growing
+        encoding[name] = (
+            dict(COMPRESSION) if is_number and (is_growing or variable.size > 1) else {}
+        )
+        if is_growing:
+            rows = ROWS_AT_ONCE if variable.dims[0] == "label" else VALUES_AT_ONCE
+            encoding[name]["chunksizes"] = (rows, *variable.shape[1:])
+    dataset.to_netcdf(
+        path, mode=mode, group=group, engine=ENGINE, encoding=encoding, unlimited_dims=growing
+    )

@@ -15,6 +15,7 @@ import xarray as xr
 from segxai.geometry import AXES
 from segxai.store.records import CASE_RECORD, FACTS, RUN_RECORD, check_record, parsed
 from segxai.store.refusal import DamageError
+from segxai.store.schema import SIDES
 
 WORDS, NUMBERS, INTEGERS = "OU", "fiu", "iu"
 PLAUSIBLE_VOXELS: Final = 3 * 10**8  # of the user's own grid, which is stored as numbers alone
@@ -35,25 +36,29 @@ def check_layout(tree: xr.DataTree) -> None:
         _child(tree, name)
     _only_groups(tree, "the root")
     _check_root(tree)
-    axes = _check_input(tree["input"].to_dataset())
-    domain_axes = _check_segmentation(tree["segmentation"].to_dataset(), axes)
-    _check_instances(tree["instances"].to_dataset(), axes)
-    channels = _words(tree["input"].to_dataset()["channel"])
-    place = _Places(axes, channels, domain_axes)
+    places = places_of(tree)
+    _check_instances(tree["instances"].to_dataset(), places.axes)
     for name, run in _children(tree, "attributions"):
-        _only_groups(run, f"attributions/{name}")
-        _check_run(run, name, place)
+        _check_run(run, f"attributions/{name}", places)
     for name, table in _children(tree, "summaries"):
-        _check_summaries(table.to_dataset(), f"summaries/{name}", channels)
+        _check_summaries(table.to_dataset(), f"summaries/{name}", places.channels)
 
 
 @dataclass(frozen=True)
-class _Places:
+class Places:
     """The grids of maps and of domains by their axes, and the names of the channels."""
 
     axes: dict[str, int]
     channels: list[str]
     domain_axes: dict[str, int]
+
+
+def places_of(tree: xr.DataTree) -> Places:
+    """Check the input and the prediction of a result, and return where its maps may lie."""
+    axes = _check_input(tree["input"].to_dataset())
+    domain_axes = _check_segmentation(tree["segmentation"].to_dataset(), axes)
+    channels = _words(tree["input"].to_dataset()["channel"])
+    return Places(axes, channels, domain_axes)
 
 
 def _check_root(tree: xr.DataTree) -> None:
@@ -98,11 +103,9 @@ def _check_segmentation(stored: xr.Dataset, axes: dict[str, int]) -> dict[str, i
     labels = _array(stored, where, "labels", INTEGERS, names)
     _array(stored, where, "probability", NUMBERS, ("class", *names))
     _array(stored, where, "reference", NUMBERS, names, optional=True)
+    _array(stored, where, "entropy", NUMBERS, names, optional=True)
     _array(stored, where, "class", WORDS, ("class",))
-    if "affine" in stored:
-        _check_affine(stored, where, "affine", len(axes))
-    elif labels.shape != tuple(axes.values()):
-        raise DamageError(f"{where}/labels has the shape {labels.shape}")
+    _check_affine(stored, where, "affine", len(axes))
     return dict(zip(names, labels.shape, strict=True))
 
 
@@ -119,46 +122,87 @@ def _check_instances(stored: xr.Dataset, axes: dict[str, int]) -> None:
     _unique(stored, where, "label")
 
 
-def _check_run(run: xr.DataTree, name: str, places: _Places) -> None:
-    where = f"attributions/{name}"
+def _check_run(run: xr.DataTree, where: str, places: Places) -> None:
     record = parsed(run.attrs.get("provenance"), where)
     check_record(record, RUN_RECORD, where, whole=False)
-    for label, stored in run.children.items():
-        if not (label.isascii() and label.isdigit() and str(int(label)) == label):
-            raise DamageError(f"{where}/{label} has no number for a name")
-        _check_map(stored.to_dataset(), f"{where}/{label}", int(label), places)
+    for name in run.children:
+        raise DamageError(f"{where} holds a group, {name}")
+    stored = run.to_dataset()
+    if stored.variables:  # nothing is there before its first map
+        check_maps(stored, where, places)
 
 
-def _check_map(stored: xr.Dataset, where: str, label: int, places: _Places) -> None:
-    array, names = _variable(stored, where, "map", NUMBERS), tuple(places.axes)
-    has_channels = "channel" in array.dims
-    dims = ("channel", *names) if has_channels else names
-    _array(stored, where, "map", NUMBERS, dims)
-    _array(stored, where, "standard_error", NUMBERS, dims, optional=True)
-    if has_channels and _words(stored["channel"]) != places.channels:
+def check_maps(stored: xr.Dataset, where: str, places: Places) -> None:
+    """Check the maps of a run: where each lies on its grid, and in the arrays of the run.
+
+    Raises
+    ------
+    DamageError
+        If something is missing or is something else.
+    """
+    _unique(stored, where, "label")
+    if stored["label"].values.min(initial=0) < 0:
+        raise DamageError(f"{where}/label is below 0")
+    channels = _words(stored["channel"]) if "channel" in stored else []
+    if channels not in ([], places.channels):
         raise DamageError(f"{where}/channel differs from input/channel")
-    _check_box(stored, where, places.axes)
-    domain_axes = places.axes
-    if "domain" in stored and names and f"source_{names[0]}" in stored["domain"].dims:
-        domain_axes = {f"source_{axis}": size for axis, size in places.domain_axes.items()}
-        _check_box(stored, where, domain_axes)
-    _array(stored, where, "domain", NUMBERS, tuple(domain_axes))
-    _check_affine(stored, where, "affine", len(names))
-    if np.ravel(stored.attrs.get("label", ())).tolist() != [label]:
-        raise DamageError(f"{where} has another label")
-    if not isinstance(array.attrs.get("units"), str):
+    voxels = _boxes(stored, where, "map_box", "axis", [places.axes])
+    sources = {f"source_{axis}": size for axis, size in places.domain_axes.items()}
+    domains = _boxes(stored, where, "domain_box", "domain_axis", [places.axes, sources])
+    values = voxels * (len(channels) or 1)
+    _check_parts(stored, where, "map", values)
+    _check_parts(stored, where, "standard_error", values, may_lack=True)
+    _check_parts(stored, where, "domain", domains)
+    if not isinstance(stored["map"].attrs.get("units"), str):
         raise DamageError(f"{where}/map has no unit")
-    facts = parsed(stored.attrs.get("facts"), where)
-    check_record(facts, FACTS, where, whole=True)
+    _check_facts(stored, where)
 
 
-def _check_box(stored: xr.Dataset, where: str, axes: dict[str, int]) -> None:
-    """Check that the coordinates of a box count voxels of its grid, one after the other."""
-    for axis, size in axes.items():
-        voxels = _array(stored, where, axis, INTEGERS, (axis,)).values
-        steps = np.diff(voxels)
-        if not len(voxels) or voxels[0] < 0 or voxels[-1] >= size or not (steps == 1).all():
-            raise DamageError(f"{where}/{axis} does not count voxels of the grid")
+def _boxes(
+    stored: xr.Dataset, where: str, name: str, axis: str, grids: Sequence[dict[str, int]]
+) -> np.ndarray:
+    """Check that boxes lie on one of the grids, and return the number of voxels of each."""
+    boxes = _array(stored, where, name, INTEGERS, ("label", "side", axis)).values
+    names = _words(_array(stored, where, axis, WORDS, (axis,)))
+    grid = next((one for one in grids if list(one) == names), None)
+    if grid is None or stored.sizes["side"] != len(SIDES):
+        raise DamageError(f"{where}/{name} has the axes {names}")
+    start, stop = boxes[:, 0].astype(np.int64), boxes[:, 1].astype(np.int64)
+    if not ((start >= 0) & (start < stop) & (stop <= list(grid.values()))).all():
+        raise DamageError(f"{where}/{name} is not on the grid")
+    voxels: np.ndarray = (stop - start).prod(axis=1)
+    return voxels
+
+
+def _check_parts(
+    stored: xr.Dataset, where: str, name: str, sizes: np.ndarray | None, *, may_lack: bool = False
+) -> np.ndarray:
+    """Check that an array consists of parts of these sizes, one behind the other.
+
+    Returns the parts: where each starts and stops.
+    """
+    array = _array(stored, where, name, NUMBERS, (f"{name}_value",))
+    parts = _array(stored, where, f"{name}_range", INTEGERS, ("label", "side")).values
+    lengths = parts[:, 1] - parts[:, 0]
+    fits = np.ones(len(lengths), dtype=bool) if sizes is None else lengths == sizes
+    ends = np.append(0, parts[:, 1])
+    follow_each_other = (ends[:-1] == parts[:, 0]).all() and ends[-1] == array.size
+    if not (
+        follow_each_other and (lengths >= 0).all() and (fits | may_lack * (lengths == 0)).all()
+    ):
+        raise DamageError(f"{where}/{name}_range does not divide {name} into maps")
+    return parts
+
+
+def _check_facts(stored: xr.Dataset, where: str) -> None:
+    parts = _check_parts(stored, where, "facts", None)
+    if stored["facts"].dtype != np.uint8:
+        raise DamageError(f"{where}/facts holds {stored['facts'].dtype}")
+    content = stored["facts"].values
+    for label, (start, stop) in zip(stored["label"].values.tolist(), parts, strict=True):
+        name = f"map {label} of {where}"
+        facts = parsed(content[start:stop].tobytes(), name)
+        check_record(facts, FACTS, name, whole=True)
 
 
 def _check_summaries(stored: xr.Dataset, where: str, channels: list[str]) -> None:

@@ -7,6 +7,7 @@ import xarray as xr
 from jaxtyping import Int
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.store.maps import Maps
 from segxai.store.refusal import values_of
 from segxai.store.schema import domain_of, group, provenance_of
 
@@ -40,10 +41,20 @@ def find_run(tree: xr.DataTree, name: str | None) -> str:
     return name or names[-1]
 
 
-def maps(tree: xr.DataTree, run: str) -> dict[int, xr.Dataset]:
-    """Return the groups of a run's maps by increasing label."""
-    labels = sorted(tree["attributions"][run].children, key=int)
-    return {int(label): group(tree, f"attributions/{run}/{label}") for label in labels}
+def maps(tree: xr.DataTree, run: str | None = None) -> Maps:
+    """Return the maps of a run, or of the last run, by increasing label; each is read when used.
+
+    Raises
+    ------
+    SegxaiError
+        If there is no such run.
+
+    Examples
+    --------
+    >>> with segxai.open_result("r.h5") as tree:  # doctest: +SKIP
+    ...     segxai.maps(tree, "smoothgrad-signed_max")[7]["map"].sel(channel="flair")
+    """
+    return Maps(tree, find_run(tree, run))
 
 
 def missing_labels(tree: xr.DataTree, run: str) -> list[int]:

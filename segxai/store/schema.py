@@ -6,7 +6,7 @@ A result is a tree of groups:
 /input                  image(channel, *grid), affine, the user's own grid, a colour picture
 /segmentation           probability(class, *grid), labels(*grid)
 /instances              one row for each instance
-/attributions/RUN/LABEL map, standard_error(channel, *box), domain(*box); label 0 is a whole class
+/attributions/RUN       the maps of a run, one behind the other (see `segxai.store.maps`)
 /summaries/RUN          peak and trough of each map in each channel
 """
 
@@ -24,7 +24,8 @@ from segxai.segment.segmentation import Segmentation
 from segxai.store.refusal import values_of
 from segxai.types import Attribution, Case, Instance
 
-SCHEMA = 2
+SCHEMA = 3
+SIDES = ("start", "stop")
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
 
 
@@ -76,20 +77,30 @@ def input_dataset(case: Case) -> xr.Dataset:
 def segmentation_dataset(
     case: Case, segmentation: Segmentation, instances: Sequence[Instance]
 ) -> xr.Dataset:
-    """Build the group of the kept classes' probabilities and the labels (smaller ones on top)."""
+    """Build the group of the explained classes' probabilities and the labels (smaller ones on top).
+
+    Probabilities and entropy are float16: they are within 0.05 % of themselves, so a threshold that
+    is applied to them again may move voxels that lie so close to it. Labels are exact.
+    """
     grid = case.domain_grid
     labels = np.zeros(grid.shape, dtype=np.int32)
     for instance in sorted(instances, key=lambda one: len(one.voxels), reverse=True):
         labels[tuple(instance.voxels.T)] = instance.label
-    probability = np.stack([segmentation.probability(index) for index in segmentation.kept])
+    explained = sorted({one.class_index for one in instances})
+    probability = np.empty((len(explained), *grid.shape), dtype=np.float16)
+    for place, index in enumerate(explained):
+        probability[place] = segmentation.probability(index)
     variables: dict[str, Any] = {
         "probability": (("class", *grid.axes), probability),
         "labels": (grid.axes, labels),
         "affine": (("row", "column"), grid.affine, {"long_name": "voxel to mm"}),
     }
+    if not segmentation.are_apart:
+        unit = {"units": "nat"}
+        variables["entropy"] = (grid.axes, segmentation.entropy.astype(np.float16), unit)
     if case.reference is not None:
         variables["reference"] = (grid.axes, case.reference.astype(np.int8))
-    names = [segmentation.classes[index] for index in segmentation.kept]
+    names = [segmentation.classes[index] for index in explained]
     return xr.Dataset(variables, coords={"class": names})
 
 
@@ -113,7 +124,7 @@ def instances_dataset(
         coords={
             "label": np.array([one.label for one in instances], dtype=np.int64),
             "axis": list(grid.axes),
-            "side": ["start", "stop"],
+            "side": list(SIDES),
         },
     )
 
@@ -143,47 +154,6 @@ def _words(words: Iterable[str]) -> np.ndarray:
     return np.array(list(words), dtype=object)
 
 
-def attribution_dataset(attribution: Attribution, instance: Instance, case: Case) -> xr.Dataset:
-    """Build the group of a map on its box, with voxel indices of the grid as coordinates."""
-    grid_axes = case.grid.axes
-    has_channels = attribution.values.ndim > len(grid_axes)
-    dims = ("channel", *grid_axes) if has_channels else grid_axes
-    unit = {"units": attribution.unit.replace("input", case.input_unit)}
-    box = attribution.box
-    variables: dict[str, Any] = {
-        "map": (dims, attribution.values.astype(np.float32), unit),
-        **_domain(instance, case, box),
-        "affine": (("row", "column"), case.grid.affine, {"long_name": "voxel to mm"}),
-    }
-    if attribution.standard_error is not None:
-        variables["standard_error"] = (dims, attribution.standard_error.astype(np.float32), unit)
-    coords = _voxel_indices(box, grid_axes)
-    if has_channels:
-        coords["channel"] = list(case.channels)
-    if case.domains_on_source:
-        names = [f"source_{axis}" for axis in case.domain_grid.axes]
-        coords |= _voxel_indices(Box.around(instance.voxels), names)
-    return xr.Dataset(
-        variables,
-        coords=coords,
-        attrs={"label": attribution.label, "facts": as_json(attribution.facts)},
-    )
-
-
-def _voxel_indices(box: Box, axes: Iterable[str]) -> dict[str, Any]:
-    """Return the coordinates of a box by axis."""
-    pairs = zip(axes, box.start, box.stop, strict=True)
-    return {axis: np.arange(start, stop) for axis, start, stop in pairs}
-
-
-def _domain(instance: Instance, case: Case, box: Box) -> dict[str, Any]:
-    """Cut the domain to the map's box, or to its own box along axes of the source grid."""
-    axes, mask = case.grid.axes, instance.mask(case.domain_grid.shape)
-    if case.domains_on_source:
-        axes, box = tuple(f"source_{axis}" for axis in axes), Box.around(instance.voxels)
-    return {"domain": (axes, mask[box.index].astype(np.int8))}
-
-
 def group(tree: xr.DataTree, path: str) -> xr.Dataset:
     """Return one group of a result, read lazily."""
     return tree[path].to_dataset()
@@ -198,8 +168,6 @@ def grid_of(tree: xr.DataTree) -> Grid:
 def domain_grid_of(tree: xr.DataTree) -> Grid:
     """Read the grid of instances and probabilities."""
     stored = group(tree, "segmentation")
-    if "affine" not in stored:  # written before domains had their own grid
-        return grid_of(tree)
     return Grid(tuple(stored["labels"].shape), stored["affine"].values)
 
 
@@ -216,7 +184,8 @@ def attribution_of(stored: xr.Dataset) -> Attribution:
     error = values_of(stored["standard_error"]) if "standard_error" in stored else None
     offset = tuple(int(stored[axis].values[0]) for axis in axes)
     label, unit = int(stored.attrs["label"]), stored["map"].attrs["units"]
-    return Attribution(label, values_of(stored["map"]), offset, error, facts_of(stored), unit)
+    facts = json.loads(stored.attrs["facts"])
+    return Attribution(label, values_of(stored["map"]), offset, error, facts, unit)
 
 
 def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
@@ -231,12 +200,6 @@ def provenance_of(stored: xr.Dataset) -> dict[str, Any]:
     """Read the provenance in the root group of a result, or in the group of one of its runs."""
     provenance: dict[str, Any] = json.loads(stored.attrs["provenance"])
     return provenance
-
-
-def facts_of(stored: xr.Dataset) -> dict[str, Any]:
-    """Read what is known about one map beyond its values."""
-    facts: dict[str, Any] = json.loads(stored.attrs["facts"])
-    return facts
 
 
 def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

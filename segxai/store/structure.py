@@ -19,6 +19,7 @@ DEFLATE_LIMIT: Final = 1100  # deflate makes nothing more than 1032 times smalle
 ALWAYS_PLAUSIBLE_BYTES: Final = 2**20  # dimensions without values are declared, not stored
 MOST_AXES: Final = 5
 MOST_LEVELS: Final = 8
+BARE_AXIS: Final = b"This is a netCDF dimension but not a netCDF variable"
 HEAP: Final = b"GCOL\x01\0\0\0"
 LENGTH: Final = Struct("<Q")
 ENTRY: Final = Struct("<HH4xQ")  # number, links to it, length
@@ -81,6 +82,20 @@ def check_structure(file: h5py.File) -> None:
         seen.add(address)
         if isinstance(item, h5py.Dataset):
             _check_array(name, item)
+            _check_axis(name, item, file)
+
+
+def _check_axis(name: str, scale: h5py.Dataset, file: h5py.File) -> None:
+    """Check that all arrays along an axis that can grow are as long as it is.
+
+    Shorter ones would be filled up when they are read, in memory.
+    """
+    if scale.maxshape != (None,) or "REFERENCE_LIST" not in scale.attrs:
+        return
+    lengths = {file[array].shape[axis] for array, axis in scale.attrs["REFERENCE_LIST"]}
+    is_bare = h5py.h5ds.get_scale_name(scale.id).startswith(BARE_AXIS)
+    if len(lengths) > 1 or not {len(scale)} <= (lengths | {0} if is_bare else lengths):
+        raise DamageError(f"arrays along {name} have different lengths")
 
 
 def _address(item: Any) -> int:

@@ -1,10 +1,12 @@
 """Summaries: a few numbers for each map."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Float
+
+from segxai.store.maps import FinishedMap
 
 SUMMARIES = ("peak", "trough")
 
@@ -20,26 +22,15 @@ def peak_and_trough(
     return np.stack([flat.max(axis=1, initial=0), flat.min(axis=1, initial=0)], axis=1)
 
 
-def summaries_dataset(
-    attributions: Mapping[int, Float[np.ndarray, "..."]], channels: Sequence[str], axes: int
-) -> xr.Dataset:
-    """Tabulate peak and trough of the maps of a run, by label and channel.
-
-    Parameters
-    ----------
-    attributions : mapping
-        Maps by label, of shape (channel, *box), or (*box) for a heat map (channel "heat").
-    channels : sequence of str
-        Names of the image's channels.
-    axes : int
-        Number of axes of the grid.
-    """
-    with_channel = [
-        values if values.ndim > axes else values[None] for values in attributions.values()
-    ]
-    heat = any(values.ndim == axes for values in attributions.values())
-    table = np.stack([peak_and_trough(values) for values in with_channel])
+def summaries_dataset(maps: Sequence[FinishedMap]) -> xr.Dataset:
+    """Tabulate peak and trough of maps of a run, by label and channel ("heat" for heat maps)."""
+    table = np.stack(
+        [peak_and_trough(one.values if one.channels else one.values[None]) for one in maps]
+    )
     return xr.Dataset(
         {name: (("label", "channel"), table[..., k]) for k, name in enumerate(SUMMARIES)},
-        coords={"label": list(attributions), "channel": ["heat"] if heat else list(channels)},
+        coords={
+            "label": [one.label for one in maps],
+            "channel": list(maps[0].channels) or ["heat"],
+        },
     )

@@ -383,11 +383,11 @@ NO_RESULTS = {
     "other HDF5": (foreign_hdf5, "x.h5 is HDF5, but not a result of segxai"),
     "newer": (
         lambda path: of_schema(path, 99),
-        "x.h5 has schema version 99, this segxai reads 2; install a newer segxai",
+        "x.h5 has schema version 99, this segxai reads 3; install a newer segxai",
     ),
     "older": (
         lambda path: of_schema(path, 1),
-        "x.h5 has schema version 1, this segxai reads 2; run the command again",
+        "x.h5 has schema version 1, this segxai reads 3; run the command again",
     ),
     "word for a schema": (lambda path: of_schema(path, "one"), "not a result of segxai"),
 }

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import nibabel as nib
 import numpy as np
 import pytest
@@ -120,7 +119,7 @@ def test_numbers_are_for_reading(result):
         assert volume == f"{stored['instances/volume_mm3'][label - 1]:.1f}"
         assert probability == f"{stored['instances/mean_probability'][label - 1]:.2f}"
         expected = [
-            stored[f"summaries/gradient-mean/{name}"][label - 1, channel]
+            stored[f"summaries/gradient-mean/{label}/{name}"][channel]
             for channel in (0, 1)
             for name in ("peak", "trough")
         ]
@@ -133,9 +132,9 @@ def test_a_lower_precision_is_marked_with_its_error(case):
     assert done.status == 0, done.err
     rows = {row[0]: row for row in rows_of(done.out)}
     assert " ".join(rows["1"]).endswith("tf32: 29 rows compared, off by up to 0.0%")  # on a CPU
-    tree = public.open_result("r.h5")
-    facts = [json.loads(tree[f"attributions/gradient-signed_max/{n}"].attrs["facts"]) for n in "12"]
-    assert all(one["precision_error"] == 0 for one in facts)
+    with public.open_result("r.h5") as tree:
+        found = public.maps(tree, "gradient-signed_max")
+        assert all(found.facts(label)["precision_error"] == 0 for label in (1, 2))
     again = segxai(*COMMAND, "--method", "gradient", "--instances", "1,2")
     assert again.status == 2, "the maps of another precision are other maps"
     assert "precision" in again.error
@@ -219,11 +218,11 @@ def test_warnings_are_lines_on_stderr(case):
     assert len(set(lines)) == len(lines)
     (doubt,) = [line for line in lines if line.startswith("warning: Grad-CAM++: ")]
     assert "UserWarning" not in done.err
-    with h5py.File("r.h5") as file:
-        (run,) = file["attributions"].values()
+    with public.open_result("r.h5") as tree:
+        (run,) = tree["attributions"].children.values()
         assert json.loads(run.attrs["provenance"])["warnings"] == ["the image is dark"]
-        facts = [json.loads(one.attrs["facts"]) for one in run.values()]
-    stored = {text for one in facts for text in one.get("warnings", ())}
+        found = public.maps(tree)
+        stored = {text for label in found for text in found.facts(label).get("warnings", ())}
     assert stored == {doubt.removeprefix("warning: ")}
 
 

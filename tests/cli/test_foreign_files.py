@@ -40,7 +40,7 @@ def evil(case):
         file["input"].attrs["case"] = EVIL
         file["instances/class"][...] = EVIL
         file["instances/outcome"][...] = "=1+1"
-        for group in ("input", "attributions/gradient-mean/2", "summaries/gradient-mean"):
+        for group in ("input", "attributions/gradient-mean", "summaries/gradient-mean"):
             file[f"{group}/channel"][...] = [f"@{EVIL}", "other/../x"]
         for group in ("attributions", "summaries"):
             file[group].move("gradient-mean", EVIL)

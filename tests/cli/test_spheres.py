@@ -5,6 +5,7 @@ import pytest
 
 from segxai import Grid, Instance
 from segxai.store.hdf5 import open_result
+from segxai.store.reader import maps
 from tests.commandline import segxai
 from tests.toy.segxai_toy import SHAPE
 
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("folder", "toys")
 def test_each_ball_is_an_instance_of_its_own(folder):
     assert segxai(*RUN, "--instances", BALLS).status == 0
     with open_result(folder / "toy.h5") as tree:
-        found = tree["attributions/gradient-signed_max"]
-        assert sorted(found.children) == ["1", "2"]
-        for label, centre in {"1": (4, 4, 4), "2": (6, 4, 4)}.items():
+        found = maps(tree, "gradient-signed_max")
+        assert list(found) == [1, 2]
+        for label, centre in {1: (4, 4, 4), 2: (6, 4, 4)}.items():
             ball = Instance.sphere(centre, 2.5, Grid.unit(SHAPE))
             domain = found[label]["domain"]
             voxels = np.argwhere(domain.values)

@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tests.commandline import TOYS, make_case, segxai, write_nifti
+from tests.commandline import TOYS, make_case, remove_maps, segxai, write_nifti
 from tests.fuzz.outcomes import Try, main
 from tests.toy.segxai_toy import picture
 
@@ -62,8 +62,7 @@ def good() -> Path:
 
 def _make_unfinished(path: Path) -> None:
     """Take away the last map, so that there is something to resume."""
-    with h5py.File(path, "a") as file:
-        del file["attributions/gradient-mean/3"], file["summaries/gradient-mean"]
+    remove_maps(path, "gradient-mean", 3)
 
 
 def fuzz(rng: Rng, folder: Path) -> Try:

@@ -108,9 +108,9 @@ def test_a_2d_network_is_explained_on_it(tmp_path):
             if 0 <= y + v - 1 < 6 and 0 <= x + u - 1 < 5:
                 wanted[:, y + v - 1, x + u - 1] += kernel[:, v, u] / wins.sum()
     with hdf5.open_result(tmp_path / "r.h5") as tree:
-        stored = tree["attributions/gradient-mean"]
-        assert list(stored.children) == ["1"]
-        one = stored["1"].to_dataset().load()
+        stored = segxai.maps(tree, "gradient-mean")
+        assert list(stored) == [1]
+        one = stored[1].load()
     found = np.zeros((2, *SHAPE))
     found[np.ix_([0, 1], one.y, one.x)] = one["map"]
     np.testing.assert_allclose(found, wanted, atol=1e-5)

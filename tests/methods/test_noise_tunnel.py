@@ -392,7 +392,8 @@ def test_a_run_records_how_many_and_can_be_repeated(folder, monkeypatch):
     with segxai.open_result("r.h5") as tree:
         run = tree["attributions/smoothgrad-signed_max"]
         provenance = segxai.store.schema.provenance_of(run.to_dataset())
-        facts = [segxai.store.schema.facts_of(one.to_dataset()) for one in run.children.values()]
+        found = segxai.maps(tree)
+        facts = [found.facts(label) for label in found]
     asked = {name: provenance[name] for name in ("samples", "tolerance", "antithetic")}
     assert asked == {"samples": "auto", "tolerance": 0.1, "antithetic": True}
     assert all(one["within_tolerance"] and one["samples"] >= 2 * FEWEST_COPIES for one in facts)

@@ -17,6 +17,7 @@ from segxai.run.options import Options
 from segxai.run.prepare import prepare
 from segxai.segment.weights import tensors_sha256
 from segxai.store.hdf5 import open_result
+from segxai.store.reader import maps
 from segxai.store.schema import group, provenance_of
 from tests import literal, markdown
 from tests.commandline import assert_same, segxai, snapshot
@@ -163,7 +164,7 @@ def test_a_script_in_python(case):
     task = prepare(adapter, case_, Options.of(method="gradient", device="cpu", min_volume_mm3=3))
     assert explain_case(task, Path("r.h5")) == ("gradient-signed_max",)
     with open_result("r.h5") as tree:
-        assert len(tree["attributions/gradient-signed_max"].children) == 4
+        assert len(maps(tree, "gradient-signed_max")) == 4
     assert "tests.toy.segxai_toy.Toy" in segxai("rerun", "r.h5").error
 
 

@@ -17,6 +17,7 @@ from segxai.load.reader import read_case
 from segxai.load.resampling import resample
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result, read_provenance, runs
+from segxai.store.reader import maps
 from tests.commandline import draw_nothing, segxai, write_nifti
 from tests.networks import untrained
 
@@ -186,7 +187,7 @@ def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
     assert stored["window"] == {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian"}
     with open_result("r.h5") as tree:
         assert tree["instances/label"].values.tolist() == [4, 9]
-        assert tree["attributions/gradient-mean/9/map"].dims == ("channel", "x", "y", "z")
+        assert maps(tree, "gradient-mean")[9]["map"].dims == ("channel", "x", "y", "z")
     assert segxai("export", "r.h5", "maps").status == 0
     found = nib.load("maps/gradient-mean-9-mprage.nii.gz")
     assert found.shape == SHAPE
@@ -232,7 +233,7 @@ def test_the_default_layer_shows_every_lesion_that_the_network_finds(folder):
     with open_result("r.h5") as tree:
         outcomes = tree["instances/outcome"].values
         for label in np.flatnonzero(outcomes == "TP") + 1:
-            stored = tree[f"attributions/gradcam++/{label}"].to_dataset()
+            stored = maps(tree, "gradcam++")[label]
             heat, domain = stored["map"].values, np.argwhere(stored["domain"].values)
             hottest = np.unravel_index(heat.argmax(), heat.shape)
             assert heat.max() > 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from segxai.store.hdf5 import open_result
+from segxai.store.reader import maps
 from tests import markdown
 from tests.commandline import install_project, segxai, use_toys
 
@@ -53,11 +54,11 @@ def test_the_command_lists_them(site):
 def test_a_method_of_a_stranger_runs(site, folder):
     run("run", "--plugin", "toy", "--method", "lrp", "--out", "toy.h5")
     with open_result(folder / "toy.h5") as tree:
-        found = tree["attributions/lrp"]
-        assert sorted(found.children) == ["1", "2", "3", "4"]
-        assert found["1"]["map"].values.any()
-        assert '"rule": "lrp"' in found["1"].attrs["facts"]
-        assert "segxai-lrp 0.1.0" in str(found.attrs) or "segxai_lrp 0.1.0" in str(found.attrs)
+        found, attrs = maps(tree, "lrp"), str(tree["attributions/lrp"].attrs)
+        assert list(found) == [1, 2, 3, 4]
+        assert found[1]["map"].values.any()
+        assert found.facts(1)["rule"] == "lrp"
+        assert "segxai-lrp 0.1.0" in attrs or "segxai_lrp 0.1.0" in attrs
 
 
 def test_an_aggregator_of_a_stranger_runs_and_lies_below_the_maximum(site, folder):
@@ -68,7 +69,7 @@ def test_an_aggregator_of_a_stranger_runs_and_lies_below_the_maximum(site, folde
         runs = tree["attributions"]
         assert set(runs.children) == {"gradient-quantile", "gradient-signed_max"}
         upper, largest = (
-            float(runs[name]["1"]["map"].max())
+            float(maps(tree, name)[1]["map"].max())
             for name in ("gradient-quantile", "gradient-signed_max")
         )
     assert 0 < upper < largest
@@ -78,7 +79,7 @@ def test_a_quantile_of_sampled_rows_says_what_it_misses(site, folder):
     words = ["run", "--plugin", "toy", "--instances", "1", "--samples", "2", "--rows", "8"]
     run(*words, "--aggregator", "median", "--out", "toy.h5")
     with open_result(folder / "toy.h5") as tree:
-        assert '"peak_error": ' in tree["attributions/smoothgrad-median/1"].attrs["facts"]
+        assert "peak_error" in maps(tree, "smoothgrad-median").facts(1)
 
 
 @pytest.mark.parametrize("name", PAGES)

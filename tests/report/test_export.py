@@ -15,6 +15,7 @@ from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
 from segxai.store.reader import maps
 from segxai.store.schema import attribution_of, grid_of
+from segxai.store.writer import adding_maps
 from segxai.types import Attribution, Case, Instance
 from tests.commandline import make_case, segxai, use_toys, write_nifti
 from tests.grids import oriented, positions
@@ -52,7 +53,8 @@ def result_of(source, values_at):
     hdf5.create(Path("r.h5"), case, Segmentation.of(logits, ("rest", "lesion")), [instance], {})
     hdf5.start_run(Path("r.h5"), "run", {"method": "m", "started": "1"})
     attribution = Attribution(3, values, (0, 0, 0), None, facts)
-    hdf5.add(Path("r.h5"), "run", attribution, instance, case)
+    with adding_maps(Path("r.h5"), case) as writer:
+        writer.add("run", attribution, instance)
     return mask
 
 
@@ -120,7 +122,7 @@ def test_a_heat_map_and_a_class_map_are_exported(folder, monkeypatch):
     assert "maps/class_gradcam++-0-heat.nii.gz" in done.out.splitlines()
     heat = nib.load("maps/gradcam++-2-heat.nii.gz").get_fdata()
     with hdf5.open_result("r.h5") as tree:
-        stored = tree["attributions/gradcam++/2/map"].load()
+        stored = maps(tree, "gradcam++")[2]["map"].load()
     index = np.ix_(stored.x, stored.y, stored.z)
     np.testing.assert_array_equal(heat[index], stored.values)
     heat[index] = 0

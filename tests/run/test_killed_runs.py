@@ -7,19 +7,21 @@ import subprocess
 import time
 from pathlib import Path
 
-import h5py
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
 
 from segxai.run import resume
 from segxai.store import hdf5
+from segxai.store.writer import MapWriter, journal_of
 from tests.commandline import (
     SEGXAI,
     assert_same,
     make_result,
     maps_of,
     process,
+    remove_maps,
     segxai,
     snapshot,
 )
@@ -70,7 +72,12 @@ def start():
 
 
 def finished(path="r.h5", run=RUN):
-    return hdf5.finished(Path(path), run) if Path(path).exists() else set()
+    """Labels that would survive a kill now: in the file, or in the journal beside it."""
+    path = Path(path)
+    if not path.exists():
+        return set()
+    waiting = {one.label for name, one in journal_of(path).read() if name == run}
+    return waiting | hdf5.finished(path, run)  # in this order: maps go from the one to the other
 
 
 def wait_for(condition, started, timeout=120):
@@ -138,6 +145,39 @@ def test_kills_at_any_time(case, unbroken, start):
         assert_finished_maps_are_final("r.h5", unbroken)
     assert segxai(*COMMAND, "--out", "r.h5").status == 0
     assert_same(snapshot("r.h5"), snapshot(unbroken))
+    assert not list(Path().glob(".*"))
+
+
+BALLS = [
+    f"{x},{y},{z},1" for x in range(2, 18, 2) for y in range(2, 12, 2) for z in range(2, 12, 2)
+]  # 200 instances of 7 voxels
+
+
+def test_kills_at_random_moments_of_a_run_of_many_instances(case, start, tmp_path_factory):
+    """SEGXAI_KILLS=50 takes some minutes, for 200 instances in place of 40."""
+    words = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--method", "gradient")
+    rng, kills = np.random.default_rng(0), int(os.environ.get("SEGXAI_KILLS", "3"))
+    balls = ":".join(BALLS if kills > 3 else BALLS[:40])
+    words += ("--aggregator", "mean", "--instances", f"sphere:{balls}", "--out", "r.h5")
+    whole, run = make_result(tmp_path_factory.mktemp("many"), words), "gradient-mean"
+    before, counts = set(), set()
+    while kills:
+        started, receiver = start(*words, seconds=0.001)
+        if receiver.poll(rng.uniform(0.05, 2.0)):
+            assert receiver.recv().status == 0
+            assert_same(snapshot("r.h5"), snapshot(whole))
+            Path("r.h5").unlink()
+            before = set()
+            continue
+        started.kill()
+        started.join()
+        kills -= 1
+        assert finished(run=run) >= before
+        before = finished(run=run)
+        counts.add(len(before))
+        assert_finished_maps_are_final("r.h5", whole)
+    assert segxai(*words).status == 0
+    assert_same(snapshot("r.h5"), snapshot(whole))
     assert not list(Path().glob(".*"))
 
 
@@ -282,9 +322,7 @@ def test_another_way_to_compute_starts_the_instance_again(killed, whole, option)
 def test_the_state_of_a_stored_instance_is_removed(case, start, whole):
     """The process died when the map was stored, and the state not yet removed."""
     assert segxai(*INSIDE, "--instances", "2,3").status == 0
-    with h5py.File("r.h5", "a") as file:
-        del file[f"attributions/{SMOOTH}/3"]
-        del file[f"summaries/{SMOOTH}"]
+    remove_maps("r.h5", SMOOTH, 3)
     task_owner = []
     with pytest.MonkeyPatch.context() as patch:
         real = resume.owner_of
@@ -293,8 +331,8 @@ def test_the_state_of_a_stored_instance_is_removed(case, start, whole):
             task_owner.append((instance.label, real(path, run, provenance, instance, engine)))
             return task_owner[-1][1]
 
-        patch.setattr("segxai.pipeline.owner_of", spy)
-        patch.setattr(hdf5, "add", lambda *_: None)
+        patch.setattr("segxai.run.attribute.owner_of", spy)
+        patch.setattr(MapWriter, "add", lambda *_: None)
         segxai(*INSIDE, "--instances", "2,3")
     bookmark = resume.FileBookmark(STATE, dict(task_owner)[2])
     bookmark._next = 0.0
@@ -331,10 +369,10 @@ def test_what_is_in_work_comes_first(killed, monkeypatch):
     killed("--instances", "2,3")
     order = []
 
-    def add(path, run, attribution, instance, case):
+    def add(self, run, attribution, instance):
         order.append(attribution.label)
 
-    monkeypatch.setattr(hdf5, "add", add)
+    monkeypatch.setattr(MapWriter, "add", add)
     assert segxai(*INSIDE, "--append").status == 0
     assert order == [3, 1, 4]
 

@@ -18,8 +18,8 @@ from segxai.methods import noise
 from segxai.methods.options import MethodOptions, NoiseOptions
 from segxai.run.options import Balls, Mask, Options, Result, leaves_of
 from segxai.store.hdf5 import open_result, runs
-from segxai.store.reader import provenance_of_run
-from tests.commandline import install, package, segxai, snapshot
+from segxai.store.reader import maps, provenance_of_run
+from tests.commandline import install, package, remove_maps, segxai, snapshot
 from tests.networks import net2d
 
 RUN = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
@@ -347,7 +347,7 @@ def test_a_methods_own_options_are_typed_recorded_resumed_and_rerun(stranger):
     ok(*words)
     with open_result(Path("r.h5")) as tree:
         stored = provenance_of_run(tree, "stranger")["method_options"]
-        values = tree["attributions/stranger/1/map"].values
+        values = maps(tree, "stranger")[1]["map"].values
     whole = {"gain": 3.0, "channel": "first", "steps": [1, 2], "limit": None, "flip": False}
     assert stored == whole
     assert values[0].max() > 9
@@ -410,11 +410,7 @@ def test_what_a_killed_run_of_several_lacks_is_computed(case):
     several = ["--aggregator", "mean,signed_max", "--samples", "2", "--instances", "1,2"]
     ok(*RUN, *several)
     whole = snapshot("r.h5")
-    import h5py
-
-    with h5py.File("r.h5", "a") as file:
-        del file["attributions/smoothgrad-signed_max/2"]
-        del file["summaries/smoothgrad-signed_max"]
+    remove_maps("r.h5", "smoothgrad-signed_max", 2)
     ok(*RUN, *several)
     again = snapshot("r.h5")
     name = "attributions/smoothgrad-signed_max/2/map"

@@ -30,3 +30,13 @@ def test_logits_that_stand_for_themselves_win_where_they_are_positive():
         np.testing.assert_allclose(found.probability(index), wanted, rtol=1e-6)
     single = Segmentation.of(logits[:1], ("lesion",))
     assert single.mask(0, None).tolist() == [[True, False]]
+
+
+def test_the_entropy_is_that_of_the_softmax_over_all_classes_kept_or_not():
+    logits = np.random.default_rng(0).normal(scale=5, size=(4, 3, 2))
+    found = Segmentation.of(logits, ("a", "b", "c", "d"), kept=(2,))
+    probability = np.exp(logits) / np.exp(logits).sum(axis=0)
+    wanted = -(probability * np.log(probability)).sum(axis=0)
+    np.testing.assert_allclose(found.entropy, wanted, atol=1e-6)
+    parts = [Segmentation.of(logits[:, k : k + 1], found.classes, kept=(2,)) for k in range(3)]
+    np.testing.assert_array_equal(Segmentation.joined(parts).entropy, found.entropy)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from segxai.store import hdf5
-from tests.store.results import RUN, attribution, case, create, instance
+from tests.store.results import RUN, add, attribution, case, create, instance
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def path(folder):
     """A good result, beside a file with a secret."""
     create(Path("r.h5"))
     hdf5.start_run(Path("r.h5"), "run", {**RUN, "started": "1"})
-    hdf5.add(Path("r.h5"), "run", attribution(), instance(), case())
+    add(Path("r.h5"), attribution(), instance(), case())
     Path("secret.txt").write_text("TOKEN=1234" * 100)
     create(Path("other.h5"))
     return Path("r.h5")

@@ -5,6 +5,7 @@ import numpy as np
 from segxai.geometry import Grid
 from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
+from segxai.store.writer import adding_maps
 from segxai.types import Attribution, Case, Instance
 
 SHAPE = (6, 5, 4)
@@ -41,5 +42,11 @@ def create(path, instances=2):
     hdf5.create(path, case(), Segmentation.of(logits, ("rest", "lesion")), found, {"a": 1})
 
 
-MAP = "attributions/run/1/map"
+def add(path, attribution, instance, case):
+    """Add a map to the run "run" as a task does."""
+    with adding_maps(path, case) as writer:
+        writer.add("run", attribution, instance)
+
+
+MAP = "attributions/run/map"
 RUN = {"method": "m", "aggregator": None, "score": "logit", "labels": "all"}

@@ -14,7 +14,7 @@ from segxai.store.reader import maps
 from segxai.store.schema import attribution_of
 from tests.store.results import MAP
 
-ROOT = "attributions/run/1"
+ROOT = "attributions/run"
 
 
 def without(name):
@@ -54,9 +54,10 @@ def with_fact(owner, key, **facts):
     return change
 
 
-def renamed(name, new):
+def with_facts(text):
     def change(file):
-        file.move(name, new)
+        array = file[f"{ROOT}/facts"]
+        array[...] = np.frombuffer(text.ljust(len(array)).encode(), np.uint8)
 
     return change
 
@@ -68,30 +69,57 @@ BROKEN = {
         "attributions holds an array, x",
     ),
     "an array for runs": (with_array("attributions", 1.0), "the root holds an array, attributions"),
-    "an array for a map": (
-        lambda file: file.create_dataset("attributions/run/2", data=1.0),
-        "attributions/run holds an array, 2",
+    "a group for a map": (
+        lambda file: file.create_group("attributions/run/2"),
+        "attributions/run holds a group, 2",
     ),
     "no labels": (without("segmentation/labels"), "there is no segmentation/labels"),
     "no case": (lambda file: file["input"].attrs.pop("case"), "input has no case"),
-    "words for numbers": (with_array(MAP, ["a"]), f"{MAP} holds .*(object|U)"),
+    "words for numbers": (with_array("segmentation/labels", ["a"]), "labels holds .*(object|U)"),
     "numbers for words": (with_array("instances/class", [1, 2]), "instances/class holds int64"),
-    "other axes": (with_array(MAP, np.zeros((2, 4, 3, 2))), f"{MAP} has the axes"),
     "black by voxel": (with_array("input/black", np.zeros((2, 6))), "input/black has the axes"),
+    "other axes": (with_array("segmentation/entropy", np.zeros(24)), "entropy has the axes"),
     "a flat affine": (with_values("input/affine", 0), "input/affine is no affine"),
-    "NaN in an affine": (with_values(f"{ROOT}/affine", np.nan), f"{ROOT}/affine is no affine"),
+    "NaN in an affine": (with_values("input/affine", np.nan), "input/affine is no affine"),
     "a large source": (
         with_values("input/source_shape", 4000),
         r"input/source_shape is \[4000, 4000, 4000\]",
     ),
-    "a box elsewhere": (with_values(f"{ROOT}/x", [3, 4, 5, 6]), f"{ROOT}/x does not count voxels"),
-    "a box with gaps": (with_values(f"{ROOT}/y", [0, 2, 4]), f"{ROOT}/y does not count voxels"),
-    "a box before 0": (with_values(f"{ROOT}/z", [-1, 0]), f"{ROOT}/z does not count voxels"),
+    "a box elsewhere": (
+        with_values(f"{ROOT}/map_box", [[[3, 1, 1], [7, 4, 3]]]),
+        "is not on the grid",
+    ),
+    "an empty box": (
+        with_values(f"{ROOT}/map_box", [[[1, 1, 1], [5, 1, 3]]]),
+        "is not on the grid",
+    ),
+    "a box before 0": (
+        with_values(f"{ROOT}/domain_box", -1),
+        f"{ROOT}/domain_box is not on the grid",
+    ),
+    "another box": (
+        with_values(f"{ROOT}/map_box", [[[0, 1, 1], [5, 4, 3]]]),
+        f"{ROOT}/map_range does not divide map into maps",
+    ),
+    "a map of another place": (
+        with_values(f"{ROOT}/map_range", [[1, 49]]),
+        f"{ROOT}/map_range does not divide map into maps",
+    ),
+    "an error that is cut": (
+        with_values(f"{ROOT}/standard_error_range", [[0, 47]]),
+        f"{ROOT}/standard_error_range does not divide standard_error into maps",
+    ),
+    "a domain elsewhere": (
+        with_values(f"{ROOT}/domain_range", 0),
+        f"{ROOT}/domain_range does not divide domain into maps",
+    ),
+    "other axes of domains": (
+        with_values(f"{ROOT}/domain_axis", ["x", "y", "w"]),
+        f"{ROOT}/domain_box has the axes",
+    ),
     "other channels": (with_values(f"{ROOT}/channel", "x"), f"{ROOT}/channel differs"),
     "one label twice": (with_values("instances/label", 1), "instances/label has the same value"),
-    "a name for a number": (renamed(ROOT, "attributions/run/x"), "run/x has no number for a name"),
-    "zeros in front": (renamed(ROOT, "attributions/run/01"), "run/01 has no number for a name"),
-    "another label": (with_attribute(ROOT, "label", 2), f"{ROOT} has another label"),
+    "a label below 0": (with_values(f"{ROOT}/label", -1), f"{ROOT}/label is below 0"),
     "no unit": (lambda file: file[MAP].attrs.pop("units"), f"{MAP} has no unit"),
     "no JSON": (with_attribute("/", "provenance", "{"), "the record of the case is not JSON"),
     "deep JSON": (with_attribute("/", "provenance", "[" * 10**5), "of the case is not JSON"),
@@ -100,11 +128,15 @@ BROKEN = {
         with_fact("attributions/run", "provenance", method=3),
         "the record of attributions/run has no usable 'method'",
     ),
-    "a word for a number": (with_fact(ROOT, "facts", rows="many"), f"{ROOT} has no usable 'rows'"),
-    "no estimate": (with_attribute(ROOT, "facts", "{}"), f"{ROOT} has no usable 'estimate'"),
+    "a word for a number": (
+        with_facts('{"rows": "many", "estimate": 1 }'),
+        "has no usable 'estimate'",
+    ),
+    "no estimate": (with_facts("{}"), f"map 1 of {ROOT} has no usable 'estimate'"),
+    "facts that are no JSON": (with_facts("{"), f"the record of map 1 of {ROOT} is not JSON"),
     "a table for summaries": (
         with_array("summaries/run/peak", np.zeros(3)),
-        "summaries/run/peak has the axes",
+        "arrays along /summaries/run/label have different lengths",
     ),
 }
 
@@ -140,9 +172,9 @@ def test_damaged_values_are_one_line_where_they_are_read(path):
 
 def test_a_summary_without_a_map_is_one_line(path):
     with h5py.File(path, "a") as file:
-        del file["attributions/run/1"]
+        file["summaries/run/label"][...] = 2
     with (
         hdf5.open_result(path) as tree,
-        pytest.raises(SegxaiError, match=r"r.h5 is not .*: run run has no map of instance 1"),
+        pytest.raises(SegxaiError, match=r"r.h5 is not .*: run run has no map of instance 2"),
     ):
         instance_table(tree, "run")

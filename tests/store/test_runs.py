@@ -143,7 +143,7 @@ def test_overwrite_replaces_the_file(result):
 
 def test_overwrite_computes_a_complete_run_again(result, unbroken):
     with h5py.File(result, "a") as file:
-        file[f"attributions/{RUN}/1/map"][...] = 0
+        file[f"attributions/{RUN}/map"][...] = 0
     assert segxai(*COMMAND, "--out", "r.h5", "--overwrite").status == 0
     assert_same(snapshot(result), snapshot(unbroken))
 

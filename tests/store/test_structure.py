@@ -8,6 +8,7 @@ import pytest
 
 from segxai.errors import SegxaiError
 from segxai.store import hdf5
+from segxai.store.reader import maps
 from segxai.store.runs import run_names
 from segxai.store.structure import check_structure
 from tests.store.results import MAP, RUN
@@ -30,7 +31,7 @@ def link_to_the_root(file):
 
 
 def link_twice(file):
-    file["attributions/run/2"] = file["attributions/run/1"]
+    file["attributions/run/2"] = file["attributions/run/map"]
 
 
 def take_raw_bytes_of_a_file(file):
@@ -87,13 +88,22 @@ def compress_otherwise(file):
     file.create_dataset("more", data=np.zeros(100), compression="lzf")
 
 
+def lengthen_an_axis(file):
+    """Arrays that are shorter than their axis are filled up when they are read."""
+    file["attributions/run/domain_box"].resize(2**20, axis=0)
+
+
+def lengthen_a_coordinate(file):
+    file["summaries/run/label"].resize(3, axis=0)
+
+
 HOSTILE = {
     link_external: "attributions/more is a link to something else",
     link_soft: "attributions/more is a link to something else",
     link_nowhere: "attributions/more is a link to something else",
     link_to_the_root: "two links lead to /attributions/run/2",
-    link_twice: "two links lead to /attributions/run/2",
-    take_raw_bytes_of_a_file: "the values of /attributions/run/1/map are in another file",
+    link_twice: "two links lead to /attributions/run/map",
+    take_raw_bytes_of_a_file: "the values of /attributions/run/map are in another file",
     take_values_of_a_file: "the values of /instances/label are in another file",
     claim_much: "/segmentation/labels claims 4000 x 4000 x 4000 values, but 0 bytes are stored",
     claim_much_without_chunks: "/segmentation/labels claims 4000 x 4000 x 4000 values",
@@ -103,6 +113,8 @@ HOSTILE = {
     hold_a_type: "/more is neither a group nor an array",
     hold_nothing: "/more has an impossible shape",
     lie_deep: "lies too deep",
+    lengthen_an_axis: "(domain_box claims|arrays along /attributions/run/label have)",
+    lengthen_a_coordinate: "arrays along /summaries/run/label have different lengths",
     compress_otherwise: "/more is compressed in an unknown way",
 }
 
@@ -136,7 +148,7 @@ def test_words_without_an_end_are_not_read_for_ever(path):
 
 def test_a_good_file_is_read_and_appended_to(path):
     with hdf5.open_result(path) as tree:
-        assert "1" in tree["attributions/run"].children
+        assert list(maps(tree, "run")) == [1]
     assert run_names(path, {"a": 1}, [RUN], append=False) == ("run",)
 
 

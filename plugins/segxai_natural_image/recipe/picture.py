@@ -18,6 +18,7 @@ from PIL import Image
 
 from segxai import open_result
 from segxai.report.panels import SIGNED
+from segxai.store.reader import maps, run_names
 from segxai.store.schema import group
 
 OCTREE = Image.Quantize.FASTOCTREE  # keeps the few yellow pixels of an outline
@@ -41,9 +42,8 @@ def draw(tree: xr.DataTree, label: int) -> Figure:
     """Three panels: the coin on the photograph, its map, and the map of the class."""
     image = group(tree, "input")["image"].values[0]
     labels = group(tree, "segmentation")["labels"].values
-    runs: Any = tree["/attributions"].children
-    one = next(name for name in runs if str(label) in runs[name].children)
-    whole = next(name for name in runs if "0" in runs[name].children)
+    one = next(name for name in run_names(tree) if label in maps(tree, name))
+    whole = next(name for name in run_names(tree) if 0 in maps(tree, name))
     panels = {
         "the photograph, and one coin": None,
         f"map of this coin ({one})": _on_grid(tree, one, label, image.shape),
@@ -67,7 +67,7 @@ def _on_grid(
     tree: xr.DataTree, run: str, label: int, shape: tuple[int, ...]
 ) -> Float[np.ndarray, "y x"]:
     """Place the grey channel of a stored map on the whole picture."""
-    found = group(tree, f"attributions/{run}/{label}")
+    found = maps(tree, run)[label]
     full = np.zeros(shape)
     full[np.ix_(found["y"].values, found["x"].values)] = found["map"].values[0]
     return full
