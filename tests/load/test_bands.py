@@ -7,6 +7,7 @@ from tifffile import imwrite
 
 from segxai.errors import SegxaiError, SegxaiWarning
 from segxai.load.bands import holds_bands, load_bands
+from segxai.load.limits import at_most
 from segxai.load.normalisation import find_normalisation
 from segxai.load.pictures import load_picture
 from segxai.load.reader import PICTURE, Reader, input_names, read_case
@@ -106,3 +107,14 @@ def test_a_fourth_band_that_a_network_of_colours_does_not_take_is_said(tmp_path)
         load_picture(tmp_path / "alpha.tif", PICTURE)
     Image.fromarray(four, "RGBA").save(tmp_path / "a.png")  # a PNG's fourth is transparency
     assert load_picture(tmp_path / "a.png", PICTURE).notes
+
+
+def test_bands_are_counted_before_they_are_read(tmp_path):
+    KINDS["pages.tif"](tmp_path / "pages.tif")
+    KINDS["first.npy"](tmp_path / "first.npy")
+    for name in ("pages.tif", "first.npy"):
+        with (
+            at_most(100),
+            pytest.raises(SegxaiError, match="4 x 6 x 5 = 120 voxels, and at most"),
+        ):
+            load_bands(tmp_path / name, CHANNELS, PICTURE)
