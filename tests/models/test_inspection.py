@@ -339,11 +339,15 @@ def test_bicubic_gradients_that_torch_computes_wrongly_are_said(factor):
     assert "give the interpolation a size" in found.attrs["warnings"][0]
 
 
-@pytest.mark.parametrize("factor", [1.1, 1.05])
-def test_nearest_gradients_in_3d_that_torch_computes_wrongly_are_said(factor):
-    network = seeded(nn.Sequential(nn.Conv3d(1, 2, 1), nn.Upsample(None, factor)))
-    image, mask = image_of((1, 9, 9, 9))[0], mask_of((9, 9, 9), (4, 4, 4), (1, 1, 1))
-    with pytest.warns(SegxaiWarning, match="nearest interpolation of 9 x 9 x 9 by factors of"):
+@pytest.mark.parametrize(("axes", "size", "factor"), [(1, 9, 1.1), (3, 9, 1.1), (3, 3, 1.25)])
+def test_nearest_gradients_that_torch_computes_wrongly_are_said(axes, size, factor):
+    convolution = nn.Conv1d if axes == 1 else nn.Conv3d
+    network = seeded(nn.Sequential(convolution(1, 2, 1), nn.Upsample(None, factor)))
+    shape, where = (size,) * axes, (1,) * axes
+    image, mask = image_of((1, *shape))[0], mask_of(shape, where, where)
+    with pytest.warns(
+        SegxaiWarning, match=f"nearest interpolation of {size}.* by factors of {factor}"
+    ):
         segxai.explain(network, image, mask, method="gradient")
 
 
