@@ -109,6 +109,17 @@ def explained(network, image, **more):
     return segxai.explain(network, image[0], DOMAIN, method="gradient", **more)
 
 
+# ------------------------------------------------------------------------------------- the layers
+
+
+@pytest.mark.parametrize("name", ["script.pt", "export.pt2"])
+@pytest.mark.parametrize("layer", [None, "model.0"])
+def test_a_program_hides_its_layers_from_cam_methods_and_says_so(programs, name, layer):
+    network, image = load_program(programs / name, trust=True).network, image_of((2, *SHAPE))
+    with pytest.raises(SegxaiError, match=r"shows none: a program \(TorchScript, .* hides them"):
+        segxai.explain(network, image[0], DOMAIN, method="gradcam++", layer=layer)
+
+
 # ------------------------------------------------------------------------------------- the values
 
 
