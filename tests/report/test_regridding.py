@@ -52,7 +52,7 @@ def map_of(values, offset=None):
     return Attribution(1, values, offset or (0,) * values.ndim)
 
 
-@pytest.mark.parametrize("spacing", [(0.7, 1, 1), (1, 1, 3), (2.2, 1.3, 0.6), (5, 5, 5)])
+@pytest.mark.parametrize("spacing", [(0.7, 1, 1), (1, 1, 3), (2.2, 1.3, 0.6), (4, 4, 4)])
 def test_it_is_what_loops_over_voxels_give(spacing):
     source = oriented("LPS", (7, 6, 5), spacing, TILT)
     grid = working_grid(source)
