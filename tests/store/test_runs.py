@@ -31,7 +31,7 @@ def result(case, unbroken):
 
 def test_a_complete_run_prints_its_table_again_and_computes_nothing(result, monkeypatch):
     before = result.read_bytes()
-    monkeypatch.setattr("segxai.run.find.segment", None)
+    monkeypatch.setattr("segxai.pipeline.segment", None)
     done = segxai(*COMMAND, "--out", "r.h5")
     assert done.status == 0
     assert "nothing left to do: all maps are in r.h5" in done.err
@@ -151,7 +151,7 @@ def test_overwrite_computes_a_complete_run_again(result, unbroken):
 def test_a_class_level_run_is_complete_with_its_one_map(case, monkeypatch):
     command = (*COMMAND, "--method", "class_smoothgrad", "--out", "r.h5")
     assert segxai(*command).status == 0
-    monkeypatch.setattr("segxai.run.find.segment", None)
+    monkeypatch.setattr("segxai.pipeline.segment", None)
     assert "nothing left to do" in segxai(*command).err
 
 
