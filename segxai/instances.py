@@ -1,6 +1,7 @@
 """The instances to explain: from a predicted class, a user's mask or spheres."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -8,7 +9,10 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.matching import ANY, ONE_TO_ONE, Matching, Voxels, match
 from segxai.types import Instance, InstanceCriteria
+
+RULES = (ANY, ONE_TO_ONE)  # by which a run counts its outcomes
 
 
 def find_instances(
@@ -26,7 +30,8 @@ def find_instances(
     reference : ndarray of shape (*grid), optional
         Where an expert drew the class. A predicted instance that overlaps it is a "TP", one that
         does not is an "FP". Components of the reference that no predicted instance overlaps are
-        "FN" and follow, again by decreasing volume. The minimum volume applies to all.
+        "FN" and follow, again by decreasing volume. The minimum volume applies to all; but what
+        overlaps only smaller components of the reference is a "TP", too.
 
     Returns
     -------
@@ -34,28 +39,61 @@ def find_instances(
         Instances of equal volume are in the order of their first voxels. Empty if none is found.
     """
     predicted = components(mask, grid, criteria)
-    if reference is None:
-        return _numbered(predicted, [""] * len(predicted), criteria)
-    found = np.zeros(grid.shape, dtype=bool)
-    for voxels in predicted:
-        found[tuple(voxels.T)] = True
-    missed = [
-        voxels
-        for voxels in components(reference, grid, criteria)
-        if not found[tuple(voxels.T)].any()
-    ]
-    outcomes = [outcome(voxels, reference) for voxels in predicted]
+    outcomes, missed = outcomes_of(predicted, reference, grid, criteria)
     return _numbered(predicted + missed, outcomes + ["FN"] * len(missed), criteria)
 
 
-def outcome(voxels: Int[np.ndarray, "_ axis"], reference: Bool[np.ndarray, "*grid"] | None) -> str:
-    """Return the outcome of a predicted instance: a "TP" overlaps the reference, an "FP" does not.
+def outcomes_of(
+    predicted: list[Voxels],
+    reference: Bool[np.ndarray, "*grid"] | None,
+    grid: Grid,
+    criteria: InstanceCriteria,
+) -> tuple[list[str], list[Voxels]]:
+    """Return the outcome of each predicted instance, and the components that all of them missed.
 
-    It is "" if there is no reference.
+    Outcomes are "TP" and "FP" as in `find_instances`; "" if there is no reference.
     """
     if reference is None:
-        return ""
-    return "TP" if reference[tuple(voxels.T)].any() else "FP"
+        return [""] * len(predicted), []
+    drawn, too_small = _drawn(reference, grid, criteria)
+    matching = match(predicted, drawn, too_small=too_small)
+    missed = [one for one, is_found in zip(drawn, matching.reference, strict=True) if not is_found]
+    return ["TP" if is_hit else "FP" for is_hit in matching.predicted], missed
+
+
+def matchings(
+    instances: Iterable[Instance],
+    reference: Bool[np.ndarray, "*grid"] | None,
+    grid: Grid,
+    criteria: InstanceCriteria,
+) -> tuple[Matching, ...]:
+    """Match the predicted instances with the components of a reference, by each rule of `RULES`.
+
+    Parameters
+    ----------
+    instances, reference
+        As `find_instances` returns and takes them.
+
+    Returns
+    -------
+    tuple of Matching
+        Empty if there is no reference, or the instances have no outcomes: they were not predicted.
+    """
+    instances = list(instances)
+    if reference is None or not any(one.outcome for one in instances):
+        return ()
+    predicted = [one.voxels for one in instances if one.outcome in ("TP", "FP")]
+    drawn, too_small = _drawn(reference, grid, criteria)
+    return tuple(match(predicted, drawn, rule, too_small=too_small) for rule in RULES)
+
+
+def _drawn(
+    reference: Bool[np.ndarray, "*grid"], grid: Grid, criteria: InstanceCriteria
+) -> tuple[list[Voxels], list[Voxels]]:
+    """Find the components of a reference, those that are large enough and those that are not."""
+    found = components(reference, grid, replace(criteria, min_volume_mm3=0.0))
+    count = sum(len(voxels) >= smallest_voxels(criteria, grid) for voxels in found)
+    return found[:count], found[count:]  # by decreasing volume
 
 
 def components(

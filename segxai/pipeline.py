@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from segxai.errors import collecting, warn
-from segxai.instances import chosen, whole_class
+from segxai.instances import chosen, matchings, whole_class
+from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
 from segxai.run.attribute import Place, attribute_each
 from segxai.run.cost import Plan, in_words, together
@@ -56,7 +57,8 @@ def explain_case(
     findings = survey(task)
     task.progress.say(findings.in_words())
     if overwrite or not out.exists():
-        created = {**task.case_provenance, "created": _now()}
+        matches = {one.rule: one.counts for one in findings.matchings}
+        created = {**task.case_provenance, "matches": matches, "created": _now()}
         hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
         for beside in (state_file(out), journal_file(out)):  # of the file that was here before
             beside.unlink(missing_ok=True)
@@ -103,6 +105,8 @@ class Findings:
         class as label 0.
     costs : tuple of Plan
         Cost of explaining them, for each group of runs of the task.
+    matchings : tuple of Matching
+        The predicted instances against the reference, by each rule; empty without a reference.
     warnings : tuple of str
         What looks wrong with the case, the prediction or the objects of the class.
     """
@@ -111,6 +115,7 @@ class Findings:
     instances: list[Instance]
     explained: list[Instance]
     costs: tuple[Plan, ...]
+    matchings: tuple[Matching, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def in_words(self) -> str:
@@ -129,6 +134,9 @@ def survey(task: Task) -> Findings:
         segmentation = _segment(task)
         source = task.options.target.instances
         instances = find(task.prediction, segmentation, task.case, task.criteria, source)
+        matched = matchings(instances, task.case.reference, task.case.domain_grid, task.criteria)
+        for one in matched:
+            task.progress.say(f"against the reference, {one.in_words()}")
         for text in task.check_objects(task.case, objects_in(task.case, instances)):
             warn(text)
         explained = _explained(task, segmentation, instances)
@@ -136,7 +144,7 @@ def survey(task: Task) -> Findings:
             plan_group(group, task.predictor, task.image, explained, task.method)
             for group in task.groups
         ]
-    return Findings(segmentation, instances, explained, tuple(costs), tuple(warnings))
+    return Findings(segmentation, instances, explained, tuple(costs), matched, tuple(warnings))
 
 
 def _segment(task: Task) -> Segmentation:

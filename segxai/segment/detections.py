@@ -1,13 +1,13 @@
 """Detections: the instances that a model finds by itself."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Int
 
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Grid
-from segxai.instances import outcome, smallest_voxels
+from segxai.instances import outcomes_of, smallest_voxels
 from segxai.segment.predictor import Predictor
 from segxai.segment.segmentation import Segmentation
 from segxai.types import Case, Instance, InstanceCriteria
@@ -78,13 +78,16 @@ class Detections:
         name = self._class_of(criteria)
         smallest = max(smallest_voxels(criteria, case.domain_grid), 1.0)
         found = [
-            Instance(label, voxels, label - 1, outcome(voxels, case.reference))
+            Instance(label, voxels, label - 1)
             for label, (own, voxels) in enumerate(zip(self.names, self.domains, strict=True), 1)
             if name in (None, own) and len(voxels) >= smallest
         ]
         if not found:
             raise SegxaiError(self._nothing(name, criteria, case.domain_grid))
-        return found
+        domains = [one.voxels for one in found]
+        outcomes, _ = outcomes_of(domains, case.reference, case.domain_grid, criteria)
+        pairs = zip(found, outcomes, strict=True)
+        return [replace(one, outcome=outcome) for one, outcome in pairs]
 
     def _class_of(self, criteria: InstanceCriteria) -> str | None:
         return None if criteria.class_index is None else self.known[criteria.class_index]

@@ -24,7 +24,7 @@ INSTANCES = (
 )
 CASE_RECORD: dict[str, Any] = {
     "plugin": {"name": str, "options?": {}},
-    "weights": ({"name": str, "sha256": str}, None),
+    "weights": ({"name": str, "sha256": str, "key?": str}, None),
     "case": {"name": str, "channels": [str], "sources": [SOURCE]},
     "target": {
         "class": (str, None),
@@ -38,6 +38,7 @@ CASE_RECORD: dict[str, Any] = {
     },
     "output?": str,
     "notes?": [str],
+    "matches?": {},
 }
 RUN_RECORD: dict[str, Any] = {
     "method": str,

@@ -10,6 +10,7 @@ from segxai.store.schema import difference
 
 # How maps were computed, and which were asked for: no map's values depend on these.
 CHANGES_NO_VALUE = ("compute", "labels", "warnings", "started", "resumed")
+FOUND_BY_RUNNING = ("created", "matches")  # so nothing to compare them with before
 
 
 def run_names(
@@ -57,7 +58,7 @@ def run_names(
 def _check_case(path: Path, case_provenance: Mapping[str, Any]) -> None:
     hdf5.open_result(path).close()  # checks all of the file: it is written to from now on
     stored = hdf5.read_provenance(path)
-    stored.pop("created", None)
+    stored = {name: one for name, one in stored.items() if name not in FOUND_BY_RUNNING}
     differs = difference(stored, case_provenance)
     if differs:
         raise SegxaiError(

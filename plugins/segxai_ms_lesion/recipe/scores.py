@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Integer
-from scipy.ndimage import generate_binary_structure, label
+from jaxtyping import Bool
+
+from segxai import Grid, InstanceCriteria
+from segxai.instances import components
+from segxai.matching import Voxels, match
 
 Mask = Bool[np.ndarray, "x y z"]
 
-NEIGHBOURS_18 = generate_binary_structure(3, 2)
-SMALLEST_LESION_VOXELS = 5  # 5 mm3 on the 1 mm grids of the recipe
+CRITERIA = InstanceCriteria(min_volume_mm3=5.0, connectivity=2)
 NORMALISED_DICE_LOAD = 0.001
 
 
@@ -37,27 +39,29 @@ def score(prediction: Mask, reference: Mask) -> Scores:
 
     Any overlap of one voxel makes a hit.
     """
-    predicted, found = without_specks(prediction)
-    known, expected = without_specks(reference)
-    hit = np.unique(known[predicted > 0])
-    confirmed = np.unique(predicted[known > 0])
+    predicted, known = lesions(prediction), lesions(reference)
+    found, expected = _mask(predicted, prediction.shape), _mask(known, reference.shape)
+    matching = match(predicted, known)
     return Scores(
-        dice=_dice(predicted > 0, known > 0, 1.0),
-        normalised_dice=_dice(predicted > 0, known > 0, _load_factor(known > 0)),
-        true_positive_rate=_ratio(int(np.count_nonzero(hit)), expected),
-        false_discovery_rate=1 - _ratio(int(np.count_nonzero(confirmed)), found),
-        reference_lesions=expected,
-        predicted_lesions=found,
+        dice=_dice(found, expected, 1.0),
+        normalised_dice=_dice(found, expected, _load_factor(expected)),
+        true_positive_rate=matching.recall,
+        false_discovery_rate=1 - matching.precision,
+        reference_lesions=len(known),
+        predicted_lesions=len(predicted),
     )
 
 
-def without_specks(mask: Mask) -> tuple[Integer[np.ndarray, "x y z"], int]:
-    """18-connected components of at least 5 voxels, labelled from 1, and their number."""
-    labels, number = label(mask, NEIGHBOURS_18)
-    large = np.bincount(labels.ravel(), minlength=number + 1) >= SMALLEST_LESION_VOXELS
-    large[0] = False
-    renumbered = np.where(large, np.cumsum(large), 0)
-    return renumbered[labels], int(large.sum())
+def lesions(mask: Mask) -> list[Voxels]:
+    """Find the voxels of each 18-connected component of at least 5 mm3, on a grid of 1 mm."""
+    return components(mask, Grid.unit(mask.shape), CRITERIA)
+
+
+def _mask(parts: list[Voxels], shape: tuple[int, ...]) -> Mask:
+    mask = np.zeros(shape, dtype=bool)
+    for voxels in parts:
+        mask[tuple(voxels.T)] = True
+    return mask
 
 
 def _load_factor(reference: Mask) -> float:
