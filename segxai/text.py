@@ -38,6 +38,26 @@ def file_name(text: str) -> str:
     return "".join("-" if _is_unprintable(one) or one in "/\\" else one for one in text)
 
 
+def file_names(texts: Iterable[str]) -> list[str]:
+    r"""Make a file name of each text, and keep apart those that would be the same.
+
+    Some file systems take no notice of case.
+
+    >>> from segxai.text import file_names
+    >>> file_names(["a/b", "a-b", "A-B"])
+    ['a-b', 'a-b-2', 'A-B-3']
+    """
+    names: dict[str, str] = {}
+    for text in texts:
+        base, number = file_name(text), 1
+        name = base
+        while name.casefold() in names:
+            number += 1
+            name = f"{base}-{number}"
+        names[name.casefold()] = name
+    return list(names.values())
+
+
 def format_shape(shape: Iterable[int]) -> str:
     """Format a shape for a message: "182 x 218 x 182"."""
     return " x ".join(str(size) for size in shape)

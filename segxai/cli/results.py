@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from segxai.cli import options
+from segxai.load.limits import at_most
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,6 +86,14 @@ def rerun(
             "--trust", help="Allow a program or a bundle to be loaded, which can run any code."
         ),
     ] = False,
+    max_voxels: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="Largest image to read, in voxels or pixels; default: 300 million.",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")
     ] = "auto",
@@ -97,7 +106,8 @@ def rerun(
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
 
-    with open_result(file) as tree, watched(afterwards="nothing was changed") as progress:
+    watching = watched(afterwards="nothing was changed")
+    with at_most(max_voxels), open_result(file) as tree, watching as progress:
         name = find_run(tree, run_name)
         own = OwnModel(model or "", bundle, trust)
         places = Places(images or file.parent, checkpoint, own)

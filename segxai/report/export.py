@@ -19,7 +19,7 @@ from segxai.report.tables import instance_table
 from segxai.store.reader import maps
 from segxai.store.refusal import values_of
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group, source_grid_of
-from segxai.text import file_name, printable
+from segxai.text import file_name, file_names, printable
 
 FORMULA = ("=", "+", "-", "@")
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
@@ -35,7 +35,8 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
     run : str
         Name of one of its runs.
     folder : Path
-        Created if missing; gets `RUN-LABEL-CHANNEL.nii.gz`, `labels.nii.gz` and `RUN.csv`.
+        Created if missing; gets `RUN-LABEL-CHANNEL.nii.gz`, `labels.nii.gz` and `RUN.csv`. Channels
+        whose names differ only in what is replaced in file names are numbered.
     overwrite : bool
         Whether files may be replaced that were not exported, or have changed since.
 
@@ -59,7 +60,7 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
     found = values_of(group(tree, "segmentation")["labels"])
     labels = resample(found, domain_grid_of(tree), source, order=0)
     yield _saved(place, f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
-    channels = [str(name) for name in group(tree, "input")["channel"].values]
+    channels = file_names(str(name) for name in group(tree, "input")["channel"].values)
     for label, stored in maps(tree, run).items():
         values = regridded(attribution_of(stored), grid, source)
         named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]

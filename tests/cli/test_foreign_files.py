@@ -118,6 +118,18 @@ def test_the_users_own_picture_is_not_replaced(drawn, case):
     assert run(out="photo.h5").status == 0  # its own picture is replaced without a word
 
 
+def test_the_pictures_of_all_runs_are_checked_before_any(drawn, case):
+    two = ("--aggregator", "mean,signed_max")
+    Image.new("RGB", (4, 4)).save("r-gradient-signed_max.png")
+    before = Path("r-gradient-signed_max.png").read_bytes()
+    error = run(*two).error
+    assert "r-gradient-signed_max.png was not written by segxai" in error
+    assert not Path("r.h5").exists()
+    assert Path("r-gradient-signed_max.png").read_bytes() == before
+    assert run(*two, "--overwrite").status == 0
+    assert run(*two).status == 0
+
+
 def test_drawings_and_exports_keep_the_users_own_files(case):
     assert run().status == 0
     Path("maps").mkdir()

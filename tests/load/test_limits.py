@@ -76,6 +76,14 @@ def test_the_limit_is_lifted_within_the_block_alone():
         check_size((10**9,), "it")
 
 
+def test_a_rerun_sets_it_too(case, toys):
+    files, method = ("bright.nii.gz", "other.nii.gz"), ("--method", "gradient")
+    run = ("run", "--plugin", "toy", *files, *method, "--instances", "1", "--out", "r.h5")
+    assert segxai(*run).status == 0
+    assert "and at most 999 are allowed" in segxai("rerun", "r.h5", "--max-voxels", 999).error
+    assert segxai("rerun", "r.h5", "--max-voxels", 10**6).status == 0
+
+
 @pytest.mark.parametrize(("most", "words"), [(999, "and at most 999 are allowed"), (0, "is 0; g")])
 def test_the_shell_sets_it(most, words):
     write_nifti("a.nii", np.ones((10, 10, 10), dtype=np.uint8))

@@ -31,7 +31,7 @@ def ramp(points):
     return np.asarray(points @ [1.0, -2.0, 0.5] + 3, dtype=np.float32)
 
 
-def result_of(source, values_at):
+def result_of(source, values_at, channels=("flair", "mprage")):
     """A result whose map of instance 3 is a function of the position."""
     grid = working_grid(source)
     shape = grid.shape
@@ -41,7 +41,7 @@ def result_of(source, values_at):
     case = Case(
         name="c",
         image=np.ones((2, *shape), dtype=np.float32),
-        channels=("flair", "mprage"),
+        channels=channels,
         grid=grid,
         foreground=np.ones(shape, dtype=bool),
         source_grid=source,
@@ -93,6 +93,16 @@ def test_a_map_is_interpolated_onto_other_voxels(folder, spacing):
     assert found.shape == source.shape
     expected, inside = ramp(positions(source)), (slice(3, -3),) * 3
     np.testing.assert_allclose(found.get_fdata()[inside], expected[inside], atol=1e-3)
+
+
+@pytest.mark.parametrize("channels", [("t1/b", "t1-b"), ("t1-b", "t1\\b"), ("T1", "t1")])
+def test_channels_whose_names_become_the_same_are_kept_apart(folder, channels):
+    source = user_grid("RAS")
+    result_of(source, ramp, channels)
+    _, first, second, _ = exported().values()
+    assert f"{first.name.removesuffix('.nii.gz')}-2.nii.gz".lower() == second.name.lower()
+    for path, sign in ((first, 1), (second, -1)):
+        np.testing.assert_array_equal(nib.load(path).get_fdata(), sign * ramp(positions(source)))
 
 
 def test_the_table_has_every_number(folder):
