@@ -73,9 +73,11 @@ from .plugins.hookspecs import hookimpl as hookimpl
 from .plugins.registry import load_adapter as load_adapter
 from .plugins.registry import load_aggregator as load_aggregator
 from .plugins.registry import load_method as load_method
+from .segment.weight_sets import WeightSet as WeightSet
+from .segment.weight_sets import unwrap as unwrap
+from .segment.weight_sets import weight_sets as weight_sets
 from .segment.weights import load_weights as load_weights
 from .segment.weights import read_tensors as read_tensors
-from .segment.weights import unwrap as unwrap
 from .text import format_shape as format_shape
 
 # For methods

@@ -173,9 +173,12 @@ def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task)
 
 def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
     """Load the adapter of the run's model: the plugin's, or the user's own model if it used one."""
+    key = (stored["weights"] or {}).get("key")
     if is_own(stored):
-        return adapter_again(stored, places.own, places.checkpoint)
-    return load_adapter(stored["plugin"]["name"], places.checkpoint)
+        return adapter_again(stored, replace(places.own, weights_key=key), places.checkpoint)
+    return load_adapter(
+        stored["plugin"]["name"], places.checkpoint, key if places.checkpoint else None
+    )
 
 
 def _options(

@@ -90,12 +90,12 @@ def check_objects(case: Case, lesions: Bool[np.ndarray, "x y z"]) -> list[str]:
 
 
 @hookimpl
-def segxai_adapter(checkpoint: Path | None = None) -> Adapter:
+def segxai_adapter(checkpoint: Path | None = None, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the 3D U-Net for lesions of multiple sclerosis."""
     return Adapter(
         channels=CHANNELS,
         classes=CLASSES,
-        load_network=partial(load_unet, checkpoint),
+        load_network=partial(load_unet, checkpoint, weights_key),
         load_case=load_case,
         criteria=InstanceCriteria(CLASSES.index("lesion"), THRESHOLD, min_volume_mm3=5.0),
         predict=SlidingWindow(WINDOW, OVERLAP),

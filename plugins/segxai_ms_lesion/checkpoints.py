@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
-from segxai import SegxaiError, one_line, unwrap
+from segxai import SegxaiError, one_line, read_tensors, unwrap
 
 
 @dataclass(frozen=True)
@@ -35,15 +34,20 @@ class Kind:
         )
 
 
-def unwrapped(content: Mapping[str, Any], kind: Kind, path: Path) -> dict[str, Tensor]:
-    """Find the tensors under their network's own names, without the wrappers of training scripts.
+def read_state(path: Path, kind: Kind, key: str | None = None) -> dict[str, Tensor]:
+    """Read the tensors under their network's own names, without the wrappers of training scripts.
+
+    Parameters
+    ----------
+    key : str, optional
+        The set of weights to take, if the file holds several; see `unwrap`.
 
     Raises
     ------
     SegxaiError
-        If no part of the content has the tensor that every network of the kind has.
+        If no part of the file has the tensor that every network of the kind has, or several have.
     """
-    found = unwrap(content, [kind.first])
+    found = unwrap(read_tensors(path), [kind.first], key=key, name=path.name)
     if kind.first not in found:
         raise kind.misfit(path, f"{kind.first!r} is absent")
     return found

@@ -6,8 +6,7 @@ from pathlib import Path
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
-from segxai import read_tensors
-from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
+from segxai_ms_lesion.checkpoints import Kind, fill, read_state, width
 
 CHANNELS = ("flair", "mprage")
 CLASSES = ("background", "lesion")
@@ -45,7 +44,7 @@ def weights_file() -> Path:
     return Path(__file__).parent / "weights" / "unet.safetensors"
 
 
-def load_unet(checkpoint: Path | None = None) -> nn.Module:
+def load_unet(checkpoint: Path | None = None, weights_key: str | None = None) -> nn.Module:
     """Load the network in eval mode, with the embedded weights or those of a checkpoint.
 
     Parameters
@@ -54,6 +53,8 @@ def load_unet(checkpoint: Path | None = None) -> nn.Module:
         A `.safetensors` file, or a file of `torch.save` that holds tensors and nothing that runs
         code on loading. Its network may have other widths and another depth than the embedded one;
         the wrappers that training scripts add ("state_dict", "module.") are removed.
+    weights_key
+        The set of weights to take from a checkpoint that holds several.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def load_unet(checkpoint: Path | None = None) -> nn.Module:
         If the file is missing, cannot be read, or belongs to another architecture.
     """
     path = checkpoint or weights_file()
-    state = unwrapped(read_tensors(path), KIND, path)
+    state = read_state(path, KIND, weights_key)
     model = unet(_widths(state, path))
     fill(model, state, KIND, path)
     return model.eval()

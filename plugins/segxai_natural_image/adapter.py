@@ -24,7 +24,7 @@ SURE = 0.5  # of a detection: the default of transformers' `post_process_instanc
 BACKGROUND = ("background", "__background__", "bg", "unlabeled", "unlabelled", "void", "none")
 
 
-def adapter_of(checkpoint: Path) -> Adapter:
+def adapter_of(checkpoint: Path, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the model in a folder of transformers or in a file of weights.
 
     Raises
@@ -33,23 +33,23 @@ def adapter_of(checkpoint: Path) -> Adapter:
         If there is no such file or folder, or it holds no model that is known here.
     """
     if checkpoint.is_dir():
-        return _of_folder(read_folder(checkpoint))
+        return _of_folder(read_folder(checkpoint), weights_key)
     if not checkpoint.is_file():
         raise SegxaiError(
             f"no checkpoint at {checkpoint}; give a folder of transformers, or a file of "
             "torchvision's weights (.pth, .safetensors)"
         )
     if is_coin_checkpoint(checkpoint):
-        return coin_adapter(checkpoint)
-    return _of_file(read_file(checkpoint), checkpoint)
+        return coin_adapter(checkpoint, weights_key)
+    return _of_file(read_file(checkpoint, weights_key), checkpoint)
 
 
-def _of_folder(folder: Folder) -> Adapter:
+def _of_folder(folder: Folder, weights_key: str | None) -> Adapter:
     fed, notes = feed_of(folder.path)
     kind = f"{folder.config.model_type} of transformers"
     detect = partial(detect_queries, classes=folder.classes) if folder.finds_instances else None
     return replace(
-        _pictures(fed, folder.classes, partial(load_folder, folder), detect),
+        _pictures(fed, folder.classes, partial(load_folder, folder, weights_key), detect),
         weights=folder.weights,
         notes=(_about(kind, folder.finds_instances, len(folder.classes)), *notes),
     )
@@ -101,6 +101,6 @@ def _about(kind: str, finds_instances: bool, classes: int) -> str:
 
 
 @hookimpl
-def segxai_adapter(checkpoint: Path | None) -> Adapter:
+def segxai_adapter(checkpoint: Path | None, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the embedded coins, or of the model of a checkpoint."""
-    return coin_adapter(None) if checkpoint is None else adapter_of(checkpoint)
+    return coin_adapter(None) if checkpoint is None else adapter_of(checkpoint, weights_key)

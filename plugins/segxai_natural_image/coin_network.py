@@ -42,7 +42,7 @@ class CoinNetwork(nn.Module):
         return logits
 
 
-def load_coin_network(checkpoint: Path | None = None) -> nn.Module:
+def load_coin_network(checkpoint: Path | None = None, weights_key: str | None = None) -> nn.Module:
     """Load the network in eval mode, with the embedded weights or those of a checkpoint.
 
     Raises
@@ -51,7 +51,7 @@ def load_coin_network(checkpoint: Path | None = None) -> nn.Module:
         If the checkpoint cannot be read, or belongs to another network.
     """
     path = checkpoint or weights_file()
-    return load_weights(CoinNetwork(), path, "the coin network").eval()
+    return load_weights(CoinNetwork(), path, "the coin network", key=weights_key).eval()
 
 
 def weights_file() -> Path:

@@ -77,12 +77,12 @@ def is_coin_checkpoint(path: Path) -> bool:
         return False  # the error is reported where the file is read
 
 
-def coin_adapter(checkpoint: Path | None) -> Adapter:
+def coin_adapter(checkpoint: Path | None, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the embedded network, perhaps trained again."""
     return Adapter(
         channels=FEED.channels,
         classes=CLASSES,
-        load_network=partial(load_coin_network, checkpoint),
+        load_network=partial(load_coin_network, checkpoint, weights_key),
         load_case=FEED.load,
         criteria=CRITERIA,
         predict=predict_coins,

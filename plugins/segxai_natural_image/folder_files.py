@@ -18,6 +18,7 @@ WEIGHTS = (
 )
 ATTENTION = ("eager", "sdpa")  # in transformers itself; any other name is a kernel to be loaded
 CHOICES = ("attn_implementation", "experts_implementation")
+TOP, DEPTH = ".", 2  # of the sets of weights in a file: the key of its own, and their nesting
 ELSEWHERE = "transformers_weights"
 
 
@@ -35,19 +36,34 @@ def weight_files(folder: Path) -> tuple[Path, ...]:
     return _listed(first) if first.suffix == ".json" else (first,)
 
 
-def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the tensors of a folder. Nothing in it can run code.
+def read_weights(folder: Path) -> dict[str, Any]:
+    """Read what a folder's files hold, together, as `read_tensors` reads one of them.
 
     Raises
     ------
     SegxaiError
         If a file is missing, or cannot be read.
     """
-    found: dict[str, Tensor] = {}
+    found: dict[str, Any] = {}
     for path in weight_files(folder):
-        tensors = {str(name): one for name, one in read_tensors(path).items()}
-        found |= {name: one for name, one in tensors.items() if isinstance(one, Tensor)}
+        found |= {str(name): one for name, one in read_tensors(path).items()}
     return found
+
+
+def sets_of(
+    content: Mapping[str, Any], path: tuple[str, ...] = ()
+) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Yield what could be a set of weights, after its key: each mapping, and each prefix in it."""
+    tensors = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
+    if tensors:
+        yield ".".join(path) or TOP, tensors
+    for first in dict.fromkeys(name.partition(".")[0] for name in tensors):
+        start = f"{first}."
+        inner = {n.removeprefix(start): one for n, one in tensors.items() if n.startswith(start)}
+        yield ".".join((*path, first)), inner
+    for name, one in content.items() if len(path) < DEPTH else ():
+        if isinstance(one, Mapping):
+            yield from sets_of(one, (*path, str(name)))
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from segxai import SegxaiError, one_line
+from segxai import SegxaiError, one_line, unknown_name
 from segxai_natural_image.extras import library, quiet
 from segxai_natural_image.folder_files import (
+    TOP,
     WEIGHTS,
     check_config,
     read_object,
     read_weights,
+    sets_of,
     weight_files,
 )
 
@@ -95,15 +97,28 @@ def read_folder(path: Path) -> Folder:
     return Folder(path, config, kind in QUERIES, names[kind])
 
 
-def load_folder(folder: Folder) -> nn.Module:
+def load_folder(folder: Folder, weights_key: str | None = None) -> nn.Module:
     """Load the folder's model in eval mode and float32. Nothing in the folder can run code.
+
+    Parameters
+    ----------
+    weights_key : str, optional
+        The set of weights to take, if the files hold several; see `unwrap`.
 
     Raises
     ------
     SegxaiError
         If its weights cannot be read, or some are missing.
     """
-    model, report = _loaded(folder)
+    sets = dict(sets_of(read_weights(folder.path)))
+    if weights_key is not None and weights_key not in sets:
+        raise unknown_name("key of weights", weights_key, sets)
+    model, report = _loaded(folder, sets.get(weights_key or TOP, {}))
+    if weights_key is None and (report["missing_keys"] or report["unexpected_keys"]):
+        likely = {key: one for key, one in sets.items() if 2 * len(one) > len(model.state_dict())}
+        key = _only_usable(folder, likely, is_top_usable=not report["missing_keys"])
+        if key not in ("", TOP):
+            model, report = _loaded(folder, sets[key])
     missing = sorted(report["missing_keys"])
     if missing:
         raise SegxaiError(
@@ -114,15 +129,40 @@ def load_folder(folder: Folder) -> nn.Module:
     return network
 
 
-def _loaded(folder: Folder) -> tuple[Any, Mapping[str, Any]]:
-    """Load the model, and report which tensors were missing."""
+def _only_usable(
+    folder: Folder, sets: Mapping[str, Mapping[str, Tensor]], *, is_top_usable: bool
+) -> str:
+    """Find the only set of weights that fills the model; "" if there is none."""
+    usable = [TOP] if is_top_usable else []
+    usable += [key for key, one in sets.items() if key != TOP and _fills(folder, one)]
+    if len(usable) > 1:
+        raise SegxaiError(
+            f"{folder.path.name} holds {len(usable)} sets of weights for the same network: "
+            f"{', '.join(map(repr, usable))}; say which with --weights-key"
+        )
+    return usable[0] if usable else ""
+
+
+def _fills(folder: Folder, tensors: Mapping[str, Tensor]) -> bool:
+    """Tell whether the tensors fill the model.
+
+    Only transformers knows the names that it takes, old ones among them, so that it is tried.
+    """
+    try:
+        return not _loaded(folder, tensors)[1]["missing_keys"]
+    except SegxaiError:
+        return False
+
+
+def _loaded(folder: Folder, tensors: Mapping[str, Tensor]) -> tuple[Any, Mapping[str, Any]]:
+    """Load the model from tensors by name, and report which were missing."""
     loader = getattr(library("transformers"), folder.architecture)
     try:
         with quiet():
             model, report = loader.from_pretrained(
                 None,  # nothing but these tensors is loaded
                 config=folder.config,
-                state_dict=read_weights(folder.path),
+                state_dict=dict(tensors),
                 attn_implementation=None,  # transformers' own, whatever the configuration says
                 local_files_only=True,
                 dtype="float32",

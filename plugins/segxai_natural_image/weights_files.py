@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segxai import SegxaiError, load_weights, read_tensors, unwrap
+from segxai import SegxaiError, load_weights, read_tensors, unwrap, weight_sets
 from segxai_natural_image.cases import Feed, Pixels
 from segxai_natural_image.extras import library
 
@@ -41,6 +41,8 @@ class WeightsFile:
     ----------
     path : Path
         The file.
+    key : str or None
+        The set of weights that was asked for, if the file holds several.
     architecture : str
         The name of torchvision's function that builds the model.
     classes : tuple of str
@@ -52,6 +54,7 @@ class WeightsFile:
     """
 
     path: Path
+    key: str | None
     architecture: str
     classes: tuple[str, ...]
     auxiliary_classes: int
@@ -63,8 +66,13 @@ class WeightsFile:
         return self.architecture in BUILDERS[MASKS]
 
 
-def read_file(path: Path) -> WeightsFile:
+def read_file(path: Path, key: str | None = None) -> WeightsFile:
     """Find the model of torchvision to which a file of weights belongs.
+
+    Parameters
+    ----------
+    key : str, optional
+        The set of weights to take, if the file holds several; see `unwrap`.
 
     Raises
     ------
@@ -72,15 +80,15 @@ def read_file(path: Path) -> WeightsFile:
         If the file cannot be read without running code, or belongs to another model.
     """
     content = read_tensors(path)
-    last = next((name for name in BUILDERS if name in unwrap(content, [name])), None)
-    tensors = unwrap(content, [last or ""])
+    last = next((name for name in BUILDERS if weight_sets(content, [name])), None)
     if last is None:
-        some = next(iter(tensors), "nothing")
+        some = next(iter(content), "nothing")
         raise SegxaiError(
             f"{path.name} does not hold weights of a segmentation model of torchvision ({KNOWN}): "
-            f"its {len(tensors)} tensors begin with {some!r}; for a model of transformers give its "
-            "folder, for your own model --model package.module:factory"
+            f"it begins with {some!r}; for a model of transformers give its folder, for your own "
+            "model --model package.module:factory"
         )
+    tensors = unwrap(content, [last], key=key, name=path.name)
     library("torchvision")
     count = len(tensors[last])
     auxiliary = tensors.get(f"{AUXILIARY}4.weight", torch.empty(0))
@@ -88,7 +96,7 @@ def read_file(path: Path) -> WeightsFile:
         name.startswith(BACKBONE) and name.endswith(COUNTER) for name in tensors
     )
     architecture = _fitting(tensors, BUILDERS[last], count, path)
-    return WeightsFile(path, architecture, _names(last, count), len(auxiliary), is_frozen)
+    return WeightsFile(path, key, architecture, _names(last, count), len(auxiliary), is_frozen)
 
 
 def load_file(file: WeightsFile) -> nn.Module:
@@ -102,7 +110,7 @@ def load_file(file: WeightsFile) -> nn.Module:
     network: Any = _build(file.architecture, len(file.classes), is_frozen=file.is_frozen)
     if file.auxiliary_classes:
         network.aux_classifier = _auxiliary(file)
-    load_weights(network, file.path, f"{file.architecture} of torchvision")
+    load_weights(network, file.path, f"{file.architecture} of torchvision", key=file.key)
     if file.auxiliary_classes:
         network.aux_classifier = None
     model: nn.Module = network.eval()
@@ -168,7 +176,7 @@ def _build(architecture: str, classes: int, *, is_frozen: bool = False) -> nn.Mo
 def _auxiliary(file: WeightsFile) -> nn.Module:
     """Build the head that helps in training only, to be filled and thrown away."""
     first = f"{AUXILIARY}0.weight"
-    width = unwrap(read_tensors(file.path), [first])[first].shape[1]
+    width = unwrap(read_tensors(file.path), [first], key=file.key)[first].shape[1]
     fcn = library("torchvision.models.segmentation.fcn")
     head: nn.Module = fcn.FCNHead(width, file.auxiliary_classes)
     return head

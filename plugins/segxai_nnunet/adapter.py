@@ -20,11 +20,19 @@ from segxai import (
     hookimpl,
     read_case,
     resample,
+    unknown_name,
     working_grid,
 )
 from segxai_nnunet.cases import load_case, load_images
 from segxai_nnunet.dynunet import THRESHOLD, load_dynunet
-from segxai_nnunet.folder import TRAINER, TrainedModel, in_model_folder, load_model, open_model
+from segxai_nnunet.folder import (
+    TRAINER,
+    WEIGHTS,
+    TrainedModel,
+    in_model_folder,
+    load_model,
+    open_model,
+)
 from segxai_nnunet.tiles import tiles
 
 EMBEDDED = Path(__file__).parent / "weights"
@@ -32,9 +40,9 @@ FEW: Mapping[str, object] = {"labels": (2,), "rows": 4, "samples": 2}  # about a
 
 
 @hookimpl
-def segxai_adapter(checkpoint: Path | None = None) -> Adapter:
+def segxai_adapter(checkpoint: Path | None = None, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the embedded nnU-Net, or of any other."""
-    return embedded(EMBEDDED) if checkpoint is None else for_checkpoint(checkpoint)
+    return embedded(EMBEDDED) if checkpoint is None else for_checkpoint(checkpoint, weights_key)
 
 
 def embedded(folder: Path) -> Adapter:
@@ -52,14 +60,16 @@ def embedded(folder: Path) -> Adapter:
     )
 
 
-def for_checkpoint(path: Path) -> Adapter:
+def for_checkpoint(path: Path, weights_key: str | None = None) -> Adapter:
     """Build the adapter of a folder with a trained model, of a fold, or of a DynUNet's weights."""
     if in_model_folder(path):
+        if weights_key not in (None, WEIGHTS):
+            raise unknown_name("key of weights", str(weights_key), [WEIGHTS])
         return adapter_of(open_model(path))
     unet = ms_lesion.segxai_adapter()
     return replace(
         unet,
-        load_network=partial(load_dynunet, path),
+        load_network=partial(load_dynunet, path, weights_key),
         weights=path,
         criteria=replace(unet.criteria, threshold=THRESHOLD),
         layer=None,

@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.networks.nets.dynunet import DynUNet
-from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
+from segxai_ms_lesion.checkpoints import Kind, fill, read_state, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
-
-from segxai import read_tensors
 
 FILTERS = (16, 32, 64)
 THRESHOLD = 0.3  # the paper's
@@ -41,7 +39,7 @@ def dynunet(filters: Sequence[int] = FILTERS) -> nn.Module:
     )
 
 
-def load_dynunet(path: Path) -> nn.Module:
+def load_dynunet(path: Path, weights_key: str | None = None) -> nn.Module:
     """Load the network of a checkpoint, in eval mode.
 
     Parameters
@@ -49,13 +47,15 @@ def load_dynunet(path: Path) -> nn.Module:
     path
         A `.safetensors` file, or a file of `torch.save` that holds tensors and nothing that runs
         code on loading. Its network may have other filters and another depth than the scripts'.
+    weights_key
+        The set of weights to take from a file that holds several.
 
     Raises
     ------
     SegxaiError
         If the file is missing, cannot be read, or belongs to another architecture.
     """
-    state = unwrapped(read_tensors(path), KIND, path)
+    state = read_state(path, KIND, weights_key)
     model = dynunet(_filters(state, path))
     fill(model, _with_second_names(model, state), KIND, path)
     return model.eval()

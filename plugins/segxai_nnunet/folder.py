@@ -14,6 +14,7 @@ from segxai_nnunet.plans import Plans, read_plans
 
 PLANS, DATASET, FINAL = "plans.json", "dataset.json", "checkpoint_final.pth"
 TRAINER = "nnUNetTrainer"
+WEIGHTS = "network_weights"  # where nnU-Net's own predictor finds them
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def load_model(model: TrainedModel) -> nn.Module:
     SegxaiError
         If a checkpoint does not fit the plans.
     """
-    weights = {path: read_fold(path)["network_weights"] for path in model.checkpoints}
+    weights = {path: read_fold(path)[WEIGHTS] for path in model.checkpoints}
     channels, outputs = len(model.dataset.channels), len(model.dataset.classes)
     return load_folds(model.plans.architecture, channels, outputs, weights)
 
@@ -98,7 +99,7 @@ def read_fold(path: Path) -> Mapping[str, Any]:
     """
     remedy = "train with nnU-Net's own trainer, or save it again without what you added"
     content = read_tensors(path, remedy)
-    wanted = {"network_weights": Mapping, "init_args": Mapping, "trainer_name": str}
+    wanted = {WEIGHTS: Mapping, "init_args": Mapping, "trainer_name": str}
     missing = [name for name, kind in wanted.items() if not isinstance(content.get(name), kind)]
     if missing or not isinstance(content["init_args"].get("configuration"), str):
         name = missing[0] if missing else "configuration"

@@ -14,7 +14,7 @@ PAPERS_WINDOW = (96, 96, 96)
 
 
 @hookimpl
-def segxai_adapter(checkpoint: Path | None = None) -> Adapter:
+def segxai_adapter(checkpoint: Path | None = None, weights_key: str | None = None) -> Adapter:
     """Build the adapter of the Swin UNETR for MS lesions, which takes the 3D U-Net's input.
 
     A checkpoint is taken to be trained on the paper's windows.
@@ -22,7 +22,7 @@ def segxai_adapter(checkpoint: Path | None = None) -> Adapter:
     unet = ms_lesion.segxai_adapter()
     return replace(
         unet,
-        load_network=partial(load_swin_unetr, checkpoint),
+        load_network=partial(load_swin_unetr, checkpoint, weights_key),
         criteria=replace(unet.criteria, threshold=0.5 if checkpoint else THRESHOLD),
         predict=SlidingWindow(PAPERS_WINDOW if checkpoint else WINDOW, OVERLAP),
         weights=checkpoint or weights_file(),

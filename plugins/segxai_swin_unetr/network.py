@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from monai.networks.nets.swin_unetr import SwinUNETR
-from segxai_ms_lesion.checkpoints import Kind, fill, unwrapped, width
+from segxai_ms_lesion.checkpoints import Kind, fill, read_state, width
 from segxai_ms_lesion.network import CHANNELS, CLASSES
 from torch import Tensor, nn
-
-from segxai import read_tensors
 
 FEATURES = 12
 ATTENTION_WINDOW = 4
@@ -48,12 +46,12 @@ def weights_file() -> Path:
     return Path(__file__).parent / "weights" / "swin_unetr.safetensors"
 
 
-def load_swin_unetr(checkpoint: Path | None = None) -> nn.Module:
+def load_swin_unetr(checkpoint: Path | None = None, weights_key: str | None = None) -> nn.Module:
     """Load the network in eval mode and float32, with the embedded weights or a checkpoint's.
 
     Parameters
     ----------
-    checkpoint
+    checkpoint, weights_key
         As for `segxai_ms_lesion.network.load_unet`; feature size, attention window and depths are
         read from its tensors.
 
@@ -63,7 +61,7 @@ def load_swin_unetr(checkpoint: Path | None = None) -> nn.Module:
         If the file is missing, cannot be read, or belongs to another architecture.
     """
     path = checkpoint or weights_file()
-    state = unwrapped(read_tensors(path), KIND, path)
+    state = read_state(path, KIND, weights_key)
     model = swin_unetr(
         width(state, KIND.first, KIND, path), _attention_window(state, path), _depths(state)
     )

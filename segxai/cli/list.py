@@ -91,13 +91,19 @@ def check(
             metavar="PATH", help="Weights instead of the plugin's own.", show_default=False
         ),
     ] = None,
+    weights_key: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY", help="Weights to take, if PATH holds several sets.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Run the conformance checks on an adapter."""
     from segxai.cli.terminal import echo
     from segxai.plugins.registry import load_adapter
     from segxai.testing import check_adapter
 
-    adapter, broken = load_adapter(name, checkpoint), 0
+    adapter, broken = load_adapter(name, checkpoint, weights_key), 0
     if adapter.summary:
         echo(f"{name}: {adapter.summary}")
     for finding in check_adapter(adapter):

@@ -1,6 +1,5 @@
 """The options of a model without a plugin, and the adapter made from them."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,7 +10,7 @@ from segxai.cli.flags import flag_of
 from segxai.errors import SegxaiError, unknown_name
 
 if TYPE_CHECKING:
-    from segxai.plugins.adapter import Adapter
+    from segxai.models.own_model import OwnModel
     from segxai.types import Activation
 
 PANEL = "A model of your own, without a plugin"
@@ -176,15 +175,11 @@ class Words:
 _DOORS = ("plugin", "model", "bundle")
 
 
-def own_adapter(
-    words: Words,
-    checkpoint: Path | None,
-    files_of: Callable[[tuple[str, ...]], Mapping[str, Path]],
-) -> "Adapter":
-    """Make the adapter of the model that the options describe."""
-    from segxai.models.own_model import OwnModel, adapter_for
+def own_model(words: Words) -> "OwnModel":
+    """Return the model that the options describe."""
+    from segxai.models.own_model import OwnModel
 
-    own = OwnModel(
+    return OwnModel(
         model=words.model or "",
         bundle=words.bundle,
         trust=words.trust,
@@ -198,7 +193,6 @@ def own_adapter(
         output=words.output,
         align_corners=words.align_corners or None,
     )
-    return adapter_for(own, checkpoint, files_of)
 
 
 def names(text: str | None) -> tuple[str, ...]:

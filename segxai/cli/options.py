@@ -48,6 +48,15 @@ Checkpoint = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KEY",
+        help="Weights to take from a checkpoint that holds several sets, such as ema_model.",
+        rich_help_panel=MODEL,
+        hidden=True,
+    ),
+]
 MaxVoxels = Annotated[
     int | None,
     typer.Option(

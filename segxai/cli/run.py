@@ -33,11 +33,12 @@ GOES_ON = "what was finished is kept, and the same command continues from there"
 
 @dataclass(frozen=True)
 class Files:
-    """The files to read: images, the expert's mask and weights."""
+    """The files to read: images, the expert's mask and weights; which of these to take."""
 
     images: tuple[str, ...]
     reference: Path | None
     checkpoint: Path | None
+    weights_key: str | None
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def run(
     reference: options.Reference = None,
     reference_label: options.ReferenceLabel = None,
     checkpoint: options.Checkpoint = None,
+    weights_key: options.WeightsKey = None,
     max_voxels: options.MaxVoxels = None,
     tta: options.Tta = False,
     full: options.Full = False,
@@ -149,7 +151,7 @@ def run(
         batch=batch,
         precision=precision,
     )
-    files = Files(tuple(images or ()), reference, checkpoint)
+    files = Files(tuple(images or ()), reference, checkpoint, weights_key)
     how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
     words = model_options.Words(plugin, model, bundle, *how, output, align_corners)
     part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
@@ -175,7 +177,10 @@ def _run(
     words.check()
     _check(files, found, output)
     from segxai.cli.progress import watched
-    from segxai.pipeline import explain_case  # seconds: what can be told at once comes first
+    from segxai.pipeline import (  # seconds: what can be told at once comes first
+        choose_runs,
+        explain_case,
+    )
     from segxai.store.atomic_file import resolved, sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
@@ -191,7 +196,10 @@ def _run(
             typer.echo(cost)
             return
         with sole_writer(out):
-            names = explain_case(task, out, append=output.append, overwrite=output.overwrite)
+            places = {"append": output.append, "overwrite": output.overwrite}
+            pictures = _pictures(out, choose_runs(task, out, **places))
+            _check_written((out, *pictures), files, found, overwrite=output.overwrite)
+            names = explain_case(task, out, **places)
         progress.close()
         _report(out, names, overwrite=output.overwrite)
 
@@ -201,15 +209,17 @@ def _adapter(words: model_options.Words, files: Files) -> "Adapter":
     if words.plugin is not None:
         from segxai.plugins.registry import load_adapter
 
-        return load_adapter(words.plugin, files.checkpoint)
+        return load_adapter(words.plugin, files.checkpoint, files.weights_key)
     if not files.images:
         raise SegxaiError("a model of your own has no embedded case: give it images")
     from segxai.load.reader import input_names
+    from segxai.models.own_model import adapter_for
 
     def files_of(channels: tuple[str, ...]) -> dict[str, Path]:
         return files_by_channel(files.images, input_names(channels, files.images))
 
-    return model_options.own_adapter(words, files.checkpoint, files_of)
+    own = replace(model_options.own_model(words), weights_key=files.weights_key)
+    return adapter_for(own, files.checkpoint, files_of)
 
 
 def _options(
@@ -254,21 +264,37 @@ def _check(files: Files, found: "Options", output: Output) -> None:
 
 def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) -> None:
     """Check that a result can be written there without harm to another file."""
-    from segxai.report.output_files import check_picture
     from segxai.store.hdf5 import check_replaceable, check_writable
 
     check_writable(out)
+    if overwrite:
+        check_replaceable(out)
+    _check_written((out, *_pictures(out, ("",))), files, found, overwrite=overwrite)
+
+
+def _pictures(out: Path, names: tuple[str, ...]) -> list[Path]:
+    """List the pictures of a result's runs: the first is named as the result is."""
+    others = [out.with_name(file_name(f"{out.stem}-{name}.png")) for name in names[1:]]
+    return [out.with_suffix(".png"), *others]
+
+
+def _check_written(
+    written: tuple[Path, ...], files: Files, found: "Options", *, overwrite: bool
+) -> None:
+    """Check that a result and its pictures replace no file to read, and no other picture."""
+    from segxai.report.output_files import check_picture
+
+    out, *pictures = written
     domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
     masks_and_weights = filter(None, (files.reference, files.checkpoint, domains))
     named = [name for image in files.images if (name := image.partition("=")[2])]
     inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *masks_and_weights)}
-    for written in (out, out.with_suffix(".png")):
-        if written.absolute() in inputs:
-            what = "is" if written == out else f"would write its picture to {written}, which is"
+    for path in written:
+        if path.absolute() in inputs:
+            what = "is" if path == out else f"would write its picture to {path}, which is"
             raise SegxaiError(f"--out {out} {what} one of the files to read; name another")
-    if overwrite:
-        check_replaceable(out)
-    check_picture(out.with_suffix(".png"), overwrite=overwrite)
+    for picture in pictures:
+        check_picture(picture, overwrite=overwrite)
 
 
 def _task(
@@ -303,8 +329,7 @@ def _report(out: Path, names: tuple[str, ...], *, overwrite: bool) -> None:
     from segxai.report.tables import instance_table
     from segxai.store.hdf5 import open_result
 
-    pictures = [out.with_suffix(".png")]
-    pictures += [out.with_name(file_name(f"{out.stem}-{name}.png")) for name in names[1:]]
+    pictures = _pictures(out, names)
     with open_result(out) as tree:
         for name, picture in zip(names, pictures, strict=True):
             if len(names) > 1:

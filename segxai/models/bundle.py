@@ -63,13 +63,21 @@ class Bundle:
     notes: tuple[str, ...] = ()
 
 
-def load_bundle(folder: Path, checkpoint: Path | None = None, *, trust: bool) -> Bundle:
+def load_bundle(
+    folder: Path,
+    checkpoint: Path | None = None,
+    weights_key: str | None = None,
+    *,
+    trust: bool,
+) -> Bundle:
     """Load the bundle in a folder.
 
     Parameters
     ----------
     checkpoint : Path, optional
         Weights to load instead of the bundle's own, `models/model.pt`.
+    weights_key : str, optional
+        Which set of weights to take, if the file holds several; see `unwrap`.
     trust : bool
         Whether the user vouches for the bundle: its configuration names functions that are called.
 
@@ -87,7 +95,8 @@ def load_bundle(folder: Path, checkpoint: Path | None = None, *, trust: bool) ->
     weights = checkpoint or _weights_file(folder)
     with _importable(folder), without_advice():
         parser = _parser(folder, config)
-        network = load_weights(_network(parser, folder), weights, f"the bundle {folder.name}")
+        network = _network(parser, folder)
+        load_weights(network, weights, f"the bundle {folder.name}", key=weights_key)
         preprocessing = _parsed(parser, folder, "preprocessing")
         inferer = _parsed(parser, folder, "inferer")
     bundle = Bundle(folder.absolute().name, network.eval(), weights, preprocessing)

@@ -1,5 +1,6 @@
 """Your own models: adapters built from what a user says about a model without a plugin."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, SegxaiWarning, collecting, option
 from segxai.load.normalisation import find_normalisation
 from segxai.load.reader import LoadCase, Reader, loader
 from segxai.models.bundle import Bundle, load_bundle
@@ -16,6 +17,7 @@ from segxai.models.factory import import_network, origin_of
 from segxai.models.program import is_program, load_program
 from segxai.models.wrap import Said, distinct, make_adapter
 from segxai.plugins.adapter import Adapter
+from segxai.plugins.registry import check_key
 from segxai.segment.prediction import WholeImage
 from segxai.segment.weights import load_weights, tensors_sha256
 from segxai.types import Activation
@@ -46,6 +48,8 @@ class OwnModel:
         The folder of a MONAI bundle.
     trust : bool
         Whether the user vouches for files whose loading can run code.
+    weights_key : str, optional
+        The set of weights to take from a file that holds several; see `unwrap`.
     channels, classes : tuple of str
         Names, in the network's order.
     window, overlap, activation, normalise, spacing_mm, output, align_corners
@@ -57,6 +61,7 @@ class OwnModel:
     model: str = ""
     bundle: Path | None = None
     trust: bool = False
+    weights_key: str | None = None
     channels: tuple[str, ...] = ()
     classes: tuple[str, ...] = ()
     window: tuple[int, ...] | None = None
@@ -114,7 +119,9 @@ def adapter_for(
     SegxaiError
         If the model cannot be loaded, or what is said about it is wrong or not enough.
     """
-    loaded = _load(own, checkpoint)
+    with collecting() as warned, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SegxaiWarning)  # shown and kept as notes
+        loaded = _load(own, checkpoint)
     said = _together(own, loaded.said)
     if not said.channels:
         raise SegxaiError(
@@ -133,7 +140,8 @@ def adapter_for(
         name=loaded.name,
         inputs=() if tuple(files) in ((), channels) else tuple(files),
         weights=loaded.weights,
-        notes=(*loaded.notes, *adapter.notes),
+        weights_key=own.weights_key,
+        notes=(*loaded.notes, *warned, *adapter.notes),
         origin={**loaded.origin, "options": _record(said, adapter)},
     )
 
@@ -174,7 +182,8 @@ def adapter_again(
     lists = {name: tuple(one) for name, one in kept.items() if isinstance(one, list)}
     known = OwnModel(**{**kept, **lists})
     channels = tuple(provenance["case"]["channels"])
-    said = replace(known, model=own.model, bundle=own.bundle, trust=own.trust, channels=channels)
+    where = {name: getattr(own, name) for name in ("model", "bundle", "trust", "weights_key")}
+    said = replace(known, **where, channels=channels)
     return replace(adapter_for(said, checkpoint), notes=tuple(provenance.get("notes", ())))
 
 
@@ -216,17 +225,19 @@ def _load(own: OwnModel, checkpoint: Path | None) -> Loaded:
     if own.bundle is not None:
         return _from_bundle(own, own.bundle, checkpoint)
     if is_program(own.model):
-        if checkpoint is not None:
-            raise SegxaiError(
-                f"{own.model} is a program that contains its weights: leave out --checkpoint"
-            )
+        for name, given in {"checkpoint": checkpoint, "weights_key": own.weights_key}.items():
+            if given is not None:
+                raise SegxaiError(
+                    f"{own.model} is a program that contains its weights: leave out {option(name)}"
+                )
         return _from_program(own, Path(own.model))
     if own.trust:
         raise SegxaiError("--trust is for files: what --model imports is your own code anyway")
-    return _from_factory(own.model, checkpoint)
+    return _from_factory(own.model, checkpoint, own.weights_key)
 
 
-def _from_factory(model: str, checkpoint: Path | None) -> Loaded:
+def _from_factory(model: str, checkpoint: Path | None, weights_key: str | None) -> Loaded:
+    check_key(weights_key, checkpoint)
     network = import_network(model).eval()
     origin, notes = {"name": model, **origin_of(model)}, tuple[str, ...]()
     if checkpoint is None:
@@ -234,7 +245,7 @@ def _from_factory(model: str, checkpoint: Path | None) -> Loaded:
         origin["tensors_sha256"] = tensors_sha256(network)
         notes = (f"no --checkpoint: the weights are those that {model} makes",)
     else:
-        load_weights(network, checkpoint, model)
+        load_weights(network, checkpoint, model, key=weights_key)
     return Loaded(network, model.rpartition(":")[2], origin, checkpoint, notes=notes)
 
 
@@ -257,7 +268,7 @@ def _from_program(own: OwnModel, path: Path) -> Loaded:
 
 
 def _from_bundle(own: OwnModel, folder: Path, checkpoint: Path | None) -> Loaded:
-    bundle = load_bundle(folder, checkpoint, trust=own.trust)
+    bundle = load_bundle(folder, checkpoint, own.weights_key, trust=own.trust)
     said = OwnModel(
         channels=bundle.channels,
         classes=bundle.classes,

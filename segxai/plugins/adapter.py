@@ -55,6 +55,8 @@ class Adapter:
         smallest score. Any other Prediction will do.
     weights : Path, optional
         The file or folder of the weights, whose sha256 is kept.
+    weights_key : str, optional
+        Which of the sets of weights in that file was asked for; `load_adapter` fills it in.
     inputs : tuple of str
         Names of a case's files, if they differ from its channels: a picture is one file with three.
     layer : str, optional
@@ -84,6 +86,7 @@ class Adapter:
     criteria: InstanceCriteria
     predict: Predict = WholeImage()  # noqa: RUF009 - frozen
     weights: Path | None = None
+    weights_key: str | None = None
     inputs: tuple[str, ...] = ()
     layer: str | None = None
     mirror_axes: tuple[int, ...] = ()

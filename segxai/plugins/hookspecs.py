@@ -19,10 +19,11 @@ hookimpl = pluggy.HookimplMarker("segxai")
 
 
 @hookspec(firstresult=True)
-def segxai_adapter(name: str, checkpoint: Path | None) -> "Adapter | None":
+def segxai_adapter(name: str, checkpoint: Path | None, weights_key: str | None) -> "Adapter | None":
     """Return the adapter of this name: how to load a model and a case, and how it predicts.
 
-    `checkpoint` is a user's file or folder of weights, or None for the plugin's own.
+    `checkpoint` is a user's file or folder of weights, or None for the plugin's own, and
+    `weights_key` the set of weights to take from it, if it holds several (see `unwrap`).
     Entry-point group `segxai.adapters`. Stops at the first result that is not None. Must be cheap:
     weights and images are loaded by the adapter's own functions, later.
     """

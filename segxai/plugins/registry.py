@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from segxai.errors import SegxaiError, one_line, unknown_name
+from segxai.errors import SegxaiError, one_line, option, unknown_name
 from segxai.plugins import hookspecs
 
 if TYPE_CHECKING:
@@ -59,21 +60,36 @@ def describe(kind: str, name: str) -> PluginInfo:
     return _info(kind, _entry_point(kind, name))
 
 
-def load_adapter(name: str, checkpoint: Path | None = None) -> "Adapter":
+def load_adapter(
+    name: str, checkpoint: Path | None = None, weights_key: str | None = None
+) -> "Adapter":
     """Load the adapter of this name.
 
     Parameters
     ----------
     checkpoint : Path, optional
         A user's file or folder of weights, instead of the plugin's own.
+    weights_key : str, optional
+        The set of weights to take from a checkpoint that holds several; see `unwrap`.
 
     Raises
     ------
     SegxaiError
         If there is none, it fails to load, or it knows no such checkpoint.
     """
-    adapter: Adapter = _load("adapter", name, checkpoint=checkpoint)
-    return adapter if adapter.name else replace(adapter, name=name)
+    check_key(weights_key, checkpoint)
+    adapter: Adapter = _load("adapter", name, checkpoint=checkpoint, weights_key=weights_key)
+    adapter = adapter if adapter.name else replace(adapter, name=name)
+    return adapter if weights_key is None else replace(adapter, weights_key=weights_key)
+
+
+def check_key(weights_key: str | None, checkpoint: Path | None) -> None:
+    """Raise SegxaiError if a set of weights is chosen, but not the file that holds it."""
+    if weights_key is not None and checkpoint is None:
+        raise SegxaiError(
+            f"{option('weights_key', weights_key)} chooses among the weights in a checkpoint: give "
+            f"{option('checkpoint')}, too"
+        )
 
 
 def load_method(name: str) -> "Method":
@@ -118,7 +134,9 @@ def _load(kind: str, name: str, **asked: Any) -> Any:
     manager.add_hookspecs(hookspecs)
     try:
         manager.register(entry_point.load(), name=name)
-        found = getattr(manager.hook, f"segxai_{kind}")(name=name, **asked)
+        hook = getattr(manager.hook, f"segxai_{kind}")
+        _check_taken(hook, info, asked)
+        found = hook(name=name, **asked)
     except SegxaiError:
         raise
     except (Exception, SystemExit) as error:
@@ -128,6 +146,17 @@ def _load(kind: str, name: str, **asked: Any) -> Any:
         ) from error
     _require(found, info)
     return found
+
+
+def _check_taken(hook: pluggy.HookCaller, info: PluginInfo, asked: Mapping[str, Any]) -> None:
+    """Check that a plugin does not leave out what the user asks of it."""
+    taken = {n for one in hook.get_hookimpls() for n in (*one.argnames, *one.kwargnames)}
+    left = [name for name, value in asked.items() if value is not None and name not in taken]
+    if left and hook.get_hookimpls():
+        raise SegxaiError(
+            f"{info.kind} {info.name!r} of {info.package} {info.version} takes no "
+            f"{option(left[0])}: leave it out"
+        )
 
 
 def _require(found: Any, info: PluginInfo) -> None:

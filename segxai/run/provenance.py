@@ -24,13 +24,12 @@ def case_provenance(
     criteria: InstanceCriteria,
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
-    weights, index = adapter.weights, criteria.class_index
-    output = prediction.predictor.output
+    index, output = criteria.class_index, prediction.predictor.output
     return {
         "versions": versions(),
         "plugin": dict(adapter.origin) or _package_of(adapter),
         **({"notes": list(adapter.notes)} if adapter.notes else {}),
-        "weights": {"name": weights.name, "sha256": file_sha256(weights)} if weights else None,
+        "weights": _weights(adapter),
         "case": {
             "name": case.name,
             "channels": list(case.channels),
@@ -62,6 +61,14 @@ def instances_provenance(source: Source) -> dict[str, Any]:
         known = {"name": source.path.name, "sha256": file_sha256(source.path)}
         return {"origin": "result", **known}
     return {"origin": "predicted"}
+
+
+def _weights(adapter: Adapter) -> dict[str, str] | None:
+    """Describe the file of the weights, and which set in it was asked for."""
+    if adapter.weights is None:
+        return None
+    key = {} if adapter.weights_key is None else {"key": adapter.weights_key}
+    return {"name": adapter.weights.name, "sha256": file_sha256(adapter.weights), **key}
 
 
 def _window(adapter: Adapter, prediction: Prediction) -> dict[str, Any] | str:

@@ -1,8 +1,9 @@
 """Checkpoints: tensors read from a file without running code, and loaded into a network."""
 
 import hashlib
+import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
@@ -15,12 +16,18 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, one_line, warn
 from segxai.segment.checkpoint_numbers import nothing_but_numbers
+from segxai.segment.weight_sets import COUNTER, parts_of, unwrap
 
-DEPTH = 3  # of the nesting in training scripts' files, such as {"model": {"state_dict": ...}}
-COUNTER = "num_batches_tracked"  # of batch norm; counts training steps, and is absent in old files
+ALONE = (
+    "save the tensors alone, with torch.save(network.state_dict(), FILE), or, from a file that you "
+    "trust, with torch.save(torch.load(OLD, weights_only=False)[KEY], FILE)"
+)
+REFUSED = re.compile(r"GLOBAL (\S{1,100}) (?:was not|whose module)")  # in messages of torch
 
 
-def load_weights(network: nn.Module, path: Path, name: str = "the network") -> nn.Module:
+def load_weights(
+    network: nn.Module, path: Path, name: str = "the network", *, key: str | None = None
+) -> nn.Module:
     """Load the tensors of a checkpoint into a network, and return the network.
 
     Parameters
@@ -31,14 +38,17 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
         "state_dict" and "model", and prefixes such as "module.".
     name : str
         The network's name in messages.
+    key : str, optional
+        Which set of weights to take, if the file holds several for the same network; see `unwrap`.
 
     Raises
     ------
     SegxaiError
-        If the file cannot be read, or does not hold exactly the tensors of the network.
+        If the file cannot be read, or does not hold exactly the tensors of the network, or holds
+        several sets of them.
     """
     wanted = network.state_dict()
-    found = unwrap(read_tensors(path), wanted)
+    found = unwrap(read_tensors(path), wanted, key=key, name=path.name)
     problems = "; ".join(_problems(found, wanted))
     if problems:
         raise SegxaiError(f"checkpoint {path.name} does not fit {name}: {problems}")
@@ -51,9 +61,7 @@ def load_weights(network: nn.Module, path: Path, name: str = "the network") -> n
     return network
 
 
-def read_tensors(
-    path: Path, remedy: str = "save it with torch.save(network.state_dict(), FILE)"
-) -> Mapping[str, Any]:
+def read_tensors(path: Path, remedy: str = ALONE) -> Mapping[str, Any]:
     """Read what a checkpoint holds: tensors by name, on the CPU, possibly in nested mappings.
 
     Numbers, texts and containers beside the tensors are read too; numpy's numbers become Python's.
@@ -79,16 +87,18 @@ def read_tensors(
             warnings.simplefilter("ignore")
             content = _load(path)
     except UnpicklingError as error:
+        named = REFUSED.search(str(error))
+        what = named[1] if named else "something"
         raise SegxaiError(
-            f"cannot read the checkpoint {path}: it contains something other than tensors and "
-            f"numbers, which could run code on loading; {remedy}"
+            f"cannot read the checkpoint {path}: it contains {what} beside tensors and numbers, "
+            f"which could run code on loading; {remedy}"
         ) from error
     # Readers raise whatever their format's parser raises: zip, JSON, operating system.
     except Exception as error:
         raise SegxaiError(f"cannot read the checkpoint {path}: {one_line(error)}") from error
     if not isinstance(content, Mapping):
         raise SegxaiError(f"{path} holds a {type(content).__name__}; expected a state dict")
-    for part in _parts(content, DEPTH):
+    for _, part in parts_of(content):
         _check_plain(part, path)
     return content
 
@@ -154,52 +164,6 @@ def without_halves(network: nn.Module) -> Iterator[nn.Module]:
     finally:
         for one, kind in halves:
             one.data = one.data.to(kind)
-
-
-def unwrap(content: Mapping[str, Any], wanted: Collection[str]) -> dict[str, Tensor]:
-    """Find a network's tensors in a checkpoint, without what training scripts wrap around them.
-
-    Parameters
-    ----------
-    content : mapping
-        As `read_tensors` returns it.
-    wanted : collection of str
-        Names of some of the network's tensors, the first without any prefix.
-
-    Returns
-    -------
-    dict
-        The enclosed mapping that has the most of these names, without a common prefix such as
-        "module."; empty if none has any.
-    """
-    candidates = [
-        _without(prefix, part)
-        for part in _parts(content, DEPTH)
-        for prefix in _prefixes(part, wanted)
-    ]
-    return max(candidates, key=lambda found: sum(name in found for name in wanted), default={})
-
-
-def _parts(content: Mapping[str, Any], depth: int) -> Iterator[dict[str, Tensor]]:
-    """Yield the tensors by name of each mapping in a checkpoint that has any."""
-    tensors = {str(name): one for name, one in content.items() if isinstance(one, Tensor)}
-    if tensors:
-        yield tensors
-    if depth:
-        for one in content.values():
-            if isinstance(one, Mapping):
-                yield from _parts(one, depth - 1)
-
-
-def _prefixes(part: Mapping[str, Tensor], wanted: Collection[str]) -> list[str]:
-    """List the possible prefixes in a checkpoint: none, and what precedes a wanted name."""
-    first = next((name for name in wanted if not name.endswith(COUNTER)), "")
-    return ["", *sorted({name.removesuffix(first) for name in part if name.endswith(f".{first}")})]
-
-
-def _without(prefix: str, part: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    kept = {name: one for name, one in part.items() if name.startswith(prefix)}
-    return {name.removeprefix(prefix): one for name, one in kept.items()}
 
 
 def _problems(found: Mapping[str, Tensor], wanted: Mapping[str, Any]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Checks of the network: its logits, their gradients, and that nothing changes it."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -13,7 +14,8 @@ from segxai.rows.engines import find_engine
 from segxai.segment.inference_mode import frozen
 from segxai.segment.logits import kind_of, logits_of
 from segxai.segment.predictor import stride_of
-from segxai.segment.weights import read_tensors, unwrap
+from segxai.segment.weight_sets import most_likely, weight_sets
+from segxai.segment.weights import read_tensors
 from segxai.testing.subject import CheckFailedError, Subject, in_words
 from segxai.types import Instance
 
@@ -68,12 +70,25 @@ def check_named_weights(subject: Subject) -> str:
         for name, value in subject.network.state_dict().items()
         if isinstance(value, Tensor) and value.is_floating_point()
     }
-    found = unwrap(content, list(mine))
-    same = [name for name in mine if name in found]
-    for name in same:
-        if not torch.equal(mine[name].float(), found[name].float()):
-            raise CheckFailedError(f"{name} is not as in {path.name}, which `weights` names")
-    return f"{path.name}" if same else f"skipped, {path.name} has other names for its tensors"
+    sets = most_likely(weight_sets(content, list(mine)), list(mine))
+    if not sets:
+        return f"skipped, {path.name} has other names for its tensors"
+    differing = [_first_differing(mine, one.tensors) for one in sets]
+    if None in differing:
+        return path.name
+    raise CheckFailedError(f"{differing[0]} is not as in {path.name}, which `weights` names")
+
+
+def _first_differing(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor]) -> str | None:
+    """Name the first tensor that is in both and not the same; None if there is none."""
+    return next(
+        (
+            name
+            for name, value in mine.items()
+            if name in theirs and not torch.equal(value.float(), theirs[name].float())
+        ),
+        None,
+    )
 
 
 def check_logits(subject: Subject) -> str:

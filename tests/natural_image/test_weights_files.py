@@ -22,16 +22,16 @@ def test_a_file_of_something_else(folder):
     Path("text.pth").write_text("hello")
     refused("text.pth", "cannot read the checkpoint text.pth")
     torch.save(nn.Conv2d(1, 1, 1), "whole.pth")
-    refused("whole.pth", r"other than tensors.*save it with torch.save\(network.state_dict\(\)")
+    refused("whole.pth", r"contains torch.*Conv2d beside .* with torch.save\(network.state_d")
     torch.save({"a": Bomb()}, "evil.pth")
-    refused("evil.pth", "other than tensors")
+    refused("evil.pth", "contains [a-z]+.mkdir beside tensors and numbers, which could run code")
     assert not Path("exploded").exists()
     torch.save(torch.zeros(3), "one.pth")
     refused("one.pth", "holds a Tensor; expected a state dict")
     torch.save({}, "empty.pth")
-    refused("empty.pth", "not hold weights of a segmentation .* its 0 tensors begin with 'nothing'")
+    refused("empty.pth", "not hold weights of a segmentation .* it begins with 'nothing'")
     torch.save(resnet18().state_dict(), "resnet.pth")
-    refused("resnet.pth", r"a segmentation model of torchvision \(FCN, .*\): its 122 tensors begin")
+    refused("resnet.pth", r"a segmentation model of torchvision \(FCN, .*: it begins with 'conv1")
 
 
 def lraspp(classes=3):

@@ -21,7 +21,9 @@ def manager(*implementations):
 
 def asked(hook, name="any"):
     """What a hook is called with."""
-    return {"name": name} | ({"checkpoint": None} if hook == "segxai_adapter" else {})
+    return {"name": name} | (
+        {"checkpoint": None, "weights_key": None} if hook == "segxai_adapter" else {}
+    )
 
 
 def test_every_hook_says_what_it_is_for_and_how_it_registers():

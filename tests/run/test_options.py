@@ -27,7 +27,8 @@ RUN = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5
 OTHERS = {
     "plugin", "images", "reference", "checkpoint", "full", "model", "bundle", "trust", "channels",
     "classes", "window", "overlap", "activation", "normalise", "spacing", "split", "out",
-    "overwrite", "append", "dry_run", "help_all", "max_voxels", "output", "align_corners",
+    "overwrite", "append", "dry_run", "help_all", "max_voxels", "weights_key", "output",
+    "align_corners",
 }  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_a_checkpoint_that_does_not_fit_is_one_line(tmp_path, change, message):
 
 def test_a_pickle_is_no_checkpoint(tmp_path):
     torch.save(net2d(), tmp_path / "whole.pt")
-    with pytest.raises(SegxaiError, match="other than tensors"):
+    with pytest.raises(SegxaiError, match="tests.literal.Net2d beside tensors"):
         load_weights(net2d(), tmp_path / "whole.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(SegxaiError, match="holds a list"):

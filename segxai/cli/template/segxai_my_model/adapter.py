@@ -10,12 +10,12 @@ from .network import CHANNELS, CLASSES, load_network
 
 
 @hookimpl
-def segxai_adapter(checkpoint: Path | None) -> Adapter:
+def segxai_adapter(checkpoint: Path | None, weights_key: str | None) -> Adapter:
     """Describe the model; its functions load weights and images when they are called."""
     return Adapter(
         channels=CHANNELS,
         classes=CLASSES,
-        load_network=partial(load_network, checkpoint),
+        load_network=partial(load_network, checkpoint, weights_key),
         load_case=READER.read,
         criteria=InstanceCriteria(
             class_index=CLASSES.index("blob"),  # REPLACE: the class that is explained

@@ -25,10 +25,10 @@ class Network(nn.Module):
         return self.logits(self.active(self.features(image)))
 
 
-def load_network(checkpoint: Path | None) -> nn.Module:
+def load_network(checkpoint: Path | None, weights_key: str | None) -> nn.Module:
     """Load the network with a user's weights or its own; the same weights on every call."""
     if checkpoint is not None:
-        return load_weights(Network(), checkpoint)
+        return load_weights(Network(), checkpoint, key=weights_key)
     # REPLACE with `load_weights(Network(), Path(__file__).parent / "weights.safetensors")`.
     return stand_in_weights(Network())
 
