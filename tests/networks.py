@@ -32,6 +32,21 @@ def net2d():
     return seeded(Net2d())
 
 
+def instance_norm_network():
+    """Two channels in 2D to two classes, normalised by each image's own statistics."""
+    return seeded(
+        nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.InstanceNorm2d(6),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(6, 6, 3, padding=1),
+            nn.InstanceNorm2d(6),
+            nn.LeakyReLU(0.1),
+            nn.Conv2d(6, 2, 1),
+        )
+    )
+
+
 def coarse_network(rank=2, classes=3):
     """Two channels to logits at a quarter of the resolution."""
     torch.manual_seed(0)

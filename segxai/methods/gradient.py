@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
@@ -14,12 +13,16 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.methods.cropping import crop_to_support
+from segxai.methods.measured import MeasuredFacts
 from segxai.methods.method import Aggregator, Context, Method, ignore, with_rows_for
+from segxai.methods.open_signs import open_signs
 from segxai.methods.options import MethodOptions, Numerics
+from segxai.methods.precision import compare_precision
 from segxai.methods.resume_state import (
     Bookmark,
     NoBookmark,
     State,
+    WithExtraState,
     state_from_tensors,
     state_to_tensors,
 )
@@ -37,9 +40,6 @@ from segxai.segment.windows import whole_image
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
-# Rows that are also computed in full precision, where a lower one is asked for. With 95 %
-# confidence, nine rows in ten are within the largest error of 29 drawn at random: 0.9^29 < 0.05.
-COMPARED = 29
 
 
 class InstanceGradient(GradientAttribution):
@@ -98,11 +98,10 @@ class InstanceGradient(GradientAttribution):
         self.engine = engine
         self.batch = batch
         self.numerics = Numerics(precision=precision, row_tolerance=tolerance)
-        self.precision_error: float | None = None
-        self.precision_rows = 0
         self._ready: Engine | None = None
+        self.measured = MeasuredFacts()
         self.tick = tick
-        self.bookmark = bookmark or NoBookmark()
+        self.bookmark = WithExtraState(bookmark or NoBookmark(), self.measured.state)
 
     @classmethod
     def in_context(cls, model: nn.Module, score: str, context: Context) -> "InstanceGradient":
@@ -177,14 +176,14 @@ class InstanceGradient(GradientAttribution):
     ) -> Float[Tensor, "*maps"]:
         voxels = instance.row_voxels
         options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
-        if self.numerics.precision != "float32" and self.precision_error is None:
-            self._compare_precision(predictor, crop, instance)
+        if self.numerics.precision != "float32" and "precision_error" not in self.measured.largest:
+            self.measured.include(compare_precision(predictor, crop, instance, self.score))
         if self.aggregator.linear:
             mean = mean_row(predictor, crop, voxels, **options)
             self.tick(1.0)
             return mean
         engine = self._engine_for(predictor, crop, voxels)
-        state, done = _resumed(self.aggregator.start(crop[0]), bookmark)
+        state, done = self._resumed(self.aggregator.start(crop[0]), bookmark)
         if done:
             self.tick(done / len(voxels))
         if isinstance(self.aggregator, Together):
@@ -193,7 +192,10 @@ class InstanceGradient(GradientAttribution):
             state = self.aggregator.add(state, batch)
             done += len(batch.values)
             self.tick(len(batch.values) / len(voxels))
+            self.measured.include(engine.facts())
             bookmark.keep(partial(_kept, state, done))
+        if "row_error" in self.measured.largest:
+            self.measured.include(open_signs(state, self.measured.largest["row_error"]))
         return self.aggregator.finish(state)
 
     def _engine_for(
@@ -205,45 +207,26 @@ class InstanceGradient(GradientAttribution):
             self.engine, self._ready = suited.name, suited.make(self.numerics.row_tolerance)
         return self._ready
 
-    def _compare_precision(
-        self, predictor: Predictor, crop: Float[Tensor, "1 channel *crop"], instance: Instance
-    ) -> None:
-        """Measure the largest error of some rows in the lower precision, relative to their peak."""
-        voxels, errors = instance.row_voxels, []
-        options: dict[str, Any] = {"class_index": instance.class_index, "score": self.score}
-        count = min(COMPARED, len(voxels))
-        for number in np.random.default_rng(0).choice(len(voxels), count, replace=False):
-            found = mean_row(predictor, crop, voxels[[number]], **options)
-            with exact_arithmetic():
-                wanted = mean_row(predictor, crop, voxels[[number]], **options)
-            peak = wanted.abs().max().clamp(min=torch.finfo(wanted.dtype).tiny)
-            errors.append(float((found - wanted).abs().max() / peak))
-        self.precision_rows, self.precision_error = len(errors), max(errors)
-
     def facts(self) -> dict[str, Any]:
-        """Describe how the rows were computed so far, and the error of any approximation."""
-        lower = {
-            "precision": self.numerics.precision,
-            "precision_error": self.precision_error,
-            "precision_rows": self.precision_rows,
-        }
-        return {
-            "engine": self.engine,
-            **(self._ready.facts() if self._ready else {}),
-            **(lower if self.numerics.precision != "float32" else {}),
-        }
+        """Describe how the rows were computed so far, and the error of any approximation.
+
+        Figures are the largest of all images, also of those that an earlier process explained.
+        """
+        precision = self.numerics.precision
+        lower = {} if precision == "float32" else {"precision": precision}
+        return {"engine": self.engine, **lower, **self.measured.largest}
+
+    def _resumed(self, fresh: Any, bookmark: Bookmark) -> tuple[Any, int]:
+        """Load the aggregator's state to continue from, and the number of rows in it."""
+        kept = bookmark.load()
+        self.measured.restore(kept)
+        return (state_from_tensors(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
 
 
 def _kept(state: Any, done: int) -> State:
     """Collect what a bookmark keeps; nothing where the aggregator's state cannot be kept."""
     tensors = state_to_tensors(state)
     return {} if tensors is None else {"rows": torch.tensor(done), **tensors}
-
-
-def _resumed(fresh: Any, bookmark: Bookmark) -> tuple[Any, int]:
-    """Load the aggregator's state to continue from, and the number of rows in it."""
-    kept = bookmark.load()
-    return (state_from_tensors(fresh, kept), int(kept["rows"])) if kept else (fresh, 0)
 
 
 def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:

@@ -123,12 +123,13 @@ def _tunnel(
         bookmark=NestedState(context.bookmark, lambda: tunnel.sums.state()),
     )
     gradient = InstanceGradient.in_context(predictor, options.only_score, of_a_copy)
+    gradient.measured.restore(context.bookmark.load())
     tunnel = SeededNoiseTunnel(
         gradient,
         draw=draw,
         antithetic=options.noise.antithetic,
         tolerance=stop_at(options.noise),
-        bookmark=context.bookmark,
+        bookmark=WithExtraState(context.bookmark, gradient.measured.state),
     )
     return gradient, tunnel
 

@@ -71,7 +71,7 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
         columns |= {name: facts.get(name) for name in SAMPLING_ERRORS}
         words.append(_estimate(facts))
     if facts.get("rank"):  # 0 where every row was exact
-        words.append(f"low rank: rows within {facts['row_error']:.1%} of their peak")
+        words.append(_low_rank(facts))
     if "precision" in facts:
         words.append(_precision(facts))
     if not facts.get("within_tolerance", True):
@@ -80,6 +80,15 @@ def _reservations(facts: Mapping[str, Any], outcome: str) -> Row:
         columns["energy_left_out"] = facts["energy_left_out"]
         words.append(f"{facts['energy_left_out']:.1%} of the energy cut off")
     return columns | {"note": "; ".join(words)}
+
+
+def _low_rank(facts: Mapping[str, Any]) -> str:
+    """Describe how accurate approximate rows are, and the signs that they leave open."""
+    words = f"low rank: rows within about {facts['row_error']:.1%} of their peak"
+    if facts.get("open_signs"):  # older results do not count them
+        size = f"{facts['open_sign_size']:.0%} of the map's peak"
+        words += f", {facts['open_signs']} signs open at up to {size}"
+    return words
 
 
 def _precision(facts: Mapping[str, Any]) -> str:

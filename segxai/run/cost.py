@@ -23,7 +23,7 @@ from segxai.segment.windows import Layout
 from segxai.text import duration, size
 from segxai.types import Instance
 
-DENSE = 12  # about as many rows as "lowrank" computes densely for each window
+DENSE = 15  # about as many rows as "lowrank" computes densely for each window
 
 
 @dataclass(frozen=True)

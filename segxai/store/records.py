@@ -75,6 +75,8 @@ FACTS: dict[str, Any] = {
     "energy_left_out?": Number,
     "rank?": int,
     "row_error?": Number,
+    "open_signs?": int,
+    "open_sign_size?": Number,
     "precision?": str,
     "precision_error?": Number,
     "precision_rows?": int,

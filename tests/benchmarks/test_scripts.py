@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import sys
 from functools import partial
@@ -16,6 +17,7 @@ import growth
 import limit
 import patient
 import peers
+import row_errors
 import rows as rows_script
 import startup
 from segxai.rows.batch import RowBatch
@@ -56,6 +58,36 @@ def test_every_script_tells_what_it_measures(script, monkeypatch, capsys):
 def test_every_script_is_on_the_page_of_the_benchmarks():
     page = (ROOT / "docs" / "reference" / "benchmarks.md").read_text()
     assert [one.name for one in SCRIPTS if f"`{one.name}`" not in page] == []
+
+
+# --- errors of low-rank rows
+
+
+def test_row_errors_goes_on_where_it_stopped(monkeypatch, tmp_path, capsys):
+    script, file = FOLDER / "row_errors.py", tmp_path / "errors.json"
+    records = []
+    for networks in ("1", "2"):
+        run(script, monkeypatch, "--networks", networks, "--json", str(file))
+        records.append(json.loads(file.read_text())["figures"])
+    (first,), both = records
+    assert both[0] == first
+    assert both[1]["seed"] > first["seed"]
+    shown = capsys.readouterr().out
+    share = np.mean([one["true"] <= one["told"] for one in both])
+    assert re.search(rf"^all +2 +{share:.1%}", shown, re.MULTILINE)
+    with pytest.raises(SystemExit, match="another seed"):
+        run(script, monkeypatch, "--first-seed", "7", "--json", str(file))
+
+
+def test_a_turned_sign_is_seen_if_it_was_open():
+    exact = torch.tensor([[[1.0, 0.50, 0.5, 0.01]], [[0.0, -0.49, -0.3, -0.0]]])
+    found = torch.tensor([[[1.0, 0.49, 0.3, -0.01]], [[0.0, -0.50, -0.5, 0.0]]])
+    assert row_errors.turned_signs(exact, found, 0.02) == {
+        "open_signs": 1,
+        "turned": 2,
+        "turned_unseen": 1,
+        "turned_size": 0.5,
+    }
 
 
 # --- lesions, rows, memory, clocks

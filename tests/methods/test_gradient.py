@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import segxai
 from segxai.errors import SegxaiError
-from segxai.methods.gradient import COMPARED, InstanceGradient, gradient
+from segxai.methods.gradient import InstanceGradient, gradient
+from segxai.methods.precision import COMPARED
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import InstanceScore
 from segxai.segment.inference_mode import exact_arithmetic

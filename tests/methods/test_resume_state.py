@@ -22,7 +22,7 @@ from segxai.rows.sampling import sample_rows
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window
 from tests.asked import Asked
-from tests.networks import Counting, block, image_of, small_unet
+from tests.networks import Counting, block, image_of, instance_norm_network, small_unet
 
 SHAPE = (20, 16, 8)
 STATE = {"a": torch.arange(6.0).reshape(2, 3), "n": torch.tensor(3)}
@@ -121,6 +121,28 @@ def test_whenever_it_is_killed_it_goes_on_to_the_same_bits(predictor, method, mo
         assert sum(ticks) < 1 + 1e-9
         if lives < count and more.get("samples") != "auto":
             assert sum(ticks) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("method", [smoothgrad, gradient])
+def test_what_is_measured_of_rows_is_that_of_the_whole(method):
+    """The rank, the error and the open signs, whichever part of the run had the largest."""
+    network = instance_norm_network()
+    predictor = Predictor(network, sliding_window((14, 12), (10, 12), 0.5))
+    image, instance = image_of((2, 14, 12)), block((14, 12), (4, 3), (6, 5))
+    settings = settings_of(engine="lowrank", batch=10, samples=2, row_tolerance=0.1)
+    unbroken = Fragile(-1)
+    wanted = method(predictor, image, instance, *replace(settings, bookmark=unbroken))
+    assert wanted.facts["rank"] > 0
+    assert wanted.facts["row_error"] > 1e-3
+    assert wanted.facts["open_signs"] > 0
+    for lives in range(1, -unbroken.lives):
+        bookmark = Fragile(lives)
+        broken = replace(settings, bookmark=bookmark)
+        with pytest.raises(KilledError):
+            method(predictor, image, instance, *broken)
+        found = method(predictor, image, instance, *replace(settings, bookmark=bookmark))
+        assert found.facts == wanted.facts
+        np.testing.assert_array_equal(found.values, wanted.values)
 
 
 def test_what_was_done_is_not_done_again(predictor):

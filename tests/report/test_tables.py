@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from segxai.report.tables import instance_table
+from segxai.report.tables import _reservations, instance_table
 from segxai.store.hdf5 import open_result
 from tests.commandline import segxai
 
@@ -31,3 +31,18 @@ def test_a_map_that_never_came_within_its_tolerance_says_so(case, toys, monkeypa
     with open_result("r.h5") as tree:
         notes = [row["note"] for row in instance_table(tree, "smoothgrad-mean")]
     assert notes == ["11 noisy copies: not within the tolerance"] * 4
+
+
+def test_approximations_and_lower_precision_say_how_far_they_are_off():
+    def note(**facts):
+        return _reservations({"estimate": False, **facts}, "")["note"]
+
+    signs = "12 signs open at up to 29% of the map's peak"
+    low_rank = note(rank=8, row_error=0.0123, open_signs=12, open_sign_size=0.29)
+    assert low_rank == f"low rank: rows within about 1.2% of their peak, {signs}"
+    lower = note(precision="tf32", precision_error=0.0012, precision_rows=29)
+    assert lower == "tf32: 29 rows compared, off by up to 0.1%"
+    before = note(rank=4, row_error=0.001, precision="bfloat16", precision_error=0.006)
+    words = "bfloat16: few rows compared, off by up to 0.6%"
+    assert before == f"low rank: rows within about 0.1% of their peak; {words}"
+    assert note(rank=0, row_error=0.0, open_signs=0, open_sign_size=0.0) == ""

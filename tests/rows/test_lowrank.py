@@ -101,7 +101,7 @@ def test_with_all_fields_rows_are_exact(norm, shape):
     size = {1: (30,), 2: (6, 5), 3: (3, 3, 3)}[len(shape)]
     voxels = block(shape, (3,) * len(shape), size).voxels
     fields = 2 * (4 + 4) if norm != "group" else 2 * (2 + 2)
-    assert len(voxels) > fields + lowrank.CHECKED * (fields // lowrank.STEP)
+    assert len(voxels) > fields + lowrank.HELD_OUT  # most rows are explained
     wanted = all_rows(predictor, image, voxels, make_engine("dense"))
     engine = LowRank(tolerance=0, batch=5)
     found = all_rows(predictor, image, voxels, engine)
@@ -148,17 +148,25 @@ def test_few_fields_keep_to_the_tolerance(dynunet, tolerance):
     engine = LowRank(tolerance=tolerance)
     errors = relative_errors(all_rows(predictor, image, voxels, engine), wanted)
     assert engine.measured.rank < len(voxels) / 2
-    assert engine.measured.error <= tolerance
-    assert errors.max() <= 2 * tolerance  # of rows that nobody looked at
+    assert errors.max() <= engine.measured.error <= tolerance
+    assert (errors < 1e-6).sum() >= lowrank.HELD_OUT  # held-out rows are given as they are
 
 
-def test_the_measured_error_is_that_of_rows_that_were_computed_densely(dynunet):
-    """It is no less than the typical error: the rows that are looked at are the worst explained."""
-    predictor, image, voxels, wanted = dynunet
-    engine = LowRank(tolerance=3e-2)
-    errors = relative_errors(all_rows(predictor, image, voxels, engine), wanted)
-    assert engine.measured.error >= errors.median()
-    assert (errors < 1e-6).sum() >= lowrank.CHECKED  # they are given as they are
+@pytest.mark.parametrize("norm", ["affine", "group"])
+def test_the_reported_error_covers_every_row(norm):
+    """In 95 % of networks: `benchmarks/row_errors.py` measures many more kinds."""
+    shape, ratios = (14, 12), []
+    image, voxels = image_of((2, *shape)), block(shape, (3, 3), (7, 6)).voxels
+    for seed in range(20):
+        predictor = Predictor(normalised(2, norm, seed), whole_image(shape))
+        wanted = all_rows(predictor, image, voxels, make_engine("dense", 21))
+        engine = LowRank(tolerance=0.05)
+        errors = relative_errors(all_rows(predictor, image, voxels, engine), wanted)
+        if errors.max() > 1e-5:  # with all fields nothing but rounding is left
+            ratios.append(float(errors.max()) / engine.measured.error)
+    assert len(ratios) >= 10
+    assert sum(ratio <= 1 for ratio in ratios) >= 0.95 * len(ratios)
+    assert np.median(ratios) > 0.2  # and does not exaggerate
 
 
 def test_rows_that_are_not_kept_are_computed_again(dynunet, monkeypatch):
@@ -212,7 +220,7 @@ def test_rank_and_error_are_the_largest_of_all_windows(order):
 
 def test_a_handful_of_rows_is_dense(dynunet):
     predictor, image, voxels, _ = dynunet
-    few = voxels[: lowrank.STEP + lowrank.CHECKED]
+    few = voxels[: lowrank.STEP + lowrank.HELD_OUT]
     engine = LowRank()
     wanted = all_rows(predictor, image, few, make_engine("dense"))
     assert torch.equal(all_rows(predictor, image, few, engine), wanted)
@@ -253,6 +261,10 @@ def test_the_result_says_how_good_the_approximation_is(dynunet):
     assert 0 < found.attrs["rank"] < len(voxels)
     assert 0 < found.attrs["row_error"] <= 0.03
     assert "rank" not in exact.attrs
+    assert "open_signs" not in exact.attrs
+    peak = float(abs(exact).max())
+    assert found.attrs["open_signs"] >= int((found * exact < -((0.03 * peak) ** 2)).sum())
+    assert 0 <= found.attrs["open_sign_size"] <= 1
     # Where the largest and the smallest entry nearly tie, the sign is that of the error.
     worst = float(abs(abs(found) - abs(exact)).max() / abs(exact).max())
     assert 0 < worst < 0.06
