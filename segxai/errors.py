@@ -126,7 +126,10 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> SegxaiError:
 
 
 def one_line(error: BaseException, limit: int = 200) -> str:
-    """Return the first line of another library's message, to quote it in one of ours."""
-    text = str(error).strip() or type(error).__name__
-    first = text.splitlines()[0].strip()
-    return first if len(first) <= limit else first[: limit - 3] + "..."
+    """Return the line of another library's message that says what is wrong, to quote it in ours.
+
+    That is the first, but the last of TorchScript's, which begins with its own traceback.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[-1 if "TorchScript" in lines[0] else 0] if lines else type(error).__name__
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -11,15 +11,18 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError, collecting
 from segxai.geometry import AXES
-from segxai.models.inspection import inspect
+from segxai.models.inspection import Trial, inspect
+from segxai.models.trial_run import fitting_size
 from segxai.run.device import find_device
 from segxai.run.options import Options
 from segxai.run.resolve import choose, resolve
 from segxai.run.runs import Run, runs_of
+from segxai.segment.failures import NetworkError
 from segxai.segment.inference_mode import uncompiled
 from segxai.segment.predictor import Predictor
 from segxai.segment.weights import without_halves
 from segxai.segment.windows import sliding_window, whole_image
+from segxai.text import format_shape
 from segxai.types import Attribution, Instance
 
 
@@ -158,10 +161,31 @@ def explain(
             options = resolve(options, chosen, predictor, pixels, instance, layer)
             (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
             attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
+    except NetworkError as error:
+        trial = Trial(model, output)
+        raise _of_other_size(error, trial, len(pixels), layout.windows[0].size) from error
     finally:
         model.to(home.device)
     more = {"output": predictor.output, "warnings": warnings}
     return _as_data_array(attribution, shape, run, more)
+
+
+def _of_other_size(
+    error: NetworkError, model: nn.Module, channels: int, size: Sequence[int]
+) -> SegxaiError:
+    """Add to an error which sizes the network takes, if that is its reason."""
+    if not error.is_of_size:
+        return error
+    try:
+        found = fitting_size(model, [f"channel {number}" for number in range(channels)], size)
+    except SegxaiError:
+        found = None
+    if found is None or found.size == tuple(size):
+        return error
+    return SegxaiError(
+        f"{error.text}; trial runs show that it takes multiples of {found.divisor}, such as "
+        f"{format_shape(found.size)}"
+    )
 
 
 def _as_array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -79,12 +79,14 @@ def _load(folder: Path) -> Any:
 
 def _processed(processor: Any, pixels: Pixels) -> Float[np.ndarray, "channel h w"]:
     """Apply the processor to a picture; it takes whole numbers, rows first."""
-    _check_output(processor, pixels.shape[1:])
     rgb = np.moveaxis(pixels, 0, -1).round().astype(np.uint8)
     try:
+        _check_output(processor, pixels.shape[1:])
         with quiet():
             found = processor(images=rgb, input_data_format="channels_last", return_tensors="pt")
         image = np.asarray(found["pixel_values"][0].numpy(), dtype=np.float32)
+    except SegxaiError:
+        raise
     # For settings that it cannot use, transformers raises errors of many types.
     except Exception as error:
         raise SegxaiError(f"the model's image processor fails: {one_line(error)}") from error

@@ -19,6 +19,7 @@ from segxai.methods.layer_layout import LayerLayout, find_layout
 from segxai.methods.layers import Shape, named_layers, shapes_at_another_size, tensors_in
 from segxai.rows.scores import cotangents
 from segxai.rows.window_pass import OwnMemory, Voxels
+from segxai.segment.failures import failures_of_network
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 from segxai.types import Instance
@@ -154,7 +155,8 @@ def _try_layers(
         tried.pop()
     for one in tried:
         one.output.register_hook(one.look_at)
-    torch.autograd.grad(total, leaf, allow_unused=True)
+    with failures_of_network("in its backward pass"):
+        torch.autograd.grad(total, leaf, allow_unused=True)
     return tried
 
 

@@ -14,6 +14,7 @@ from torch.utils import _pytree as trees
 
 from segxai.errors import SegxaiError, unknown_name, warn
 from segxai.methods.layer_layout import LayerLayout, find_layout
+from segxai.segment.failures import failures_of_network
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 
@@ -103,7 +104,8 @@ def features_of(name: str, layer: nn.Module, score: Callable[[], Tensor]) -> Fea
         raise SegxaiError(f"layer {name!r} does not run when the network predicts: name another")
     leaves = [(place, one) for place, one in enumerate(runs[-1]) if one.requires_grad]
     tensors = [one for _, one in leaves]
-    found = torch.autograd.grad(total, tensors, allow_unused=True) if tensors else ()
+    with failures_of_network("in its backward pass"):
+        found = torch.autograd.grad(total, tensors, allow_unused=True) if tensors else ()
     used = [(*one, g) for one, g in zip(leaves, found, strict=True) if g is not None]
     if not used:
         raise SegxaiError(f"the logits do not depend on layer {name!r}: name another")

@@ -52,7 +52,7 @@ class Program(nn.Module):
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # somebody else's code: whatever it raises
-            raise RuntimeError(_last_line(error)) from error
+            raise RuntimeError(one_line(error)) from error
 
     def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
         """Iterate over the program's own parameters."""
@@ -133,7 +133,7 @@ def load_program(path: Path, *, trust: bool) -> LoadedProgram:
     except Exception as error:  # loaders raise what their format's parser raises
         raise SegxaiError(
             f"{path.name} cannot be loaded as a program: {type(error).__name__}: "
-            f"{_last_line(error)}; it may come from another version of PyTorch, this is "
+            f"{one_line(error)}; it may come from another version of PyTorch, this is "
             f"{torch.__version__}"
         ) from error
 
@@ -228,14 +228,6 @@ def _load_module(path: Path) -> LoadedProgram:
     if isinstance(found, nn.Module):
         return LoadedProgram(found.eval(), "module")
     raise _only_tensors(path)
-
-
-def _last_line(error: Exception) -> str:
-    """Find the line that says what went wrong: the last of TorchScript's, the first of others."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and "TorchScript" in lines[0]:
-        return lines[-1]
-    return one_line(error)
 
 
 LOADERS: dict[Kind, Callable[[Path], LoadedProgram]] = {

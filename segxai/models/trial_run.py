@@ -1,21 +1,23 @@
 """Trial runs, which show how many classes a network has and which sizes it takes."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
 import torch
 from torch import nn
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, option
 from segxai.rows.window_pass import forward_pass
+from segxai.segment.failures import NetworkError
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 
-DIVISORS = (1, 2, 4, 8, 16, 32, 64)  # total strides of networks
-LARGE = 128  # along an axis: a larger image tells nothing new
+POWERS = (2, 4, 8, 16, 32, 64)  # total strides of most networks
+OTHERS = (3, 5, 6, 7, 9, 10, 12, 14, 15, 18, 20, 24, 28, 40, 48, 96)  # patches, mostly
+LARGE, STEP = 128, 64  # along an axis: a larger image tells nothing new
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 
@@ -46,41 +48,89 @@ def probe_window(network: nn.Module, channels: Sequence[str], window: Sequence[i
     """
     try:
         return Probe(_classes(network, channels, window))
-    except SegxaiError as error:
-        for divisor, size in _rounded(window):
-            if _runs(network, channels, size):
-                raise SegxaiError(
-                    f"the network does not take a window of {_listed(window)}; give one of "
-                    f"multiples of {divisor}, such as --window {_listed(size)}"
-                ) from error
-        raise
+    except NetworkError as error:
+        found = fitting_size(network, channels, window)
+        if found is None:
+            raise
+        raise SegxaiError(
+            f"the network does not take a window of {_listed(window)}; give one of multiples of "
+            f"{found.divisor}, such as {option('window', _listed(found.size))}"
+        ) from error
 
 
 def probe_whole(network: nn.Module, channels: Sequence[str], shape: Sequence[int]) -> Probe:
     """Find the classes and the divisor of a network that takes whole images, in trial runs.
 
-    The image's sizes are tried, then the next multiples of 2, 4 ... 64. A large image is replaced
-    by a smaller one whose sizes leave the same remainders.
+    A large image is replaced by a smaller one whose sizes leave the same remainders.
 
     Raises
     ------
     SegxaiError
-        If the network takes none of them.
+        If the network takes none of the sizes that are tried, see `fitting_size`.
     """
-    smaller = tuple(n if n < LARGE else DIVISORS[-1] + n % DIVISORS[-1] for n in shape)
+    is_known = any(isinstance(layer, LAYERS) for _, layer in network.named_modules())
+    numbers = _strides(network) if is_known else OTHERS
+    smaller = tuple(_smaller(n, numbers) for n in shape)
     for size in dict.fromkeys((smaller, tuple(shape))):
-        for divisor in DIVISORS:
-            padded = tuple(divisor * ceil(n / divisor) for n in size)
-            if divisor == 1 or padded != size:
-                try:
-                    return Probe(_classes(network, channels, padded), divisor)
-                except _SizeError:
-                    continue
+        found = fitting_size(network, channels, size)
+        if found is not None:
+            return Probe(_classes(network, channels, found.size), found.divisor)
     return Probe(_classes(network, channels, shape))
 
 
-class _SizeError(SegxaiError):
-    """A failure on one size that another size may not cause."""
+@dataclass(frozen=True)
+class FittingSize:
+    """A size that a network takes, and the number that it is a multiple of along each axis."""
+
+    size: tuple[int, ...]
+    divisor: int
+
+
+def fitting_size(
+    network: nn.Module, channels: Sequence[str], size: Sequence[int]
+) -> FittingSize | None:
+    """Find the nearest larger size that a network takes, in trial runs; None if none is found.
+
+    The size itself is tried, then the next multiples of its layers' strides, of 2, 4 ... 64, and of
+    patch sizes that are in use. A divisor counts if the next larger multiple is taken, too;
+    otherwise, the size may fit by accident.
+
+    Raises
+    ------
+    SegxaiError
+        If the network fails for another reason than the size.
+    """
+    refused: set[tuple[int, ...]] = set()
+    accidental = None
+    for divisor in dict.fromkeys((1, *_strides(network), *POWERS, *OTHERS)):
+        found = FittingSize(tuple(divisor * ceil(n / divisor) for n in size), divisor)
+        if found.size in refused:
+            continue
+        if not _runs(network, channels, found.size):
+            refused.add(found.size)
+        elif divisor == 1 or _runs(network, channels, [n + divisor for n in found.size]):
+            return found
+        else:
+            accidental = accidental or found
+    return accidental
+
+
+def _strides(network: nn.Module) -> list[int]:
+    """List strides of convolutions that are no powers of 2, such as patches, and their doubles."""
+    strides = {
+        max(layer.stride) for _, layer in network.named_modules() if isinstance(layer, LAYERS)
+    }
+    return [stride * times for stride in sorted(strides - {1, *POWERS}) for times in (1, 2, 4, 8)]
+
+
+def _smaller(size: int, numbers: Sequence[int]) -> int:
+    """Return a smaller size that is a multiple of the same of these numbers, if it is large."""
+    alike = (
+        smaller
+        for smaller in range(STEP + size % STEP, size, STEP)
+        if all((smaller % one == 0) == (size % one == 0) for one in numbers)
+    )
+    return size if size < LARGE else next(alike, size)
 
 
 def _classes(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -> int:
@@ -107,8 +157,7 @@ def _explained(
         )
     found = CHANNELS.search(f"{error} {error.__cause__}")
     if found is None or int(found[2]) != len(channels):
-        is_about_size = any(words in str(error) for words in ("fails on an input", "network maps"))
-        return _SizeError(str(error)) if is_about_size else error
+        return error
     return SegxaiError(
         f"the network takes {found[1]} channels, but {len(channels)} are named: "
         f"{', '.join(channels)}; name those of the network, in its order, with --channels"
@@ -118,19 +167,11 @@ def _explained(
 def _runs(network: nn.Module, channels: Sequence[str], size: Sequence[int]) -> bool:
     try:
         _classes(network, channels, size)
-    except SegxaiError:
+    except NetworkError as error:
+        if not error.is_of_size:
+            raise
         return False
     return True
-
-
-def _rounded(window: Sequence[int]) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """Yield the nearest larger windows of multiples of 2, 4 ... 64, each once."""
-    seen = {tuple(window)}
-    for divisor in DIVISORS[1:]:
-        size = tuple(divisor * ceil(n / divisor) for n in window)
-        if size not in seen:
-            seen.add(size)
-            yield divisor, size
 
 
 def _listed(size: Sequence[int]) -> str:

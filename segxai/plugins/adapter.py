@@ -13,6 +13,7 @@ from torch import nn
 from segxai.errors import SegxaiError
 from segxai.load.reader import LoadCase, read_case
 from segxai.segment.detections import Detections
+from segxai.segment.failures import failures_of_network
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.prediction import Predict, Prediction, WholeImage
 from segxai.segment.predictor import Predictor
@@ -108,8 +109,16 @@ class Adapter:
         return read_case(self.load_case, files, reference)
 
     def prediction(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Prediction:
-        """Predict a case by the adapter's `predict`, in inference mode."""
-        with torch.no_grad(), frozen(network), exact_arithmetic():
+        """Predict a case by the adapter's `predict`, in inference mode.
+
+        Raises
+        ------
+        SegxaiError
+            If the network fails. What the adapter's own code raises is left alone.
+        """
+        where = f"on the case's image of shape {case.image.shape}"
+        failures = failures_of_network(where, only_in_modules=True)
+        with torch.no_grad(), frozen(network), exact_arithmetic(), failures:
             found = self.predict(network, case, criteria)
         if isinstance(found, Predictor):
             return Semantic(found, self.classes)

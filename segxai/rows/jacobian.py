@@ -24,6 +24,7 @@ from segxai.rows.mean_row import logits_at, mean_row
 from segxai.rows.scores import cotangents, scale_of
 from segxai.rows.voxel_order import compactly
 from segxai.rows.window_pass import Members, Voxels, blocks_of, forward_pass
+from segxai.segment.failures import is_out_of_memory
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
 from segxai.types import Instance
@@ -210,8 +211,7 @@ class _Windows:
 
 def _halved(rows: int, error: Exception) -> int:
     """Return half of a batch size that did not fit into memory; raise any other error."""
-    words = ("can't allocate memory", "not enough memory", "out of memory")
-    if not isinstance(error, MemoryError) and not any(one in str(error).lower() for one in words):
+    if not is_out_of_memory(error):
         raise error
     if rows == 1:
         raise SegxaiError(

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.rows.scores import cotangents
-from segxai.rows.window_pass import Voxels, forward_pass
+from segxai.rows.window_pass import Voxels, forward_pass, gradient_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.readout import Readout
 
@@ -36,7 +36,7 @@ def mean_row(
         weights = cotangents(score, logits, class_index, predictor.activation).cpu()
         weights = weights * one.shares(inner) / len(voxels)
         cotangent = one.cotangent(inner, weights)
-        (gradient,) = torch.autograd.grad(one.logits, one.leaf, cotangent)
+        gradient = gradient_of(one.logits, one.leaf, cotangent)
         total[one.inside.index] += gradient[0].to(total)
     return total
 
@@ -58,7 +58,7 @@ def _mean_through(
         place = classes.index(class_index)
         weights = cotangents(score, chosen.detach(), place, predictor.activation)
         total = (chosen * weights.to(chosen)).sum() / len(voxels)
-    return torch.autograd.grad(total, leaf)[0][0]
+    return gradient_of(total, leaf)[0]
 
 
 def logits_at(

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -12,11 +14,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 import segxai.rows.rules  # noqa: F401  # the windowed engine's rules register themselves
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, one_line, option
 from segxai.geometry import Box
 from segxai.rows.batch import RowBatch
-from segxai.rows.cotangent import Cotangent, Tape
+from segxai.rows.cotangent import CannotCarryError, Cotangent, Tape
 from segxai.rows.voxel_order import compactly
+from segxai.segment.failures import failures_of_network, is_out_of_memory
 from segxai.segment.predictor import Predictor
 
 Voxels = Int[np.ndarray, "voxel axis"]
@@ -65,7 +68,7 @@ class Pass:
     ) -> Float[Tensor, "channel *inside"]:
         """Compute the gradient of the sum of the weighted logits of grid voxels."""
         cotangent = self.cotangent(voxels, weights)
-        return torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0][0]
+        return gradient_of(self.logits, self.leaf, cotangent, retain_graph=True)[0]
 
     def carry(self, values: Float[Tensor, "row class *box"], box: Box, tape: Tape) -> RowBatch:
         """Carry cotangents on a box of the logits back to the image.
@@ -73,16 +76,52 @@ class Pass:
         Raises
         ------
         CannotCarryError
-            If the backward pass writes in place.
+            If the backward pass writes in place, or fails.
         """
         cotangent = Cotangent(values, box.start, self.logits.shape)
         tape.follow(cotangent)
-        found = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0]
+        try:
+            found = torch.autograd.grad(self.logits, self.leaf, cotangent, retain_graph=True)[0]
+        except Exception as error:  # somebody else's code: whatever it raises
+            _raise_cannot_carry(error)
         gradient = cast(Cotangent, found)
         if gradient.start is None:
             return RowBatch(gradient.rows[:, 0], self.inside.start)
         moved = zip(gradient.start, self.inside.start, strict=True)
         return RowBatch(gradient.rows, tuple(a + b for a, b in moved))
+
+
+def gradient_of(
+    output: Tensor,
+    leaf: Tensor,
+    cotangent: Tensor | None = None,
+    *,
+    retain_graph: bool = False,
+    is_grads_batched: bool = False,
+) -> Tensor:
+    """Compute a gradient of the network's output by `torch.autograd.grad`.
+
+    Raises
+    ------
+    NetworkError
+        If the network's backward pass fails.
+    """
+    with failures_of_network("in its backward pass"):
+        return torch.autograd.grad(
+            output, leaf, cotangent, retain_graph, is_grads_batched=is_grads_batched
+        )[0]
+
+
+def _raise_cannot_carry(error: Exception) -> NoReturn:
+    """Raise an error of the network in its backward pass as one that the dense way may not have."""
+    frames = extract_tb(error.__traceback__)
+    is_own = Path(frames[-1].filename).is_relative_to(Path(__file__).parent)
+    if is_own or isinstance(error, SegxaiError) or is_out_of_memory(error):
+        raise error
+    raise CannotCarryError(
+        "the windowed engine cannot carry rows through the network's backward pass: "
+        f"{type(error).__name__}: {one_line(error)}; use {option('engine', 'dense')}"
+    ) from error
 
 
 class OwnMemory(TorchFunctionMode):
@@ -122,7 +161,7 @@ def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"])
     if len(voxels) == 1:
         return RowBatch(one.gradient(voxels, weighted)[None], one.inside.start)
     each = [one.cotangent(v[None], w[None]) for v, w in zip(voxels, weighted, strict=True)]
-    (gradients,) = torch.autograd.grad(
+    gradients = gradient_of(
         one.logits, one.leaf, torch.stack(each), retain_graph=True, is_grads_batched=True
     )
     return RowBatch(gradients[:, 0], one.inside.start)
@@ -136,7 +175,7 @@ def windowed_rows(
     Raises
     ------
     CannotCarryError
-        If the backward pass writes in place.
+        If the backward pass writes in place, or fails.
     """
     local, weighted = one.outside.local(voxels), weights * one.shares(voxels)
     box = Box.around(local)

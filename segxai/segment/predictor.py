@@ -11,8 +11,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from segxai.errors import SegxaiError, one_line
+from segxai.errors import SegxaiError
 from segxai.geometry import Box
+from segxai.segment.failures import NetworkError, failures_of_network
 from segxai.segment.logits import logits_of
 from segxai.segment.readout import Readout
 from segxai.segment.windows import Layout
@@ -20,6 +21,7 @@ from segxai.types import Activation, Instance, Progress, Quiet
 
 SLAB = 2**24  # logits that are processed at once: 64 MiB as float32
 LARGEST_STRIDE = 32  # of logits that are interpolated to the window
+OF_STRIDE = "if each size must be a multiple of its stride, choose a window that fits"
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -198,15 +200,8 @@ class Predictor(nn.Module):
         return self._run(functional.pad(crop.to(device), [side for pair in pairs for side in pair]))
 
     def _run(self, padded: Float[Tensor, "1 channel *window"]) -> Any:
-        try:
+        with failures_of_network(f"on an input of shape {tuple(padded.shape)}", OF_STRIDE):
             return self.network(padded)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            if isinstance(error, torch.cuda.OutOfMemoryError):
-                raise
-            raise SegxaiError(
-                f"the network fails on an input of shape {tuple(padded.shape)}: {one_line(error)}; "
-                "if each size must be a multiple of its stride, choose a window that fits"
-            ) from error
 
     def _logits(self, output: Any, shape: Sequence[int]) -> Float[Tensor, "1 class *own"]:
         """Take the logits out of all that the network returns for an input of this shape."""
@@ -234,10 +229,11 @@ def _to_window(
     if logits.shape[2:] == tuple(shape)[2:] and logits.shape[0] == 1:
         return logits
     if stride_of(logits.shape, shape) is None:
-        raise SegxaiError(
+        raise NetworkError(
             f"the network maps {tuple(shape)} to {tuple(logits.shape)}; segxai needs logits (1, "
             "class, *spatial) of the same spatial size, or a half to a 32nd of it: wrap the "
-            "network"
+            "network",
+            is_of_size=True,
         )
     mode, size = LINEAR[logits.ndim - 2], tuple(shape)[2:]
     return functional.interpolate(logits, size=size, mode=mode, align_corners=align_corners)

@@ -414,7 +414,7 @@ def test_sizes_that_must_divide_by_32():
 
 
 def test_a_window_that_does_not_divide_names_one_that_does():
-    with pytest.raises(SegxaiError, match=r"40,70; .* 64,96"):
+    with pytest.raises(SegxaiError, match=r"40,70; .*64,96"):
         segxai.wrap(seeded(Divided()), channels=("red", "green", "blue"), window=(40, 70))
 
 

@@ -1,11 +1,13 @@
 """Small models of transformers and torchvision with random weights, saved as people have them."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from segxai_natural_image.adapter import adapter_of
 from segxai_natural_image.extras import quiet
 from skimage.data import astronaut
@@ -166,6 +168,18 @@ def maskformer(folder, seed=0):
     )
     network = lively(MaskFormerForInstanceSegmentation, config, seed)
     return save_queries(network, folder, MaskFormerImageProcessor)
+
+
+def with_four_channels(folder):
+    """Change a folder's network to one of four channels; its processor still makes three."""
+    config = json.loads((folder / "config.json").read_text())
+    config.get("backbone_config", config)["num_channels"] = 4
+    (folder / "config.json").write_text(json.dumps(config))
+    state = load_file(folder / "model.safetensors")
+    for name, one in state.items():
+        if one.ndim == 4 and one.shape[1] == 3 and "patch_embed" in name:
+            state[name] = torch.cat([one, one[:, :1]], dim=1)
+    save_file(state, folder / "model.safetensors")
 
 
 def vision(build, path, classes=3, **options):
