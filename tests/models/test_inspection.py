@@ -364,3 +364,24 @@ RIGHT = {
 @pytest.mark.parametrize("last", RIGHT.values(), ids=RIGHT)
 def test_other_interpolations_are_right(last):
     assert explained(made(last)).attrs["warnings"] == []
+
+
+class NeedsValues(torch.autograd.Function):
+    """A backward pass outside of torch."""
+
+    @staticmethod
+    def forward(context, values):
+        context.save_for_backward(values)
+        return values**2
+
+    @staticmethod
+    def backward(context, gradient):
+        (values,) = context.saved_tensors
+        return torch.from_numpy(2 * values.detach().numpy() * gradient.numpy())
+
+
+def test_a_function_that_needs_real_tensors_gets_them():
+    found = explained(made(between=NeedsValues.apply), aggregator="signed_max")
+    plain = made(between=lambda features: features**2)
+    wanted = literal.signed_max(literal.rows(plain, IMAGE, np.argwhere(MASK), 1))
+    assert literal.worst(found.values, wanted) < 1e-5

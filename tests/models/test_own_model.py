@@ -136,7 +136,8 @@ def test_a_checkpoint_fills_the_factory(case):
     )
     with torch.no_grad():
         wanted = network(torch.from_numpy(case_.image)[None])[0].softmax(dim=0)
-    assert literal.worst(stored, wanted) < 1e-6
+    assert stored.shape[0] == 1  # that of the class that is explained, in half precision
+    assert literal.worst(stored[0], wanted[1]) < 5e-4
     again = segxai("rerun", "r.h5", "--model", "ownnets:network", "--checkpoint", "w.pt")
     assert again.status == 0, again.err
 
