@@ -18,7 +18,7 @@ from segxai.segment.logits import (
     stated_name,
     tensors_of,
 )
-from segxai.segment.predictor import Predictor
+from segxai.segment.predictor import Predictor, stride_of
 from segxai.text import format_shape
 
 # Parts of what models return that find instances themselves: those of transformers, of the papers'
@@ -193,6 +193,8 @@ def _warn_of_size(predictor: Predictor, logits: Tensor, size: Sequence[int]) -> 
     is_own = predictor.readout is not None or predictor.is_coarse  # they stay as they are
     if is_own or tuple(logits.shape[2:]) == tuple(size) or predictor.align_corners:
         return
+    if stride_of(logits.shape, (1, 1, *size)) is None:
+        return  # no coarse logits: refused where they are read
     warn(
         f"the network's logits are coarse, {format_shape(logits.shape[2:])} for an input of "
         f"{format_shape(size)}: they are interpolated linearly, without aligned corners; if its "
