@@ -166,6 +166,20 @@ def main() -> None:
     parser.add_argument("--own", action="store_true", help="only the tests of the module itself")
     parser.add_argument("--table", action="store_true", help="only print what was found so far")
     asked = parser.parse_args()
+    HOME.mkdir(exist_ok=True)
+    with use_db(HOME / "session.sqlite") as session:
+        if not asked.table:
+            enter_copy()
+            if not session.num_work_items:
+                check_unchanged()
+                session.add_work_items(draw(asked.count, asked.seed))
+            sys.dont_write_bytecode = True  # of changed sources; the check has compiled the others
+            run(session, again=asked.again, own=asked.own)
+        print(table(session))
+
+
+def enter_copy() -> None:
+    """Make the copy the current folder, import from it, and import what takes longest."""
     make_copy()
     os.chdir(COPY)
     paths = [str(COPY), str(COPY / "plugins")]
@@ -173,14 +187,6 @@ def main() -> None:
     os.environ |= {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     for name in PRELOADED:
         import_module(name)
-    with use_db(HOME / "session.sqlite") as session:
-        if not session.num_work_items:
-            check_unchanged()
-            session.add_work_items(draw(asked.count, asked.seed))
-        sys.dont_write_bytecode = True  # of changed sources; the check has compiled the others
-        if not asked.table:
-            run(session, again=asked.again, own=asked.own)
-        print(table(session))
 
 
 if __name__ == "__main__":
