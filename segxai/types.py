@@ -88,7 +88,7 @@ class Case:
     black : tuple of float, optional
         What a voxel that is 0 in the files becomes in each channel of `image`; None if that is not
         known.
-    reference : ndarray of shape (*grid), optional
+    reference : ndarray of shape (*domain), optional
         True where an expert drew an object of the class; or labels, of which a run takes those of
         its class (see `segxai.run.reference`).
     source_grid : Grid, optional
@@ -110,7 +110,7 @@ class Case:
     foreground: Bool[np.ndarray, "*grid"]
     input_unit: str = "input unit"
     black: tuple[float, ...] | None = None
-    reference: Bool[np.ndarray, "*grid"] | Int[np.ndarray, "*grid"] | None = None
+    reference: Bool[np.ndarray, "*domain"] | Int[np.ndarray, "*domain"] | None = None
     source_grid: Grid | None = None
     domains_on_source: bool = False
     picture: UInt8[np.ndarray, "y x 3"] | None = None

@@ -40,6 +40,8 @@ def test_the_provenance_of_the_case_is_complete(tree, three_methods):
     stored = provenance_of(group(tree, "/"))
     assert stored.pop("created").startswith("20")
     assert stored.pop("versions") == versions()
+    counts = {"predicted_tp": 3, "predicted_fp": 1, "reference_found": 3, "reference_fn": 1}
+    assert stored.pop("matches") == {"any": counts, "one-to-one": counts}
     assert stored == {
         "plugin": {"name": "toy", "package": "segxai-toy", "version": "1.2"},
         "weights": None,
