@@ -9,7 +9,7 @@ PYTHON ?=
 export NO_MKDOCS_2_WARNING := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types docs format bench mutants reference constraints
+.PHONY: help run test lint types docs format bench mutants reference messages constraints
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ mutants: $(VENV)/installed-all ## Single changes, and which of them tests notice
 
 reference: $(VENV)/installed-dev ## Write docs/reference/cli.md from the command line's help
 	$(BIN)/python .ci/cli_reference.py docs/reference/cli.md
+
+messages: $(VENV)/installed-dev ## Write tests/messages.txt: all errors and warnings, to be read in one place
+	$(BIN)/python .ci/messages.py tests/messages.txt
 
 constraints: $(VENV)/installed-all ## Pin the versions that are installed now
 	$(BIN)/python .ci/constraints.py > constraints.new
