@@ -232,7 +232,7 @@ def test_the_default_layer_shows_every_lesion_that_the_network_finds(folder):
     assert done.status == 0, done.err
     with open_result("r.h5") as tree:
         outcomes = tree["instances/outcome"].values
-        for label in np.flatnonzero(outcomes == "TP") + 1:
+        for label in (np.flatnonzero(outcomes == "TP") + 1).tolist():
             stored = maps(tree, "gradcam++")[label]
             heat, domain = stored["map"].values, np.argwhere(stored["domain"].values)
             hottest = np.unravel_index(heat.argmax(), heat.shape)

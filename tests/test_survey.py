@@ -4,9 +4,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from segxai.pipeline import survey
 from segxai.plugins.registry import load_adapter
 from segxai.rows.sampling import sample_rows
-from segxai.run.find import find
 from segxai.run.options import Options
 from segxai.run.prepare import prepare
 
@@ -25,7 +25,7 @@ def thick(case, toys):
 def explained(files, **asked):
     adapter = load_adapter("toy", None)
     options = Options.of(method="gradient", device="cpu", rows=6, **asked)
-    return find(prepare(adapter, adapter.read(files), options)).explained
+    return survey(prepare(adapter, adapter.read(files), options)).explained
 
 
 def test_rows_are_drawn_by_the_seed_and_the_spacing(thick):
