@@ -1,0 +1,44 @@
+"""Resampling of patients, then scans, then lesions."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+
+def resamples(
+    levels: list[Shaped[np.ndarray, " lesion"]], count: int, seed: int
+) -> Iterator[Int[np.ndarray, " drawn"]]:
+    """Draw lesions anew, `count` times: with replacement at each level, within those drawn above.
+
+    Parameters
+    ----------
+    levels : list of Shaped[np.ndarray, "lesion"]
+        To whom a lesion belongs, from the outside in: patients, then scans. Names of an inner level
+        need to be distinct only within the outer one.
+    count : int
+        How often.
+    seed : int
+        The same seed gives the same draws.
+
+    Yields
+    ------
+    Int[np.ndarray, "drawn"]
+        Indices of lesions.
+    """
+    generator = np.random.default_rng(seed)
+    everything = np.arange(len(levels[0]))
+    for _ in range(count):
+        yield _draw(everything, levels, generator)
+
+
+def _draw(
+    some: Int[np.ndarray, " some"],
+    levels: list[Shaped[np.ndarray, " lesion"]],
+    generator: np.random.Generator,
+) -> Int[np.ndarray, " drawn"]:
+    if not levels:
+        return generator.choice(some, len(some))
+    names, group = np.unique(levels[0][some], return_inverse=True)
+    drawn = generator.integers(len(names), size=len(names))
+    return np.concatenate([_draw(some[group == one], levels[1:], generator) for one in drawn])
