@@ -1,6 +1,6 @@
 """A prediction is one value: whoever runs a model does not ask which kind it is."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from segxai.store.hdf5 import open_result
 from segxai.store.reader import maps
 from segxai.store.schema import group, provenance_of
 from segxai.types import Instance, InstanceCriteria
+from tests.predictions import Around
 from tests.toy import segxai_toy as toy
 from tests.toy.segxai_toy import Toy
 
@@ -149,25 +150,8 @@ def test_no_detections_are_refused():
 # ------------------------------------------------------------------------------------- a third kind
 
 
-@dataclass(frozen=True)
-class Slabs:
+class Slabs(Around):
     """A stranger's own kind: what the class covers in each half of the volume."""
-
-    inner: Semantic
-
-    @property
-    def predictor(self):
-        return self.inner.predictor
-
-    @property
-    def classes(self):
-        return self.inner.classes
-
-    def explained(self, criteria):
-        return self.inner.explained(criteria)
-
-    def class_logit(self, criteria):
-        return self.inner.class_logit(criteria)
 
     def instances(self, segmentation, criteria, case):
         mask = segmentation.mask(1, 0.5)

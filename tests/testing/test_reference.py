@@ -1,11 +1,12 @@
 """The kit sees a reference that is refused or ignored."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from segxai.geometry import Box, Grid
 from segxai.segment.semantic import Semantic
+from tests.predictions import Around
 from tests.testing.checks import REFERENCE, broken, findings
 from tests.testing.test_instances import detector
 from tests.toy.segxai_toy import TOY
@@ -38,25 +39,8 @@ def test_a_case_that_does_not_say_what_its_files_are_refuses_references():
     assert words.startswith("a reference on the grid of the files is refused: ")
 
 
-@dataclass(frozen=True)
-class Ignoring:
+class Ignoring(Around):
     """A stranger's own prediction, which never looks at the reference."""
-
-    inner: Semantic
-
-    @property
-    def predictor(self):
-        return self.inner.predictor
-
-    @property
-    def classes(self):
-        return self.inner.classes
-
-    def explained(self, criteria):
-        return self.inner.explained(criteria)
-
-    def class_logit(self, criteria):
-        return self.inner.class_logit(criteria)
 
     def instances(self, segmentation, criteria, case):
         return self.inner.instances(segmentation, criteria, replace(case, reference=None))
