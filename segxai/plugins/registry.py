@@ -4,7 +4,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -173,6 +173,10 @@ def _require(found: Any, info: PluginInfo) -> None:
             f"{registered}, but its hook returns a {type(found).__name__} that is named "
             f"{called!r}: make the names the same"
         )
+
+
+# Entry points are of the class of importlib_metadata wherever that was imported first.
+EntryPoint = Any
 
 
 def _entry_point(kind: str, name: str) -> EntryPoint:
