@@ -13,6 +13,7 @@ from .run.prepare import prepare as prepare
 # Read
 from .store.hdf5 import open_result as open_result
 from .store.reader import maps as maps
+from .tables.domains import tabulate as tabulate
 
 # Nouns
 from .errors import SegxaiError as SegxaiError

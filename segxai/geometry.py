@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 
 from segxai.errors import SegxaiError
 
@@ -52,9 +52,15 @@ class Grid:
         """Format a volume for a message; in a picture it is an area."""
         return f"{volume_mm3:.6g} {'mm3' if len(self.shape) == 3 else 'px'}"
 
-    def to_mm(self, voxels: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
+    def to_mm(
+        self, voxels: Shaped[np.ndarray, "*points axis"]
+    ) -> Float[np.ndarray, "*points axis"]:
         """Convert voxel indices (may be fractional) to positions in mm."""
         return np.asarray(voxels) @ self.affine[:-1, :-1].T + self.affine[:-1, -1]
+
+    def to_voxels(self, mm: Float[np.ndarray, "*points axis"]) -> Float[np.ndarray, "*points axis"]:
+        """Convert positions in mm to voxel indices (fractional)."""
+        return (np.asarray(mm) - self.affine[:-1, -1]) @ np.linalg.inv(self.affine[:-1, :-1]).T
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ def find_instances(
         Where an expert drew the class. A predicted instance that overlaps it is a "TP", one that
         does not is an "FP". Components of the reference that no predicted instance overlaps are
         "FN" and follow, again by decreasing volume. The minimum volume applies to all; but what
-        overlaps only smaller components of the reference is a "TP", too.
+        overlaps only smaller components of the reference is a "TP", too. By another rule of the
+        criteria's `match`, "overlaps" means what that rule says.
 
     Returns
     -------
@@ -56,7 +57,7 @@ def outcomes_of(
     if reference is None:
         return [""] * len(predicted), []
     drawn, too_small = _drawn(reference, grid, criteria)
-    matching = match(predicted, drawn, too_small=too_small)
+    matching = match(predicted, drawn, criteria.match, too_small=too_small)
     missed = [one for one, is_found in zip(drawn, matching.reference, strict=True) if not is_found]
     return ["TP" if is_hit else "FP" for is_hit in matching.predicted], missed
 
@@ -68,6 +69,8 @@ def matchings(
     criteria: InstanceCriteria,
 ) -> tuple[Matching, ...]:
     """Match the predicted instances with the components of a reference, by each rule of `RULES`.
+
+    The criteria's own rule is added if it is another one.
 
     Parameters
     ----------
@@ -84,7 +87,8 @@ def matchings(
         return ()
     predicted = [one.voxels for one in instances if one.outcome in ("TP", "FP")]
     drawn, too_small = _drawn(reference, grid, criteria)
-    return tuple(match(predicted, drawn, rule, too_small=too_small) for rule in RULES)
+    rules = dict.fromkeys((*RULES, criteria.match))
+    return tuple(match(predicted, drawn, rule, too_small=too_small) for rule in rules)
 
 
 def _drawn(

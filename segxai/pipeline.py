@@ -4,7 +4,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from segxai.errors import collecting, warn
+import numpy as np
+from jaxtyping import Bool
+
+from segxai.errors import SegxaiError, collecting, warn
 from segxai.instances import chosen, matchings, whole_class
 from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
@@ -59,7 +62,8 @@ def explain_case(
     if overwrite or not out.exists():
         matches = {one.rule: one.counts for one in findings.matchings}
         created = {**task.case_provenance, "matches": matches, "created": _now()}
-        hdf5.create(out, task.case, findings.segmentation, findings.instances, created)
+        predicted = _predicted(task, findings.segmentation)
+        hdf5.create(out, task.case, findings.segmentation, findings.instances, created, predicted)
         for beside in (state_file(out), journal_file(out)):  # of the file that was here before
             beside.unlink(missing_ok=True)
     for name, run in zip(names, task.runs, strict=True):
@@ -150,6 +154,15 @@ def survey(task: Task) -> Findings:
 def _segment(task: Task) -> Segmentation:
     classes, kept = task.prediction.classes, task.prediction.explained(task.criteria)
     return segment(task.predictor, task.case, classes, task.progress, explained=kept)
+
+
+def _predicted(task: Task, segmentation: Segmentation) -> Bool[np.ndarray, "*grid"] | None:
+    """Find where the class is predicted; None if the model scores no class at every voxel."""
+    try:
+        index = task.prediction.class_logit(task.criteria)
+    except SegxaiError:
+        return None
+    return segmentation.mask(index, task.criteria.threshold)
 
 
 def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:

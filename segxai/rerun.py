@@ -196,6 +196,7 @@ def _options(
         **{**noise, **how["numerics"], **compute},
         **{name: target[name] for name in ("threshold", "min_volume_mm3", "connectivity")},
         class_name=name,
+        match=target.get("match"),
         instances=_source(target["instances"], folder),
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
         reference_label=target.get("reference_label"),

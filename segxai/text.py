@@ -7,6 +7,7 @@ from typing import Any
 # Control characters, halves of characters, separators of lines; and what turns the direction of
 # text, in which one name can look like another.
 UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+FORMULA = ("=", "+", "-", "@")
 TURNS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -92,6 +93,27 @@ def significant(value: float) -> str:
     if value == 0:
         return "0"
     return f"{value:.0f}" if abs(value) >= 999.5 else f"{value:#.3g}".rstrip(".")
+
+
+def spreadsheet_cell(value: Any) -> Any:
+    """Write a text so that a spreadsheet does not take it for a formula; leave all else.
+
+    >>> from segxai.text import spreadsheet_cell
+    >>> spreadsheet_cell("=1+1"), spreadsheet_cell("-1.5"), spreadsheet_cell(2)
+    ("'=1+1", '-1.5', 2)
+    """
+    if not isinstance(value, str):
+        return value
+    shown = printable(value)
+    return f"'{shown}" if shown.startswith(FORMULA) and not _is_number(shown) else shown
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -41,6 +41,9 @@ class InstanceCriteria:
         Smaller components are left out.
     connectivity : int
         Number of steps along axes between neighbours: 2 means 18 neighbours in 3D.
+    match : str
+        The rule by which predicted instances and those of a reference are matched, see
+        `segxai.matching.match`.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class InstanceCriteria:
     threshold: float | None = 0.5
     min_volume_mm3: float = 0.0
     connectivity: int = 2
+    match: str = "any"
 
     def __post_init__(self) -> None:
         if self.threshold is not None and not 0 < self.threshold < 1:

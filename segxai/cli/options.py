@@ -152,6 +152,17 @@ Connectivity = Annotated[
         hidden=True,
     ),
 ]
+Match = Annotated[
+    str | None,
+    typer.Option(
+        metavar="any|iou:T|one-to-one",
+        help="What makes a TP against --reference: any overlap, an intersection over union of T or "
+        "more, or the best pairs.",
+        show_default="any",
+        rich_help_panel=INSTANCES,
+        hidden=True,
+    ),
+]
 Split = Annotated[
     bool,
     typer.Option(
@@ -308,6 +319,7 @@ OverwriteFiles = Annotated[
     bool,
     typer.Option("--overwrite", help="Replace files that segxai did not write, or that changed."),
 ]
+OverwriteTable = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Append = Annotated[
     bool,
     typer.Option(

@@ -52,9 +52,7 @@ def on_map(instance: Instance, case: Case, box: Box) -> Instance:
     """Return the domain on the grid of the maps: its voxels, or the nearest ones in a map's box."""
     if not case.domains_on_source:
         return instance
-    to_voxels = np.linalg.inv(case.grid.affine)
-    places = case.domain_grid.to_mm(instance.voxels)
-    nearest = np.rint(places @ to_voxels[:-1, :-1].T + to_voxels[:-1, -1]).astype(int)
+    nearest = np.rint(case.grid.to_voxels(case.domain_grid.to_mm(instance.voxels))).astype(int)
     inside = np.clip(nearest, box.start, np.asarray(box.stop) - 1)
     return replace(instance, voxels=np.unique(inside, axis=0), sampled=None)
 

@@ -3,7 +3,6 @@
 import csv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,9 +18,8 @@ from segxai.report.tables import instance_table
 from segxai.store.reader import maps
 from segxai.store.refusal import values_of
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group, source_grid_of
-from segxai.text import file_name, file_names, printable
+from segxai.text import file_name, file_names, spreadsheet_cell
 
-FORMULA = ("=", "+", "-", "@")
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
 
 
@@ -91,22 +89,8 @@ def _table(tree: xr.DataTree, run: str, place: ExportFolder) -> Path:
     columns = list(dict.fromkeys(column for row in rows for column in row))
     with place.writing(name) as draft, draft.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(map(_cell, columns))
-        writer.writerows([_cell(row.get(column, "")) for column in columns] for row in rows)
+        writer.writerow(map(spreadsheet_cell, columns))
+        writer.writerows(
+            [spreadsheet_cell(row.get(column, "")) for column in columns] for row in rows
+        )
     return place.folder / name
-
-
-def _cell(value: Any) -> Any:
-    """Write a text so that a spreadsheet does not take it for a formula."""
-    if not isinstance(value, str):
-        return value
-    shown = printable(value)
-    return f"'{shown}" if shown.startswith(FORMULA) and not _is_number(shown) else shown
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from segxai.errors import SegxaiError, option, unknown_name
+from segxai.matching import ANY, threshold_of
 from segxai.methods.options import Compute, MethodOptions, Numerics, at_least
 
 
@@ -59,6 +60,9 @@ class Target:
     ----------
     class_name, class_index, threshold, min_volume_mm3, connectivity
         What counts as an instance; the adapter's defaults if not given.
+    match : str
+        The rule by which instances are TP, FP and FN against a reference: "any" overlap, "iou:T",
+        or "one-to-one"; see `segxai.matching.match`.
     instances : Predicted, Mask, Balls or Result
         Where the instances come from.
     labels : tuple of int, optional
@@ -74,6 +78,7 @@ class Target:
     threshold: float | None = None
     min_volume_mm3: float | None = None
     connectivity: int | None = None
+    match: str = ANY
     instances: Source = field(default_factory=Predicted)
     labels: tuple[int, ...] | None = None
     reference_label: int | Literal["all"] | None = None
@@ -85,6 +90,7 @@ class Target:
                 f"{option('connectivity', self.connectivity)}: give 1 (faces), 2 (and edges) or 3 "
                 "(and corners)"
             )
+        threshold_of(self.match)
 
 
 @dataclass(frozen=True, kw_only=True)

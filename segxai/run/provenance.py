@@ -6,6 +6,7 @@ from typing import Any
 
 from segxai.load.itk import recorded_name
 from segxai.load.volumes import file_sha256
+from segxai.matching import ANY
 from segxai.methods.method import Method
 from segxai.methods.options import MethodOptions
 from segxai.plugins.adapter import Adapter
@@ -41,12 +42,18 @@ def case_provenance(
         **({} if output is None else {"output": str(output)}),
         "target": {
             "class": None if index is None else adapter.classes[index],
-            **asdict(criteria),
+            **_criteria(criteria),
             "instances": instances_provenance(target.instances),
             **({"reference_label": target.reference_label} if target.reference_label else {}),
             **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
         },
     }
+
+
+def _criteria(criteria: InstanceCriteria) -> dict[str, Any]:
+    """Describe what counts as an instance; the usual rule of matching goes without saying."""
+    described = asdict(criteria)
+    return {name: value for name, value in described.items() if (name, value) != ("match", ANY)}
 
 
 def instances_provenance(source: Source) -> dict[str, Any]:

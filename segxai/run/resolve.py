@@ -114,7 +114,8 @@ def criteria_for(adapter: Adapter, target: Target) -> InstanceCriteria:
         for name in ("threshold", "min_volume_mm3", "connectivity")
         if getattr(target, name) is not None
     }
-    return replace(adapter.criteria, class_index=_class_index(adapter, target), **given)
+    index = _class_index(adapter, target)
+    return replace(adapter.criteria, class_index=index, match=target.match, **given)
 
 
 def _class_index(adapter: Adapter, target: Target) -> int | None:

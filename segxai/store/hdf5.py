@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import h5py
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from segxai.errors import SegxaiError, one_line
 from segxai.segment.segmentation import Segmentation
@@ -44,12 +45,19 @@ def create(
     segmentation: Segmentation,
     instances: list[Instance],
     provenance: Mapping[str, Any],
+    predicted: Bool[np.ndarray, "*grid"] | None = None,
 ) -> None:
-    """Create a result file with everything but the maps; it replaces an existing one."""
+    """Create a result file with everything but the maps; it replaces an existing one.
+
+    Parameters
+    ----------
+    predicted : ndarray of shape (*grid), optional
+        Where the class is predicted, small components included.
+    """
     groups = {
         "/": schema.root_dataset(provenance),
         "/input": schema.input_dataset(case),
-        "/segmentation": schema.segmentation_dataset(case, segmentation, instances),
+        "/segmentation": schema.segmentation_dataset(case, segmentation, instances, predicted),
         "/instances": schema.instances_dataset(case, segmentation, instances),
     }
     with replacing(path, copy=False) as draft:

@@ -102,7 +102,8 @@ def _check_segmentation(stored: xr.Dataset, axes: dict[str, int]) -> dict[str, i
     where, names = "segmentation", tuple(axes)
     labels = _array(stored, where, "labels", INTEGERS, names)
     _array(stored, where, "probability", NUMBERS, ("class", *names))
-    _array(stored, where, "reference", NUMBERS, names, optional=True)
+    for name in ("reference", "predicted", "regions"):
+        _array(stored, where, name, NUMBERS, names, optional=True)
     _array(stored, where, "entropy", NUMBERS, names, optional=True)
     _array(stored, where, "class", WORDS, ("class",))
     _check_affine(stored, where, "affine", len(axes))

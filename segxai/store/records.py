@@ -32,6 +32,7 @@ CASE_RECORD: dict[str, Any] = {
         "threshold": (*Number, None),
         "min_volume_mm3": Number,
         "connectivity": int,
+        "match?": str,
         "instances": INSTANCES,
         "reference_label?": (int, "all"),
         "tta?": [int],

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Bool
 
 from segxai.geometry import Box, Grid
 from segxai.segment.segmentation import Segmentation
@@ -75,7 +76,10 @@ def input_dataset(case: Case) -> xr.Dataset:
 
 
 def segmentation_dataset(
-    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+    case: Case,
+    segmentation: Segmentation,
+    instances: Sequence[Instance],
+    predicted: Bool[np.ndarray, "*grid"] | None = None,
 ) -> xr.Dataset:
     """Build the group of the explained classes' probabilities and the labels (smaller ones on top).
 
@@ -100,6 +104,8 @@ def segmentation_dataset(
         variables["entropy"] = (grid.axes, segmentation.entropy.astype(np.float16), unit)
     if case.reference is not None:
         variables["reference"] = (grid.axes, case.reference.astype(np.int8))
+    if predicted is not None:
+        variables["predicted"] = (grid.axes, predicted.astype(np.int8))
     names = [segmentation.classes[index] for index in explained]
     return xr.Dataset(variables, coords={"class": names})
 

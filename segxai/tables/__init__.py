@@ -1,0 +1,1 @@
+"""Tables: results as tidy tables, one row for each explained domain of each run, without torch."""
