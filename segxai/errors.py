@@ -96,6 +96,18 @@ def collecting() -> Iterator[list[str]]:
         _collectors.reset(token)
 
 
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Neither show nor collect warnings while the block runs: it is a trial of what comes later."""
+    token = _collectors.set(())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        _collectors.reset(token)
+
+
 def option(name: str, value: object = None) -> str:
     """Name an option in a message, perhaps with its value.
 

@@ -1,6 +1,6 @@
 """The pipeline: segment a case, find its instances, attribute each and store the maps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from segxai.instances import chosen, matchings, whole_class
 from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
 from segxai.run.attribute import Place, attribute_each
-from segxai.run.cost import Plan, in_words, together
+from segxai.run.cost import Plan, in_words, quicker, together
 from segxai.run.find import find, objects_in
 from segxai.run.prepare import Task
 from segxai.run.runs import plan_group
@@ -21,6 +21,7 @@ from segxai.segment.segmentation import Segmentation
 from segxai.store import hdf5
 from segxai.store.atomic_file import journal_file, state_file
 from segxai.store.runs import is_complete, run_names
+from segxai.store.size import result_bytes
 from segxai.store.writer import adding_maps, recover
 from segxai.types import Instance
 
@@ -109,6 +110,8 @@ class Findings:
         class as label 0.
     costs : tuple of Plan
         Cost of explaining them, for each group of runs of the task.
+    result_bytes : int
+        Size of the result without maps.
     matchings : tuple of Matching
         The predicted instances against the reference, by each rule; empty without a reference.
     warnings : tuple of str
@@ -119,13 +122,20 @@ class Findings:
     instances: list[Instance]
     explained: list[Instance]
     costs: tuple[Plan, ...]
+    result_bytes: int
     matchings: tuple[Matching, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def in_words(self) -> str:
         """Describe how much there is to explain and what it will cost, on one line."""
         count = f"{len(self.explained)} of {len(self.instances)} instances"
-        return f"{count}; {in_words(together(self.costs))}"
+        return f"{count}; {in_words(self.cost)}"
+
+    @property
+    def cost(self) -> Plan:
+        """The cost of all runs together; on disk, of the whole result."""
+        total = together(self.costs)
+        return replace(total, disk_bytes=total.disk_bytes + self.result_bytes)
 
 
 def survey(task: Task) -> Findings:
@@ -148,7 +158,15 @@ def survey(task: Task) -> Findings:
             plan_group(group, task.predictor, task.image, explained, task.method)
             for group in task.groups
         ]
-    return Findings(segmentation, instances, explained, tuple(costs), matched, tuple(warnings))
+        for group, cost in zip(task.groups, costs, strict=True):
+            if advice := quicker(
+                cost, explained, task.method, group[0].options.noise, group[0].context
+            ):
+                task.progress.say(advice)
+        size = result_bytes(task.case, segmentation, instances)
+    return Findings(
+        segmentation, instances, explained, tuple(costs), size, matched, tuple(warnings)
+    )
 
 
 def _segment(task: Task) -> Segmentation:

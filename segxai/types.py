@@ -14,6 +14,7 @@ from segxai.text import format_shape
 
 Activation = Literal["softmax", "sigmoid"]
 ENGINES = ("windowed", "dense", "lowrank")  # the ways to compute rows, see `segxai.rows.engines`
+SCORES = ("logit", "margin", "probability")  # what is differentiated, see `segxai.rows.scores`
 PRECISIONS = ("float32", "tf32")  # in which a network computes
 
 

@@ -177,6 +177,7 @@ def _run(
 
     found = Options.of(**asked)  # what makes no sense should not wait for the model
     words.check()
+    _check_names(words.plugin, found)
     _check(files, found, output)
     from segxai.cli.progress import watched
     from segxai.pipeline import (  # seconds: what can be told at once comes first
@@ -258,10 +259,42 @@ def _check(files: Files, found: "Options", output: Output) -> None:
         raise SegxaiError(f"{option('reference')} needs images: give them, too")
     if files.checkpoint and not files.checkpoint.exists():
         raise SegxaiError(f"no checkpoint at {files.checkpoint}")
+    _check_inputs(files, found)
     if output.out:
         from segxai.store.atomic_file import resolved
 
         _check_out(resolved(output.out), files, found, overwrite=output.overwrite)
+
+
+def _check_names(plugin: str | None, found: "Options") -> None:
+    """Check that plugins of these names are installed, by their metadata alone."""
+    from segxai.plugins.registry import describe
+
+    if plugin is not None:
+        describe("adapter", plugin)
+    describe("method", found.method.method)
+    for name in found.method.aggregator:
+        describe("aggregator", name)
+
+
+def _check_inputs(files: Files, found: "Options") -> None:
+    """Check that the files to read are there, whatever is in them."""
+    from segxai.load.existence import not_found
+
+    paths = {"image": [_file_in(image) for image in files.images]}
+    paths["reference"] = [files.reference] if files.reference else []
+    domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
+    paths["mask"] = [domains] if domains else []
+    for role, several in paths.items():
+        for path in several:
+            if not path.exists():
+                raise not_found(path, role)
+
+
+def _file_in(image: str) -> Path:
+    """Return the file in an argument: behind a channel's name, unless `=` is in its own."""
+    file = image.partition("=")[2]
+    return Path(file if file and not Path(image).exists() else image)
 
 
 def _check_out(out: Path, files: Files, found: "Options", *, overwrite: bool) -> None:

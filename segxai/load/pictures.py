@@ -12,8 +12,9 @@ from jaxtyping import Float, Int, Shaped
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from segxai.errors import SegxaiError, one_line, warn
+from segxai.load.existence import not_found
 from segxai.load.limits import check_size, largest
-from segxai.load.volumes import LARGEST_LABEL, not_found, source_of
+from segxai.load.volumes import LARGEST_LABEL, source_of
 from segxai.types import Source
 
 # Listed, since Pillow would run other programs for some of the formats it knows.

@@ -1,6 +1,5 @@
 """Volumes: 3D image files loaded as arrays on a grid. Imports no torch."""
 
-import difflib
 import gzip
 import hashlib
 import math
@@ -19,6 +18,7 @@ from nibabel.spatialimages import HeaderDataError, SpatialImage
 from segxai.errors import SegxaiError, one_line
 from segxai.geometry import Grid
 from segxai.load.detached import require_beside
+from segxai.load.existence import not_found
 from segxai.load.itk import is_for_itk, parts_of, read_with_itk, recorded_name
 from segxai.load.limits import check_size, largest
 from segxai.load.voxel_size import check_spacing, unit_mm
@@ -214,16 +214,6 @@ def _check_gzip(path: Path) -> None:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(len(HDF5))
-
-
-def not_found(path: Path, role: str) -> SegxaiError:
-    """Build the error for a file that is not there: it suggests the nearest name."""
-    if not path.parent.is_dir():
-        return SegxaiError(f"{role} file {path} not found: there is no folder {path.parent}")
-    names = [other.name for other in path.parent.iterdir()]
-    nearest = difflib.get_close_matches(path.name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else "no name in its folder is similar"
-    return SegxaiError(f"{role} file {path} not found; {hint}")
 
 
 def _unreadable(name: str, role: str, error: BaseException) -> SegxaiError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from segxai.errors import SegxaiError, option, unknown_name
-from segxai.types import ENGINES, PRECISIONS
+from segxai.types import ENGINES, PRECISIONS, SCORES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +94,9 @@ class MethodOptions:
             at_least("rows", self.rows, 1)
         if not self.score:
             raise SegxaiError(f"{option('score')}: give at least one, such as logit")
+        for name in self.score:
+            if name not in SCORES:
+                raise unknown_name("score", name, SCORES)
         for name, given in (("aggregator", self.aggregator), ("score", self.score)):
             twice = next((one for one in given if given.count(one) > 1), None)
             if twice is not None:

@@ -9,26 +9,34 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from segxai.errors import option, silenced
 from segxai.geometry import Box
 from segxai.methods.method import Context, Method, takes_rows
 from segxai.methods.noise import EXPECTED_COPIES, MOST_COPIES
-from segxai.methods.options import NoiseOptions
+from segxai.methods.options import MethodOptions, NoiseOptions
 from segxai.methods.sampling_error import MORE_MAPS
 from segxai.rows.batch import RowBatch
 from segxai.rows.engines import EngineChoice, find_engine
 from segxai.rows.window_pass import Pass, Voxels, dense_rows, forward_pass
+from segxai.run.resume import SECONDS_BETWEEN
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
+from segxai.store.size import MAP_BYTES, compressed_bytes
 from segxai.text import duration, size
 from segxai.types import Instance
 
+LONG_SECONDS, SHORT_SECONDS = 3600.0, 1800.0  # a run of the one is told how to become the other
+ROWS_OF_A_CALL = 4
 DENSE = 15  # about as many rows as "lowrank" computes densely for each window
 
 
 @dataclass(frozen=True)
 class WindowCost:
-    """The measured seconds and bytes of one window and one batch of rows, and a row's extent."""
+    """The measured seconds and bytes of one window and one batch of rows, and a row's extent.
+
+    `value_bytes` are those of one value of a map in a result, compressed.
+    """
 
     suited: EngineChoice
     window_seconds: float
@@ -36,6 +44,7 @@ class WindowCost:
     graph_bytes: int
     batch_bytes: int
     row_extent: tuple[int, ...]
+    value_bytes: float
 
 
 @dataclass(frozen=True)
@@ -55,7 +64,10 @@ class Plan:
     memory_bytes : int
         Memory for the largest instance, beyond the image and the network.
     disk_bytes : int
-        Size of the maps, before compression.
+        Size of the maps in the result.
+    state_bytes : int
+        Size at most of what is kept of an instance in work, in a file beside the result; 0 if none
+        takes long enough.
     assumes_copies : bool
         Whether the number of noisy copies is not known yet, so that EXPECTED_COPIES is assumed.
     """
@@ -67,6 +79,7 @@ class Plan:
     backward_passes: int
     memory_bytes: int
     disk_bytes: int
+    state_bytes: int = 0
     assumes_copies: bool = False
 
     @property
@@ -96,7 +109,8 @@ def plan(
         compute = replace(compute, engine="dense")  # one backward pass per window: nothing to crop
     measured = measure(predictor, image, instances[0], replace(context, compute=compute))
     copies, assumed = _copies(method, noise)
-    work, backward, memory, disk = {}, 0, 0, 0
+    work, backward, memory, disk, state = {}, 0, 0, 0, 0
+    errors = 1 if copies == 1 else 2  # a map, and its standard error
     for instance in instances:
         layout, box = predictor.layout.crop_to(instance.row_voxels)
         windows, passes = _passes(layout, box.local(instance.row_voxels), one_by_one)
@@ -107,10 +121,81 @@ def plan(
         graphs = measured.graph_bytes * (windows if one_by_one else 1)
         held = 8 + (MORE_MAPS if instance.sampled is not None else 0)
         memory = max(memory, graphs + measured.batch_bytes + held * maps)
-        disk += 8 * image.shape[1] * _box_voxels(instance, measured, layout.shape)
+        if work[instance.label] > SECONDS_BETWEEN:
+            state = max(state, held * maps)
+        values = image.shape[1] * _box_voxels(instance, measured, layout.shape)
+        disk += MAP_BYTES + round(errors * values * measured.value_bytes)
     rows = copies * sum(len(one.row_voxels) for one in instances) if context.aggregator else 0
     suited = measured.suited
-    return Plan(suited.name, suited.batch, work, rows, backward, memory, disk, assumed)
+    return Plan(suited.name, suited.batch, work, rows, backward, memory, disk, state, assumed)
+
+
+def is_foreign(method: Method) -> bool:
+    """Return whether a method comes from elsewhere: nobody knows how many passes it makes."""
+    return not str(getattr(method.attribute, "__module__", "")).startswith("segxai.")
+
+
+def timed_by_a_call(
+    cost: Plan,
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    instances: Sequence[Instance],
+    method: Method,
+    options: MethodOptions,
+    context: Context,
+) -> Plan:
+    """Replace the seconds of a plan by those of a call of the method itself.
+
+    The call explains the first instance from one noisy copy and, where rows are computed one by
+    one, from few of its rows.
+    """
+    first, rows = instances[0], None
+    if takes_rows(context.aggregator):
+        rows = min(len(first.row_voxels), ROWS_OF_A_CALL)
+        first = replace(first, voxels=first.row_voxels[:rows], sampled=None)
+    context = replace(
+        context, compute=replace(context.compute, engine=cost.engine, batch=cost.batch)
+    )
+    once = replace(options, noise=replace(options.noise, samples=1, tolerance=None))
+    started = perf_counter()
+    with silenced():
+        method.attribute(predictor, image, first, once, context)
+    _wait(image)
+    seconds = _copies(method, options.noise)[0] * (perf_counter() - started)
+    shares = {one.label: len(one.row_voxels) / rows if rows else 1.0 for one in instances}
+    return replace(cost, work={label: share * seconds for label, share in shares.items()})
+
+
+def quicker(
+    cost: Plan,
+    instances: Sequence[Instance],
+    method: Method,
+    noise: NoiseOptions,
+    context: Context,
+) -> str:
+    """Describe what would make a run of hours one of minutes; "" if it takes less than an hour."""
+    if cost.seconds < LONG_SECONDS:
+        return ""
+    ways = []
+    if takes_rows(context.aggregator):
+        ways += _with_fewer_rows(cost, instances)
+        ways.append(f"{option('aggregator', 'mean')} (one backward pass for many rows)")
+    copies, _ = _copies(method, noise)
+    if copies > 1:
+        fewer = max(int(copies * SHORT_SECONDS / cost.seconds), 1)
+        ways.append(f"{option('samples', fewer)} (about {duration(cost.seconds * fewer / copies)})")
+    ways.append(f"fewer instances ({option('labels')})")
+    return f"this takes about {duration(cost.seconds)}; quicker: {', or '.join(ways)}"
+
+
+def _with_fewer_rows(cost: Plan, instances: Sequence[Instance]) -> list[str]:
+    for rows in (500, 100, 30):
+        seconds = sum(
+            cost.work[one.label] * min(rows / len(one.row_voxels), 1) for one in instances
+        )
+        if seconds <= SHORT_SECONDS:
+            return [f"{option('rows', rows)} (about {duration(seconds)})"]
+    return []
 
 
 def _copies(method: Method, noise: NoiseOptions) -> tuple[int, bool]:
@@ -153,7 +238,13 @@ def measure(
     # The widest layer of a batch holds several times what arrives at the image.
     batch_bytes = 8 * found.values.nbytes
     return WindowCost(
-        suited, window_seconds, seconds / len(chunk), graph_bytes, batch_bytes, _extent(found)
+        suited,
+        window_seconds,
+        seconds / len(chunk),
+        graph_bytes,
+        batch_bytes,
+        _extent(found),
+        _value_bytes(found),
     )
 
 
@@ -191,6 +282,18 @@ def _extent(found: RowBatch) -> tuple[int, ...]:
     return tuple(int(n) for n in used.amax(dim=0) - used.amin(dim=0) + 1)
 
 
+def _value_bytes(found: RowBatch) -> float:
+    """Measure how many bytes a value of a map takes, on the mean of some rows in their box."""
+    mean = found.values.mean(dim=0)
+    used = mean.abs().sum(dim=0).nonzero()
+    if not len(used):
+        return 0.0
+    first, last = used.amin(dim=0).tolist(), used.amax(dim=0).tolist()
+    box = tuple(slice(start, stop + 1) for start, stop in zip(first, last, strict=True))
+    values = mean[(slice(None), *box)].float().cpu().numpy()
+    return compressed_bytes(values) / values.size
+
+
 def _box_voxels(instance: Instance, measured: WindowCost, shape: tuple[int, ...]) -> int:
     """Count the voxels of the map's box: the domain widened by a row's extent, in its windows."""
     extent = np.ptp(instance.row_voxels, axis=0) + np.asarray(measured.row_extent)
@@ -215,6 +318,7 @@ def together(costs: Sequence[Plan]) -> Plan:
             backward_passes=total.backward_passes + one.backward_passes,
             memory_bytes=max(total.memory_bytes, one.memory_bytes),
             disk_bytes=total.disk_bytes + one.disk_bytes,
+            state_bytes=max(total.state_bytes, one.state_bytes),
             assumes_copies=total.assumes_copies or one.assumes_copies,
         )
     return total
@@ -223,8 +327,10 @@ def together(costs: Sequence[Plan]) -> Plan:
 def in_words(cost: Plan) -> str:
     """Describe the cost on one line."""
     assumed = f", if {EXPECTED_COPIES} noisy copies are enough; {MOST_COPIES} at most"
+    state = f" and up to {size(cost.state_bytes)} for an instance in work"
     return (
         f"{cost.rows:,} rows in {cost.backward_passes:,} {cost.engine} backward passes: about "
-        f"{duration(cost.seconds)}, {size(cost.memory_bytes)} of memory, at most "
-        f"{size(cost.disk_bytes)} on disk{assumed if cost.assumes_copies else ''}"
+        f"{duration(cost.seconds)}, {size(cost.memory_bytes)} of memory, "
+        f"{size(cost.disk_bytes)} on disk (twice that while it is written"
+        f"{state if cost.state_bytes else ''}){assumed if cost.assumes_copies else ''}"
     )

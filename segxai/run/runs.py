@@ -15,7 +15,7 @@ from segxai.methods.own_options import own_options
 from segxai.methods.together import Together, group_pairs
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import base_of
-from segxai.run.cost import Plan, plan
+from segxai.run.cost import Plan, is_foreign, plan, timed_by_a_call
 from segxai.run.options import Options
 from segxai.run.provenance import run_provenance
 from segxai.segment.prediction import Prediction
@@ -101,4 +101,7 @@ def plan_group(
     run = next((one for one in group if takes_rows(one.context.aggregator)), group[0])
     selected = [with_rows_for(run.context.aggregator, one) for one in instances]
     cost = plan(predictor, image, selected, method, run.options.noise, run.context)
+    if is_foreign(method) and selected:
+        asked = (method, run.options, run.context)
+        cost = timed_by_a_call(cost, predictor, image, selected, *asked)
     return replace(cost, disk_bytes=len(group) * cost.disk_bytes)

@@ -59,6 +59,32 @@ def test_help_and_listing_import_nothing_heavy(words):
     assert not HEAVY & set(done.stderr.split())
 
 
+WRONG = {
+    "a missing image": ["ms_lesion", "a.nii.gz", "b.nii.gz"],
+    "a missing image of a channel": ["ms_lesion", "flair=a.nii.gz", "mprage=b.nii.gz"],
+    "a missing mask": ["ms_lesion", "--instances", "mask.nii.gz"],
+    "a plugin": ["ms_lesio"],
+    "a method": ["ms_lesion", "--method", "smothgrad"],
+    "an aggregator": ["ms_lesion", "--aggregator", "men"],
+    "a score": ["ms_lesion", "--score", "lgit"],
+    "an option": ["ms_lesion", "--noise", "-1"],
+}
+
+
+@pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_in_the_arguments_is_told_before_anything_heavy_is_imported(words, folder):
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS, "run", "--plugin", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    error, modules = done.stderr.splitlines()[-2:]
+    assert done.returncode == 2
+    assert error.startswith("segxai: error: ")
+    assert not (HEAVY - {"numpy"}) & set(modules.split())
+
+
 def test_the_version_is_printed():
     assert segxai("--version").out == f"segxai {public.__version__}\n"
 
@@ -180,7 +206,9 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(case):
     done = segxai(*COMMAND, "--dry-run")
     assert done.status == 0
     assert re.fullmatch(
-        r"4 of 4 instances; 4,100 rows .*: about .*, .* of memory, .* on disk\n", done.out
+        r"4 of 4 instances; 4,100 rows .*: about .*, .* of memory, .* on disk "
+        r"\(twice that while it is written\)\n",
+        done.out,
     )
     assert not Path("r.h5").exists()
 

@@ -1,16 +1,22 @@
 """The plan counts what the run then does."""
 
+import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
+from segxai.errors import collecting, warn
+from segxai.methods.method import Method
 from segxai.plugins.registry import load_aggregator, load_method
 from segxai.rows.cotangent import Cotangent
 from segxai.rows.sampling import sample_rows
-from segxai.run.cost import in_words, plan
+from segxai.run.cost import Plan, in_words, is_foreign, plan, quicker, timed_by_a_call
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window
+from segxai.text import duration
+from segxai.types import Attribution
 from tests.asked import Asked
 from tests.networks import block, image_of, small_unet
 
@@ -68,7 +74,54 @@ def test_disk_is_estimated_from_the_support_of_a_row(predictor):
     instance = block(SHAPE, (20, 18, 7), (2, 2, 1))
     cost = plan(predictor, image, [instance], method, *noise_and_context(settings))
     found = method.attribute(predictor, image, instance, *settings)
-    assert 0.5 < cost.disk_bytes / (2 * found.values.nbytes) < 4
+    errors = 2 if method.smooths else 1
+    assert cost.disk_bytes == pytest.approx(errors * 0.9 * found.values.nbytes, rel=0.3)
+
+
+def slow(predictor, image, instance, options, context):
+    """A method of a stranger, which makes as many passes as it likes."""
+    warn("a doubt")
+    CALLS.append((len(instance.row_voxels), options.noise.samples))
+    time.sleep(0.02)
+    return Attribution(instance.label, np.zeros((2, 1, 1, 1)), (0, 0, 0))
+
+
+CALLS = []
+
+
+@pytest.mark.parametrize(("aggregator", "rows"), [("signed_max", 4), (None, 12)])
+def test_a_method_of_a_stranger_is_timed_by_one_call_of_itself(predictor, aggregator, rows):
+    method = Method("slow", "sleeps", slow, smooths=True)
+    assert is_foreign(method)
+    assert not is_foreign(load_method("gradient"))
+    asked = settings_of("signed_max", samples=50)
+    context = replace(asked.context, aggregator=aggregator and load_aggregator(aggregator))
+    instances = [block(SHAPE, (13, 11, 5), (3, 2, 2)), block(SHAPE, (1, 1, 1), (3, 4, 4), label=2)]
+    image, before = image_of((2, *SHAPE)), Plan("windowed", 4, {1: 0.0, 2: 0.0}, 0, 0, 0, 0)
+    CALLS.clear()
+    with collecting() as texts:
+        cost = timed_by_a_call(before, predictor, image, instances, method, asked.options, context)
+    assert texts == []  # the run itself says it
+    assert [(rows, 1)] == CALLS
+    times = {1: 12 / 4, 2: 48 / 4} if aggregator else {1: 1, 2: 1}
+    assert cost.work[1] >= 50 * times[1] * 0.02
+    assert cost.work[2] / cost.work[1] == pytest.approx(times[2] / times[1])
+
+
+def test_a_run_of_hours_is_told_what_would_make_it_minutes():
+    instances = [block(SHAPE, (1, 1, 1), (10, 10, 10)), block(SHAPE, (1, 1, 1), (5, 5, 8), label=2)]
+    method, settings = load_method("smoothgrad"), settings_of("signed_max", samples=50)
+    cost = Plan("windowed", 4, {1: 5000.0, 2: 1000.0}, 0, 0, 0, 0)
+    told = quicker(cost, instances, method, *noise_and_context(settings))
+    # 100 of 1000 rows and 100 of 200 rows: 500 s and 500 s; 15 of 50 copies: 1800 s
+    for words in ("rows=100", duration(1000), "aggregator=mean", "samples=15", duration(1800)):
+        assert words in told
+    assert "rows=500" not in told
+    mean = quicker(cost, instances, method, *noise_and_context(settings_of("mean", samples=50)))
+    assert "samples=15" in mean
+    assert "rows" not in mean
+    short = replace(cost, work={1: 3000.0})
+    assert quicker(short, instances, method, *noise_and_context(settings)) == ""
 
 
 def test_memory_grows_with_the_windows_held_at_once(predictor):
