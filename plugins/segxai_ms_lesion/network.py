@@ -6,9 +6,10 @@ from pathlib import Path
 from monai.networks.nets.unet import UNet
 from torch import Tensor, nn
 
+from segxai_ms_lesion import FILES
 from segxai_ms_lesion.checkpoints import Kind, fill, read_state, width
 
-CHANNELS = ("flair", "mprage")
+CHANNELS = FILES
 CLASSES = ("background", "lesion")
 WIDTHS = (16, 32, 64, 128)
 WINDOW = (96, 96, 96)

@@ -14,8 +14,9 @@ from segxai import (
     format_shape,
     load_picture,
 )
+from segxai_natural_image import FILES
 
-INPUT = "image"
+(INPUT,) = FILES
 Pixels = Float[np.ndarray, "3 y x"]  # red, green and blue from 0 to 255
 
 

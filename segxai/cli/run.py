@@ -179,11 +179,12 @@ def _run(
     words.check()
     _check_names(words.plugin, found)
     _check(files, found, output)
+    _check_images(words, files)
+    from segxai.run.resolve import choose  # PyTorch: what can be told without it comes first
+
+    choose(found)
     from segxai.cli.progress import watched
-    from segxai.pipeline import (  # seconds: what can be told at once comes first
-        choose_runs,
-        explain_case,
-    )
+    from segxai.pipeline import choose_runs, explain_case
     from segxai.store.atomic_file import resolved, sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
@@ -213,8 +214,6 @@ def _adapter(words: model_options.Words, files: Files) -> "Adapter":
         from segxai.plugins.registry import load_adapter
 
         return load_adapter(words.plugin, files.checkpoint, files.weights_key)
-    if not files.images:
-        raise SegxaiError("a model of your own has no embedded case: give it images")
     from segxai.load.reader import input_names
     from segxai.models.own_model import adapter_for
 
@@ -291,6 +290,25 @@ def _check_inputs(files: Files, found: "Options") -> None:
                 raise not_found(path, role)
 
 
+def _check_images(words: model_options.Words, files: Files) -> None:
+    """Check that there is a file for each channel, where these are known without the model."""
+    from segxai.plugins.registry import files_of
+
+    if words.plugin is None and not files.images:
+        raise SegxaiError("a model of your own has no embedded case: give it images")
+    if not files.images:
+        return
+    wanted: tuple[str, ...] | None = None
+    if words.plugin is not None and files.checkpoint is None:
+        wanted = files_of(words.plugin)
+    elif words.channels is not None:
+        from segxai.load.reader import input_names
+
+        wanted = input_names(model_options.names(words.channels), files.images)
+    if wanted:
+        files_by_channel(files.images, wanted)
+
+
 def _file_in(image: str) -> Path:
     """Return the file in an argument: behind a channel's name, unless `=` is in its own."""
     file = image.partition("=")[2]
@@ -336,9 +354,7 @@ def _task(
     adapter: "Adapter", found: "Options", files: Files, progress: "TerminalProgress"
 ) -> "Task":
     from segxai.run.prepare import prepare
-    from segxai.run.resolve import choose
 
-    choose(found)  # a misspelt name should not wait for the images
     case = _case(adapter, files)
     return prepare(adapter, case, found, progress=progress)
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,21 @@ def describe(kind: str, name: str) -> PluginInfo:
     return _info(kind, _entry_point(kind, name))
 
 
+def files_of(name: str) -> tuple[str, ...] | None:
+    """Return the names of the files that a plugin takes, if its package tells them at once.
+
+    They are `FILES` in the package of the plugin's module, which is imported without that module:
+    a wrong number of images is told before the libraries of the network are imported.
+    """
+    package = _entry_point("adapter", name).module.rpartition(".")[0]
+    if not package:
+        return None
+    try:
+        return getattr(import_module(package), "FILES", None)
+    except (Exception, SystemExit):  # somebody else's code: loading the plugin reports it
+        return None
+
+
 def load_adapter(
     name: str, checkpoint: Path | None = None, weights_key: str | None = None
 ) -> "Adapter":
@@ -75,10 +91,17 @@ def load_adapter(
     Raises
     ------
     SegxaiError
-        If there is none, it fails to load, or it knows no such checkpoint.
+        If there is none, it fails to load, it knows no such checkpoint, or its package tells other
+        files.
     """
     check_key(weights_key, checkpoint)
     adapter: Adapter = _load("adapter", name, checkpoint=checkpoint, weights_key=weights_key)
+    told = files_of(name) if checkpoint is None else None
+    if told is not None and told != adapter.files:
+        raise SegxaiError(
+            f"the adapter {name!r} takes the files {', '.join(adapter.files)}, but FILES in its "
+            f"package says {', '.join(told)}: make them the same"
+        )
     adapter = adapter if adapter.name else replace(adapter, name=name)
     return adapter if weights_key is None else replace(adapter, weights_key=weights_key)
 

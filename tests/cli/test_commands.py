@@ -59,6 +59,8 @@ def test_help_and_listing_import_nothing_heavy(words):
     assert not HEAVY & set(done.stderr.split())
 
 
+THERE = __file__
+HEAVIEST = {"torch", "captum", "monai", "torchvision", "transformers", "xarray"}
 WRONG = {
     "a missing image": ["ms_lesion", "a.nii.gz", "b.nii.gz"],
     "a missing image of a channel": ["ms_lesion", "flair=a.nii.gz", "mprage=b.nii.gz"],
@@ -68,21 +70,43 @@ WRONG = {
     "an aggregator": ["ms_lesion", "--aggregator", "men"],
     "a score": ["ms_lesion", "--score", "lgit"],
     "an option": ["ms_lesion", "--noise", "-1"],
+    "one image for two channels": ["ms_lesion", THERE],
+    "two images for one": ["natural_image", THERE, THERE],
+    "three images for two": ["nnunet", THERE, THERE, THERE],
+    "a channel": ["swin_unetr", f"flare={THERE}", f"mprage={THERE}"],
+    "a model of your own without images": ["--model", "a:b"],
+    "too many images for a model of your own": ["--model", "a:b", "--channels", "t1", THERE, THERE],
 }
 
 
-@pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
-def test_what_is_wrong_in_the_arguments_is_told_before_anything_heavy_is_imported(words, folder):
+UNFIT = {
+    "an option of another method": ["ms_lesion", "--set", "patch=8"],
+    "rows of a method without any": ["nnunet", "--method", "gradcam++", "--aggregator", "mean"],
+}
+
+
+def refused_with(*words):
+    """Run a command that is refused: the error, and the modules that were imported by then."""
     done = subprocess.run(
-        [sys.executable, "-c", IMPORTS, "run", "--plugin", *words],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", IMPORTS, "run", *words], capture_output=True, text=True, check=False
     )
     error, modules = done.stderr.splitlines()[-2:]
     assert done.returncode == 2
     assert error.startswith("segxai: error: ")
-    assert not (HEAVY - {"numpy"}) & set(modules.split())
+    return error, set(modules.split())
+
+
+@pytest.mark.parametrize("words", WRONG.values(), ids=WRONG)
+def test_what_is_wrong_in_the_arguments_is_told_before_anything_heavy_is_imported(words, folder):
+    door = [] if "--model" in words else ["--plugin"]
+    _, modules = refused_with(*door, *words)
+    assert not HEAVIEST & modules
+
+
+@pytest.mark.parametrize("words", UNFIT.values(), ids=UNFIT)
+def test_what_a_method_does_not_take_is_told_before_the_network_is_imported(words, folder):
+    _, modules = refused_with("--plugin", *words)
+    assert not {"monai", "torchvision", "transformers"} & modules
 
 
 def test_the_version_is_printed():

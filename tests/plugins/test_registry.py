@@ -48,6 +48,46 @@ def test_a_module_is_loaded_by_the_name_of_its_entry_point(site, kind):
     )
 
 
+FILED = """
+from types import SimpleNamespace
+import segxai
+@segxai.hookimpl
+def segxai_adapter(checkpoint):
+    return SimpleNamespace(name="mine", files=("t1", "t2"))
+"""
+
+
+def packaged(site, init):
+    """A plugin in a package of its own, as most are."""
+    folder = site / "a_package"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(init)
+    (folder / "adapter.py").write_text(FILED)
+    package(site, "[segxai.adapters]\nmine = a_package.adapter\n")
+    sys.modules.pop("a_package", None)
+    sys.modules.pop("a_package.adapter", None)
+
+
+def test_a_package_tells_its_files_without_its_module(site):
+    packaged(site, 'FILES = ("t1", "t2")')
+    assert registry.files_of("mine") == ("t1", "t2")
+    assert "a_package.adapter" not in sys.modules
+    assert registry.load_adapter("mine").files == ("t1", "t2")
+
+
+def test_a_package_that_tells_other_files_than_its_adapter_takes(site):
+    packaged(site, 'FILES = ("flair",)')
+    with pytest.raises(SegxaiError, match=r"takes the files t1, t2, but .* says flair"):
+        registry.load_adapter("mine")
+    assert registry.load_adapter("mine", Path("weights.pt")).files == ("t1", "t2")
+
+
+@pytest.mark.parametrize("init", ["", "1 / 0", "raise SystemExit"])
+def test_a_package_that_tells_no_files(site, init):
+    packaged(site, init)
+    assert registry.files_of("mine") is None
+
+
 def test_an_adapter_is_told_the_checkpoint_and_gets_its_name(site):
     source = """
 from dataclasses import dataclass
