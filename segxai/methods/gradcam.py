@@ -20,7 +20,7 @@ from segxai.methods.options import MethodOptions
 from segxai.plugins.hookspecs import hookimpl
 from segxai.rows.mean_row import logits_at
 from segxai.rows.scores import cotangents
-from segxai.rows.window_pass import Voxels
+from segxai.rows.window_pass import Voxels, forward_pass
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 from segxai.types import Attribution, Instance
@@ -129,7 +129,7 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         weights = cotangents(self.score, blended, instance.class_index, predictor.activation)
         full = torch.zeros_like(image[0, :1])
         for window in predictor.layout.windows:
-            covered = window.contains(voxels) | (predictor.readout is not None)
+            covered = predictor.covers(window, voxels)
             inside = window.inside(predictor.layout.shape)
             full[box.index][inside.index] += self._window_map(
                 predictor, crop, window, voxels[covered], weights[torch.from_numpy(covered)]
@@ -145,25 +145,16 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
         weights: Float[Tensor, "voxel class"],
     ) -> Float[Tensor, "1 *inside"]:
         """Compute one window's heat map, weighted by its share in the blend."""
-        inside = window.inside(predictor.layout.shape)
-        share = predictor.layout.share(window)
-        seen, shared = inside.local(voxels), weights
-        if predictor.readout is None:
-            shared = weights * share[tuple(torch.from_numpy(seen.T))][:, None]
 
-        classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # others weigh 0
-
-        def summed(window_image: Float[Tensor, "1 channel *inside"]) -> Float[Tensor, ""]:
-            logits = predictor.window_logits(window_image, window)
-            if predictor.readout is None:
-                chosen = logits[(0, classes, *torch.from_numpy(seen.T)[:, :, None])]
-            else:
-                chosen = predictor.readout.at(logits, seen, classes)
+        def summed() -> Float[Tensor, ""]:
+            one = forward_pass(predictor, image, window)
+            shared = weights * one.shares(voxels)
+            classes = torch.nonzero(shared.any(dim=0)).flatten().tolist() or [0]  # others weigh 0
+            chosen = one.outputs(voxels, classes)
             return (chosen * shared[:, classes].to(chosen)).sum()
 
-        leaf = image[inside.index].clone().requires_grad_()
         name, layout = name_of(predictor.network, self.layer), LayerLayout.of(str(self.layout))
-        features = features_of(name, self.layer, lambda: summed(leaf))
+        features = features_of(name, self.layer, summed)
         if features.runs > 1:
             warn(
                 f"Grad-CAM++: layer {name!r} runs {features.runs} times in each pass; the heat map "
@@ -171,7 +162,8 @@ class InstanceGradCamPlusPlus(LayerAttribution, GradientAttribution):
             )
         layout = layout.fitted(features.activations.shape, window.size)
         heat = self._heat(layout.maps(features.activations), layout.maps(features.gradients))
-        return (_resampled(heat, window, predictor.layout.shape) * share.to(heat))[0].to(image)
+        share = predictor.layout.share(window).to(heat)
+        return (_resampled(heat, window, predictor.layout.shape) * share)[0].to(image)
 
     def _heat(
         self, activations: Float[Tensor, "1 map *layer"], gradients: Float[Tensor, "1 map *layer"]

@@ -190,8 +190,8 @@ def _instances(why: str) -> SegxaiError:
 
 
 def _warn_of_size(predictor: Predictor, logits: Tensor, size: Sequence[int]) -> None:
-    is_own = predictor.readout is not None or predictor.is_coarse  # they stay as they are
-    if is_own or tuple(logits.shape[2:]) == tuple(size) or predictor.align_corners:
+    as_they_are = predictor.keeps_own_logits or tuple(logits.shape[2:]) == tuple(size)
+    if as_they_are or predictor.align_corners:
         return
     if stride_of(logits.shape, (1, 1, *size)) is None:
         return  # no coarse logits: refused where they are read

@@ -166,12 +166,11 @@ def _first_row(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels, tape: Tape
 ) -> tuple[str, str]:
     """Compute a row, recorded on a tape; return the row's size and its window's size as text."""
-    covering = (w for w in predictor.layout.windows if w.contains(voxels).any())
+    covering = (w for w in predictor.layout.windows if predictor.covers(w, voxels).any())
     window = next(covering, predictor.layout.windows[0])
-    one = forward_pass(predictor, image, window)
-    # With a readout, voxels are not on the network's grid, and any logit will do.
+    one = forward_pass(predictor.coarse_only(), image, window)
     first = voxels[window.contains(voxels)][:1]
-    if predictor.readout is not None:
+    if predictor.readout is not None:  # voxels are not on the network's grid: any logit will do
         first = np.array([[size // 2 for size in one.logits.shape[2:]]])
     found = windowed_rows(one, first, torch.ones(1, one.logits.shape[1]), tape)
     row, whole = ("x".join(map(str, n)) for n in (found.values.shape[2:], one.leaf.shape[2:]))

@@ -26,8 +26,8 @@ from segxai.rows.voxel_order import compactly
 from segxai.rows.window_pass import Members, Voxels, blocks_of, forward_pass
 from segxai.segment.failures import is_out_of_memory
 from segxai.segment.predictor import Predictor
+from segxai.segment.readout import Readout
 from segxai.segment.windows import Layout
-from segxai.types import Instance
 
 
 def rows(
@@ -80,7 +80,8 @@ def rows(
     """
     engine = engine or Windowed()
     if predictor.readout is not None:
-        yield from _read_out(predictor, image, voxels, class_index, score, engine, done)
+        options: dict[str, Any] = {"class_index": class_index, "score": score}
+        yield from _read_out(predictor, predictor.readout, image, voxels, engine, done, **options)
         return
     windows = _Windows(predictor, image, voxels, class_index, score, engine)
     factors = _scales(predictor, image, voxels, class_index, scales)
@@ -113,30 +114,29 @@ def _scales(
 
 def _read_out(
     predictor: Predictor,
+    readout: Readout,
     image: Float[Tensor, "1 channel *grid"],
     voxels: Voxels,
-    class_index: int,
-    score: str,
     engine: Engine,
     done: int,
+    *,
+    class_index: int,
+    score: str,
 ) -> Iterator[RowBatch]:
     """Yield rows through a readout: weighted sums of coarse rows that are computed once each.
 
     If the score is not linear in the logits, each row takes a backward pass of its own.
     """
-    if predictor.readout is None:
-        raise ValueError("the predictor has no readout")
     if score != "logit":
         for voxel in voxels[done:]:
-            options: dict[str, Any] = {"class_index": class_index, "score": score}
-            yield RowBatch(mean_row(predictor, image, voxel[None], **options)[None], _origin(image))
+            row = mean_row(predictor, image, voxel[None], class_index=class_index, score=score)
+            yield RowBatch(row[None], _origin(image))
         return
-    cells, weights = predictor.readout.weights(voxels, class_index)
+    cells, weights = readout.weights(voxels, class_index)
     if not len(cells):  # nothing of the network's output reaches this instance
         yield RowBatch(image.new_zeros(len(voxels) - done, *image.shape[1:]), _origin(image))
         return
-    coarse, _ = predictor.without_readout(Instance(0, voxels, class_index))
-    windows = _Windows(coarse, image, cells, class_index, score, engine)
+    windows = _Windows(predictor.coarse_only(), image, cells, class_index, score, engine)
     batches = _Batches(partial(windows.rows, [0]), engine.batch)
     yield from combined(batches.of, cells, weights, batch=engine.batch, done=done)
 

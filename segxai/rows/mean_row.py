@@ -7,7 +7,6 @@ from torch import Tensor
 from segxai.rows.scores import cotangents
 from segxai.rows.window_pass import Voxels, forward_pass, gradient_of
 from segxai.segment.predictor import Predictor
-from segxai.segment.readout import Readout
 
 
 def mean_row(
@@ -23,12 +22,10 @@ def mean_row(
     Equation 2 is taken for a single copy. The parameters are those of `rows`. Only one window's
     graph is held at a time.
     """
-    if predictor.readout is not None:
-        return _mean_through(predictor.readout, predictor, image, voxels, class_index, score)
     total = torch.zeros_like(image[0])
     blended = None if score == "logit" else logits_at(predictor, image, voxels)
     for window in predictor.layout.windows:
-        covered = window.contains(voxels)
+        covered = predictor.covers(window, voxels)
         one = forward_pass(predictor, image, window)
         inner = voxels[covered]
         # The cotangent of a plain logit does not depend on the logits: this window's will do.
@@ -41,37 +38,14 @@ def mean_row(
     return total
 
 
-def _mean_through(
-    readout: Readout,
-    predictor: Predictor,
-    image: Float[Tensor, "1 channel *grid"],
-    voxels: Voxels,
-    class_index: int,
-    score: str,
-) -> Float[Tensor, "channel *grid"]:
-    """Compute the mean row by one backward pass through the network and its readout."""
-    leaf = image.detach().clone().requires_grad_()
-    with torch.enable_grad():
-        coarse = predictor.coarse(leaf)
-        classes = [class_index] if score == "logit" else range(coarse.shape[1])
-        chosen = readout.at(coarse, voxels, classes)
-        place = classes.index(class_index)
-        weights = cotangents(score, chosen.detach(), place, predictor.activation)
-        total = (chosen * weights.to(chosen)).sum() / len(voxels)
-    return gradient_of(total, leaf)[0]
-
-
 def logits_at(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
 ) -> Float[Tensor, "voxel class"]:
     """Compute blended logits of some voxels without a graph, holding one window at a time."""
     with torch.no_grad():
-        if predictor.readout is not None:
-            coarse = predictor.coarse(image)
-            return predictor.readout.at(coarse, voxels, range(coarse.shape[1])).cpu()
         total = torch.zeros(0)
         for window in predictor.layout.windows:
-            one, covered = forward_pass(predictor, image, window), window.contains(voxels)
+            one, covered = forward_pass(predictor, image, window), predictor.covers(window, voxels)
             inner = voxels[covered]
             values = one.outputs(inner).detach().cpu()
             if not len(total):

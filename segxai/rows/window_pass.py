@@ -1,6 +1,6 @@
 """Passes: the forward pass of a window with its graph, and the backward passes of its rows."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from traceback import extract_tb
@@ -21,6 +21,7 @@ from segxai.rows.cotangent import CannotCarryError, Cotangent, Tape
 from segxai.rows.voxel_order import compactly
 from segxai.segment.failures import failures_of_network, is_out_of_memory
 from segxai.segment.predictor import Predictor
+from segxai.segment.readout import Readout
 
 Voxels = Int[np.ndarray, "voxel axis"]
 Members = Int[np.ndarray, " member"]  # some of an instance's voxels, by number
@@ -29,13 +30,17 @@ BLOCK = 16  # voxels along an axis whose rows share a batch: the total stride of
 
 @dataclass(frozen=True)
 class Pass:
-    """One window's forward pass with its graph, ready to be differentiated many times."""
+    """One window's forward pass with its graph, ready to be differentiated many times.
+
+    Voxels are those of the grid of instances: the image's, or a readout's.
+    """
 
     window: Box
     leaf: Float[Tensor, "1 channel *inside"]
     logits: Float[Tensor, "1 class *own"]
     share: Float[Tensor, "*own"]
     inside: Box  # the part of the window on the grid, which the leaf covers
+    readout: Readout | None = None
 
     @property
     def outside(self) -> Box:
@@ -47,18 +52,27 @@ class Pass:
         """Return the positions of output voxels in the flattened logits."""
         return torch.from_numpy(self.outside.flat(voxels))
 
-    def outputs(self, voxels: Voxels) -> Float[Tensor, "voxel class"]:
-        """Return the window's own logits at grid voxels."""
-        return self.logits[0].flatten(1)[:, self.index(voxels)].T
+    def outputs(
+        self, voxels: Voxels, classes: Sequence[int] | None = None
+    ) -> Float[Tensor, "voxel _"]:
+        """Return the window's own logits of some classes, or of all, at voxels; differentiable."""
+        chosen = range(self.logits.shape[1]) if classes is None else classes
+        if self.readout is not None:
+            return self.readout.at(self.logits, voxels, chosen)
+        return self.logits[0].flatten(1)[:, self.index(voxels)].T[:, list(chosen)]
 
     def shares(self, voxels: Voxels) -> Float[Tensor, "voxel 1"]:
         """Return the window's share in the blended logits of grid voxels, on the CPU."""
+        if self.readout is not None:
+            return torch.ones(len(voxels), 1)
         return self.share.flatten()[self.index(voxels), None]
 
     def cotangent(
         self, voxels: Voxels, weights: Float[Tensor, "voxel class"]
     ) -> Float[Tensor, "1 class *own"]:
         """Build the input of the backward pass: the weights at grid voxels, 0 elsewhere."""
+        if self.readout is not None:
+            return self.readout.adjoint(voxels, weights.to(self.logits), self.logits.shape)
         cotangent = self.logits.new_zeros(self.logits.shape)  # contiguous: flatten is a view
         cotangent[0].flatten(1)[:, self.index(voxels)] = weights.T.to(cotangent)
         return cotangent
@@ -149,10 +163,9 @@ def forward_pass(
             "the network's output has no gradient with respect to the image: something in its "
             "forward pass cuts it off (torch.no_grad, inference_mode, detach); remove that"
         )
-    share = predictor.layout.share(window)
-    if predictor.is_coarse or predictor.readout is not None:
-        share = torch.ones(logits.shape[2:])
-    return Pass(window, leaf, logits, share, inside)
+    own = predictor.keeps_own_logits
+    share = torch.ones(logits.shape[2:]) if own else predictor.layout.share(window)
+    return Pass(window, leaf, logits, share, inside, predictor.readout)
 
 
 def dense_rows(one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"]) -> RowBatch:

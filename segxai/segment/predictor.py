@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -83,6 +83,19 @@ class Predictor(nn.Module):
             return None
         return self.layout.shape if self.readout is None else self.readout.shape
 
+    @property
+    def keeps_own_logits(self) -> bool:
+        """Whether a window's logits are the network's own, on its own grid."""
+        return self.readout is not None or self.is_coarse
+
+    def covers(
+        self, window: Box, voxels: Int[np.ndarray, "voxel axis"]
+    ) -> Bool[np.ndarray, " voxel"]:
+        """Find the voxels of the grid of instances to which a window contributes."""
+        if self.readout is not None:
+            return np.ones(len(voxels), dtype=bool)
+        return window.contains(voxels)
+
     def forward(
         self, image: Float[Tensor, "1 channel *grid"], progress: Progress | None = None
     ) -> Float[Tensor, "1 class *out"]:
@@ -132,7 +145,7 @@ class Predictor(nn.Module):
 
     def crop_to(self, voxels: Int[np.ndarray, "voxel axis"]) -> tuple["Predictor", Box]:
         """Crop the predictor to what determines these voxels; also return the crop's box."""
-        if self.readout is not None or self.is_coarse:
+        if self.keeps_own_logits:
             return self, Box.whole(self.layout.shape)
         layout, box = self.layout.crop_to(voxels)
         return self._with(layout=layout), box
@@ -146,7 +159,11 @@ class Predictor(nn.Module):
             return self, instance
         cells, _ = self.readout.weights(instance.row_voxels, instance.class_index)
         coarse = replace(instance, voxels=cells, sampled=None)
-        return self._with(readout=None, is_coarse=True), coarse
+        return self.coarse_only(), coarse
+
+    def coarse_only(self) -> "Predictor":
+        """Return the predictor of the logits that the readout takes; itself, if it has none."""
+        return self if self.readout is None else self._with(readout=None, is_coarse=True)
 
     def on_image(self, instance: Instance) -> Instance | None:
         """Return the instance if its voxels are the image's; None if it is on a readout's grid."""
@@ -183,7 +200,7 @@ class Predictor(nn.Module):
         """
         logits = self._logits(self.outputs(crop, window), (*crop.shape[:2], *window.size))
         inside = window.inside(self.layout.shape)
-        if inside == window or self.readout is not None or self.is_coarse:
+        if inside == window or self.keeps_own_logits:
             return logits
         return logits[inside.seen_from(window).index]
 
@@ -211,7 +228,7 @@ class Predictor(nn.Module):
                 f"the network returns labels ({logits.dtype}); segxai needs the logits that they "
                 "were computed from: give the network without its argmax"
             )
-        if self.readout is None and not self.is_coarse:
+        if not self.keeps_own_logits:
             logits = _to_window(logits, shape, align_corners=self.align_corners)
         return logits
 

@@ -79,6 +79,25 @@ class Readout:
         found = [self._of(index)(coarse[:, index : index + 1])[0, 0][where] for index in classes]
         return torch.stack(found, dim=1)
 
+    def adjoint(
+        self,
+        voxels: Int[np.ndarray, "voxel axis"],
+        weights: Float[Tensor, "voxel class"],
+        coarse: Sequence[int],
+    ) -> Float[Tensor, "1 class *coarse"]:
+        """Compute the gradient of weighted logits at some output voxels, for the coarse logits.
+
+        Parameters
+        ----------
+        coarse : sequence of int
+            The shape of the coarse logits, (1, class, *coarse).
+        """
+        classes = torch.nonzero(weights.any(dim=0)).flatten().tolist() or [0]  # others weigh 0
+        logits = weights.new_zeros(coarse, requires_grad=True)
+        with torch.enable_grad():
+            chosen = self.at(logits, voxels, classes)
+        return torch.autograd.grad(chosen, logits, weights[:, classes])[0]
+
     def _of(self, class_index: int) -> "Readout":
         """Return the map of one class."""
         own = slice(class_index, class_index + 1)

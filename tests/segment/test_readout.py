@@ -66,3 +66,16 @@ def test_weights_below_zero_count():
     cells, weights = readout.weights(voxels, 0)
     summed = weights @ values[0, 0].numpy()[tuple(cells.T)]
     np.testing.assert_allclose(summed, wanted.numpy().ravel(), atol=1e-5)
+
+
+def test_the_adjoint_is_the_transposed_matrix():
+    upper, lower = torch.rand(8, 3), torch.rand(8, 3)
+    readout = Readout((torch.stack([upper, lower]), torch.rand(1, 5, 4)))
+    voxels = np.array([[1, 2], [6, 0], [7, 3]])
+    weights = torch.tensor([[1.0, -2.0], [0.5, 3.0], [-1.0, 0.25]])
+    found = readout.adjoint(voxels, weights, (1, 2, 3, 4))
+    for index in range(2):
+        cells, matrix = readout.weights(voxels, index)
+        wanted = np.zeros((3, 4))
+        wanted[tuple(cells.T)] = matrix.T @ weights[:, index].numpy()
+        np.testing.assert_allclose(found[0, index], wanted, rtol=1e-5, atol=1e-6)
