@@ -170,6 +170,36 @@ def test_the_reported_error_covers_every_row(norm):
     assert np.median(ratios) > 0.2  # and does not exaggerate
 
 
+def test_the_error_is_estimated_from_the_worst_of_the_held_out_rows():
+    """Re-derived row by row: its error against what the fields leave out of its coefficients."""
+    shape = (14, 12)
+    predictor = Predictor(normalised(2, "group"), whole_image(shape))
+    voxels = block(shape, (3, 3), (7, 6)).voxels
+    with frozen(predictor.network):
+        one = forward_pass(predictor, image_of((2, *shape)), predictor.layout.windows[0])
+        weights = torch.tensor([[0.0, 1.0]] * len(voxels))
+        windowed = lowrank.WindowedRows(one, voxels, weights, 21)
+        shared = lowrank.SharedFields(one, windowed)
+        shared.grow(tolerance=1e9)  # the first few fields
+        basis = shared.amounts[:, : len(shared.fields)].double().numpy()
+        coefficients = windowed.left_out.double().numpy()
+        missing = np.linalg.norm(coefficients - basis @ (basis.T @ coefficients), axis=1)
+        ratios = []
+        for member in np.random.default_rng(0).choice(len(voxels), lowrank.HELD_OUT, replace=False):
+            dense = one.gradient(voxels[[member]], weights[[member]])
+            batch = windowed.rows(np.array([member]))
+            found = torch.zeros_like(dense)
+            found[batch.box.index] = batch.values[0]
+            for amount, field in zip(basis[member], shared.fields, strict=True):
+                found += amount * windowed.peaks[member] * field
+            error = (found - dense).abs().max() / dense.abs().max()
+            least = lowrank.LEAST_LEFT_OUT * missing.max()
+            ratios.append(float(error) / max(missing[member], least))
+    assert max(ratios) > 1.2 * np.mean(ratios)
+    wanted = lowrank.MARGIN * max(ratios) * missing.max()
+    assert shared.error == pytest.approx(wanted, rel=1e-3)
+
+
 def test_rows_that_are_not_kept_are_computed_again(dynunet, monkeypatch):
     predictor, image, voxels, _ = dynunet
     kept = all_rows(predictor, image, voxels, LowRank(tolerance=0.1))
