@@ -79,7 +79,7 @@ def _checks(subject: Subject) -> dict[str, Callable[[Subject], str]]:
         "the same twice in evaluation mode": network.check_repeatable,
         "gradients reach every channel": network.check_gradients,
         "the network is left as it came": network.check_left_alone,
-        "the default layer exists": network.check_layer,
+        "CAM methods can read the default layer": network.check_layer,
         "windows add up to the prediction": geometry.check_windows,
         "places in mm survive loading": geometry.check_places,
     }

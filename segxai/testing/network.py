@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient
-from segxai.methods.layers import find_layer
+from segxai.methods.layers import layout_of
 from segxai.rows.engines import find_engine
 from segxai.segment.inference_mode import frozen
 from segxai.segment.logits import kind_of, logits_of
@@ -163,10 +163,11 @@ def check_left_alone(subject: Subject) -> str:
 
 
 def check_layer(subject: Subject) -> str:
-    """Check that the default layer of CAM methods exists."""
-    if subject.adapter.layer:
-        find_layer(subject.network, subject.adapter.layer)
-    return ""
+    """Check that CAM methods can read the default layer, and tell its layout."""
+    if not subject.adapter.layer:
+        return "none is named"
+    layout = layout_of(subject.predictor, subject.image, subject.adapter.layer)
+    return f"{subject.adapter.layer}, {layout}"
 
 
 def check_rows(subject: Subject) -> str:

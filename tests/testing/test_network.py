@@ -13,6 +13,7 @@ from tests.testing.checks import (
     GRADIENTS,
     INPUT,
     INSTANCES,
+    LAYER,
     LEFT,
     LOGITS,
     REFERENCE,
@@ -195,6 +196,32 @@ def test_random_weights_are_caught():
     wrong = broken(adapter)
     assert wrong[SAME_WEIGHTS] == "loaded twice, weight differs: the weights are random"
     assert set(wrong) == {SAME_WEIGHTS, "a run can be repeated"}
+
+
+class WithTokens(type(TOY.load_network())):
+    """Its layer `mixed` runs on pooled features, whose place in the image is lost."""
+
+    def __init__(self):
+        super().__init__()
+        self.mixed, self.unused = nn.Linear(4, 2), nn.Conv3d(2, 2, 3)
+
+    def forward(self, image):
+        pooled = self.features(image).mean((2, 3, 4))
+        return super().forward(image) + 0 * self.mixed(pooled)[..., None, None, None]
+
+
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [("mixed", "'mixed'"), ("unused", "layer 'unused' does not run when the network predicts")],
+)
+def test_a_layer_that_cam_methods_cannot_read(layer, words):
+    wrong = broken(replace(TOY, load_network=WithTokens, layer=layer))
+    assert words in wrong.pop(LAYER)
+    assert not set(wrong) - {SAME_WEIGHTS}
+
+
+def test_the_layout_of_the_layer_is_told():
+    assert findings(TOY)[LAYER].detail == "active, channels_first"
 
 
 def read_out(shape):
