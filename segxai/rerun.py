@@ -1,7 +1,7 @@
 """Rerun: repeat a stored run from its provenance, and compare the maps."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,37 +15,28 @@ from segxai.load.itk import holds_series, is_series_name
 from segxai.load.reader import PICTURE
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
-from segxai.models.own_model import OwnModel, adapter_again, is_own
 from segxai.pipeline import survey
 from segxai.plugins.adapter import Adapter
-from segxai.plugins.registry import load_adapter
 from segxai.run.attribute import attribute
 from segxai.run.options import Balls, Mask, Options, Predicted, Result, Source
 from segxai.run.prepare import Task, prepare
+from segxai.run.restore import (
+    Places,
+    adapter_of,
+    case_record,
+    check_weights,
+    class_name,
+    criteria_options,
+)
 from segxai.run.runs import Run
 from segxai.store.reader import maps, provenance_of_run
-from segxai.store.records import CASE_RECORD, RUN_RECORD, check_record
+from segxai.store.records import RUN_RECORD, check_record
 from segxai.store.refusal import parsing, source_of
 from segxai.store.runs import comparable
-from segxai.store.schema import attribution_of, difference, group, provenance_of
+from segxai.store.schema import attribution_of, difference
 from segxai.types import Attribution, Case, Progress
 
 TOLERANCE = 1e-5  # of the map's peak: float noise between machines and batch sizes
-
-
-@dataclass(frozen=True)
-class Places:
-    """The present locations of a run's files: the folder of its images, its weights, its model.
-
-    Images are regular files in the folder, or in a folder directly in it.
-
-    A result stores only the names and the sha256 of its files. `checkpoint` is None for the
-    plugin's own weights; `own` says where the user's own model is, if the run used one.
-    """
-
-    folder: Path = Path()
-    checkpoint: Path | None = None
-    own: OwnModel = field(default_factory=OwnModel)
 
 
 @dataclass(frozen=True)
@@ -88,7 +79,7 @@ def rerun(
         If a file is missing or has changed, or the case cannot be prepared as it was.
     """
     stored, _ = _records(tree, run)
-    adapter = _adapter(stored, places)
+    adapter = adapter_of(stored, places)
     yield from repeat(adapter, tree, run, places.folder, device=device, progress=progress)
 
 
@@ -104,7 +95,7 @@ def repeat(
     """Repeat a run by an adapter, whose model must be the run's; see `rerun`."""
     stored, how = _records(tree, run)
     case = _case(adapter, stored["case"], folder)
-    options = _options(adapter, stored["target"], how, folder, device)
+    options = _options(adapter, stored, how, folder, device)
     task = prepare(adapter, case, options, progress=progress)
     _compare_provenance(stored, how, task)
     findings = survey(task)
@@ -122,9 +113,8 @@ def repeat(
 
 def _records(tree: xr.DataTree, run: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read the records of the case and of a run; what is missing in them cannot be repeated."""
-    stored, how = provenance_of(group(tree, "/")), provenance_of_run(tree, run)
+    stored, how = case_record(tree), provenance_of_run(tree, run)
     with parsing(source_of(tree)):
-        check_record(stored, CASE_RECORD, "the case", whole=True)
         check_record(how, RUN_RECORD, f"run {run}", whole=True)
     return stored, how
 
@@ -157,13 +147,7 @@ def compare(stored: Attribution, repeated: Attribution) -> Comparison:
 def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task) -> None:
     """Warn about what has changed; refuse other weights, as another model cannot repeat a run."""
     now = task.case_provenance
-    used, found = stored["weights"] or {}, now["weights"] or {}
-    if used.get("sha256") != found.get("sha256"):
-        raise SegxaiError(
-            f"the run used the weights {used.get('name')} (sha256 {used.get('sha256')}), not "
-            f"{found.get('name')} (sha256 {found.get('sha256')}); give the file with "
-            f"{option('checkpoint')}"
-        )
+    check_weights(stored, now)
     pairs = [({name: stored.get(name)}, {name: now[name]}) for name in now if name != "weights"]
     for before, after in [*pairs, (comparable(how), comparable(task.runs[0].provenance))]:
         differs = difference(before, after)
@@ -171,43 +155,25 @@ def _compare_provenance(stored: dict[str, Any], how: dict[str, Any], task: Task)
             task.progress.say(f"warning: {differs}")
 
 
-def _adapter(stored: dict[str, Any], places: Places) -> Adapter:
-    """Load the adapter of the run's model: the plugin's, or the user's own model if it used one."""
-    key = (stored["weights"] or {}).get("key")
-    if is_own(stored):
-        return adapter_again(stored, replace(places.own, weights_key=key), places.checkpoint)
-    return load_adapter(
-        stored["plugin"]["name"], places.checkpoint, key if places.checkpoint else None
-    )
-
-
 def _options(
-    adapter: Adapter, target: dict[str, Any], how: dict[str, Any], folder: Path, device: str
+    adapter: Adapter, stored: dict[str, Any], how: dict[str, Any], folder: Path, device: str
 ) -> Options:
     """Rebuild the options of a run from its provenance, which has them resolved."""
     noise = {one.name: how[one.name] for one in fields(NoiseOptions) if one.name in how}
     compute = {**how["compute"], "device": device}
     same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
-    # Of a model that finds instances itself, perhaps those of all classes.
-    name = None if target["class"] is None else _class_name(adapter, target["class_index"])
+    target = stored["target"]
     return Options.of(
         **{name: how[name] for name in same},
         layer_layout=how.get("layer_layout"),
         **{**noise, **how["numerics"], **compute},
-        **{name: target[name] for name in ("threshold", "min_volume_mm3", "connectivity")},
-        class_name=name,
-        match=target.get("match"),
+        **criteria_options(stored),
+        class_name=class_name(adapter, stored),
         instances=_source(target["instances"], folder),
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
         reference_label=target.get("reference_label"),
         tta="tta" in target,
     )
-
-
-def _class_name(adapter: Adapter, index: int) -> str:
-    if not 0 <= index < len(adapter.classes):
-        raise SegxaiError(f"the run explained class {index}, which {adapter.name!r} does not have")
-    return adapter.classes[index]
 
 
 def _source(stored: dict[str, Any], folder: Path) -> Source:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from segxai.cli.authoring import new_plugin
+from segxai.cli.experiment import app as experiment
 from segxai.cli.flags import as_flags
 from segxai.cli.list import check, methods, plugins
 from segxai.cli.results import export, rerun, show
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 for command in (run, show, table, export, rerun, plugins, methods, check, new_plugin):
     app.command()(command)
+app.add_typer(experiment)
 
 
 def main() -> None:

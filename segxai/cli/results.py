@@ -101,8 +101,8 @@ def rerun(
     """Repeat a run from its provenance, and compare the maps; exit with 1 if any differs."""
     from segxai.cli.progress import watched
     from segxai.models.own_model import OwnModel
-    from segxai.rerun import Places
     from segxai.rerun import rerun as repeat_run
+    from segxai.run.restore import Places
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
 

@@ -169,6 +169,10 @@ class Predictor(nn.Module):
         """Return the instance if its voxels are the image's; None if it is on a readout's grid."""
         return instance if self.readout is None else None
 
+    def with_layout(self, layout: Layout) -> "Predictor":
+        """Return the predictor of the same network, read in the same way, on other windows."""
+        return self._with(layout=layout)
+
     def _with(self, **changes: Any) -> "Predictor":
         kept: dict[str, Any] = {
             "layout": self.layout,

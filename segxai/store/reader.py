@@ -8,8 +8,16 @@ from jaxtyping import Int
 
 from segxai.errors import SegxaiError, unknown_name
 from segxai.store.maps import Maps
-from segxai.store.refusal import values_of
-from segxai.store.schema import domain_of, group, provenance_of
+from segxai.store.refusal import loaded, values_of
+from segxai.store.schema import (
+    domain_grid_of,
+    domain_of,
+    grid_of,
+    group,
+    provenance_of,
+    source_grid_of,
+)
+from segxai.types import Case
 
 
 def run_names(tree: xr.DataTree) -> list[str]:
@@ -64,6 +72,29 @@ def missing_labels(tree: xr.DataTree, run: str) -> list[int]:
         return []
     wanted = group(tree, "instances")["label"].values.tolist() if asked == "all" else asked
     return [label for label in wanted if label not in done]
+
+
+def case_of(tree: xr.DataTree) -> Case:
+    """Restore the case of a result: the image as the network saw it, and what is known about it."""
+    stored = loaded(group(tree, "input"))
+    segmentation, grid = group(tree, "segmentation"), grid_of(tree)
+    domains = domain_grid_of(tree)
+    is_same = grid.shape == domains.shape and np.allclose(grid.affine, domains.affine)
+    return Case(
+        name=str(stored.attrs["case"]),
+        image=stored["image"].values,
+        channels=tuple(str(name) for name in stored["channel"].values),
+        grid=grid,
+        foreground=stored["foreground"].values != 0,
+        input_unit=str(stored["image"].attrs["units"]),
+        black=tuple(stored["black"].values.tolist()) if "black" in stored else None,
+        reference=values_of(segmentation["reference"]) != 0
+        if "reference" in segmentation
+        else None,
+        source_grid=source_grid_of(tree),
+        domains_on_source=not is_same,
+        picture=stored["picture"].values if "picture" in stored else None,
+    )
 
 
 def domains_of(tree: xr.DataTree) -> dict[int, Int[np.ndarray, "_ axis"]]:

@@ -1,0 +1,277 @@
+"""`segxai experiment`: the paper's experiments, each a command on results and cohorts."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from segxai.cli.model_options import names
+from segxai.errors import SegxaiError
+
+if TYPE_CHECKING:
+    from segxai.experiments.frame import CaseFile, Experiment
+    from segxai.experiments.probe import Access
+
+GOES_ON = "finished cases are kept, and the same command goes on from there"
+
+app = typer.Typer(
+    name="experiment",
+    help="Repeat an experiment of the paper on results, or on a cohort's folder.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Results = Annotated[
+    list[Path], typer.Argument(metavar="FILE|DIR", help="Results, and folders of results.")
+]
+Out = Annotated[
+    Path, typer.Option(metavar="DIR", help="Folder for tables, figures and words; made if new.")
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Measure anew, and replace files that segxai did not write there."
+    ),
+]
+Fills = Annotated[
+    str | None,
+    typer.Option(
+        "--fills",
+        metavar="A,B,...",
+        help="What replaces the surroundings: zero, black, dark, healthy, blurred; default: all "
+        "that the experiment is for.",
+        show_default=False,
+    ),
+]
+Volume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOW,HIGH|all",
+        help="Volumes in mm3 (pixels in pictures) of the instances; default: the paper's 90,120 "
+        "where any has it, or else all.",
+        show_default=False,
+    ),
+]
+Outcomes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="A,B,...",
+        help="Outcomes of the instances; default: TP, and what has no outcome.",
+        show_default=False,
+    ),
+]
+Checkpoint = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Weights, if they were not the plugin's own."),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="MODULE:FACTORY|FILE", help="The model, if it was not a plugin's."),
+]
+Bundle = Annotated[Path | None, typer.Option(metavar="DIR", help="The model's MONAI bundle.")]
+Trust = Annotated[
+    bool,
+    typer.Option(
+        "--trust", help="Allow a program or a bundle to be loaded, which can run any code."
+    ),
+]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+
+Build = Callable[[Sequence["CaseFile"], "Access"], "Experiment"]
+
+
+@app.command()
+def context(
+    results: Results,
+    out: Out,
+    fills: Fills = None,
+    steps: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Distances in mm (pixels) up to which the image is given back; default: 0 to 25.",
+            show_default=False,
+        ),
+    ] = None,
+    volume: Volume = None,
+    outcomes: Outcomes = None,
+    dilation: Annotated[
+        bool, typer.Option(help="Also give back by dilation, as the paper's scripts do.")
+    ] = True,
+    checkpoint: Checkpoint = None,
+    model: Model = None,
+    bundle: Bundle = None,
+    trust: Trust = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Measure how much of its surroundings the model needs to see an instance."""
+    from segxai.experiments.context import Context
+    from segxai.experiments.context import context as build
+
+    asked = {
+        "fills": names(fills),
+        "steps": tuple(_number("steps", one) for one in names(steps)),
+        "volume": _range(volume),
+        "outcomes": names(outcomes),
+    }
+    settings = Context(dilation=dilation, **_given(asked))
+    places = _places(checkpoint, model, bundle, trust)
+
+    def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
+        return build(settings, cases, access)
+
+    _run_on_model(build_it, results, out, places, device, overwrite=overwrite)
+
+
+@app.command()
+def synthetic(
+    results: Results,
+    out: Out,
+    fills: Fills = None,
+    where: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MASK",
+            help="Tissue that lesions are moved to, on the grid of the images; default: healthy "
+            "tissue as bright as the surroundings of the lesions.",
+            show_default=False,
+        ),
+    ] = None,
+    label: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Lesion to move; default: the surest of the larger half."),
+    ] = None,
+    places: Annotated[int, typer.Option(metavar="N", help="Places of each arm and size.")] = 10,
+    contrasts: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Doses, as multiples of the lesion's contrast; default: 0 to 2.",
+            show_default=False,
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="Volumes of made-up lesions in mm3 (pixels in pictures); default: 10,30,93,300, "
+            "or a quarter to twice the median area.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the places.")] = 0,
+    checkpoint: Checkpoint = None,
+    model: Model = None,
+    bundle: Bundle = None,
+    trust: Trust = False,
+    device: Device = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Move a clear lesion elsewhere, and add made-up ones of graded contrast and size."""
+    from segxai.experiments.synthetic import Synthetic
+    from segxai.experiments.synthetic import synthetic as build
+
+    asked = {
+        "fills": names(fills),
+        "where": where,
+        "label": label,
+        "contrasts": tuple(_number("contrasts", one) for one in names(contrasts)),
+        "sizes": tuple(_number("sizes", one) for one in names(sizes)),
+    }
+    settings = Synthetic(places=places, seed=seed, **_given(asked))
+    places_of_model = _places(checkpoint, model, bundle, trust)
+
+    def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
+        return build(settings, access)
+
+    _run_on_model(build_it, results, out, places_of_model, device, overwrite=overwrite)
+
+
+@app.command()
+def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+    """Compare the extremes of maps of TP, FP, FN and healthy tissue."""
+    from segxai.experiments.outcomes import outcomes as build
+
+    _run_on_tables(build, results, out, overwrite=overwrite)
+
+
+@app.command()
+def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+    """Compare how the peaks of maps depend on the size of a lesion, by mean and signed max."""
+    from segxai.experiments.sizes import sizes as build
+
+    _run_on_tables(build, results, out, overwrite=overwrite)
+
+
+def _run_on_tables(
+    build: Callable[[], "Experiment"], results: list[Path], out: Path, *, overwrite: bool
+) -> None:
+    """Run an experiment that reads results alone."""
+    from segxai.cli.terminal import TerminalProgress
+    from segxai.experiments.frame import cases_in, run_experiment
+
+    progress = TerminalProgress()
+    try:
+        cases = cases_in(results)
+        found = run_experiment(build(), cases, out, overwrite=overwrite, progress=progress)
+    finally:
+        progress.close()
+    _print(*found)
+
+
+def _run_on_model(
+    build: Build, results: list[Path], out: Path, places: Any, device: str, *, overwrite: bool
+) -> None:
+    """Run an experiment that asks the models of results."""
+    from segxai.cli.progress import watched
+    from segxai.experiments.frame import cases_in, one_a_model, run_experiment
+    from segxai.experiments.probe import Access
+
+    with watched(afterwards=GOES_ON) as progress:
+        cases = one_a_model(cases_in(results), progress)
+        experiment = build(cases, Access(places, device, progress))
+        found = run_experiment(experiment, cases, out, overwrite=overwrite, progress=progress)
+        progress.close()
+        _print(*found)
+
+
+def _print(report: Any, written: Sequence[Path]) -> None:
+    from segxai.cli.terminal import echo
+
+    for line in report.text:
+        echo(line)
+    for path in written:
+        echo(f"written: {path}")
+
+
+def _places(checkpoint: Path | None, model: str | None, bundle: Path | None, trust: bool) -> Any:
+    from segxai.models.own_model import OwnModel
+    from segxai.run.restore import Places
+
+    return Places(checkpoint=checkpoint, own=OwnModel(model or "", bundle, trust))
+
+
+def _given(asked: dict[str, Any]) -> dict[str, Any]:
+    """Select the settings that were given."""
+    return {name: value for name, value in asked.items() if value not in (None, ())}
+
+
+def _range(text: str | None) -> tuple[float, float] | None:
+    """Parse a smallest and a largest volume."""
+    if text is None:
+        return None
+    if text == "all":
+        return (0.0, float("inf"))
+    ends = tuple(_number("volume", one) for one in names(text))
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise SegxaiError(f"--volume {text}: give the smallest and the largest, such as 90,120")
+    return ends
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise SegxaiError(f"--{name} {text}: give numbers, such as 0,1,2") from None

@@ -1,0 +1,71 @@
+"""Charts of experiments: their sizes, colours and files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from segxai.report.figures import DEFAULTS, DPI
+from segxai.report.output_files import MARK
+
+# Told apart by colour-blind readers, too (Okabe and Ito 2008).
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+OUTCOME_COLOURS = {
+    "TN": "#999999",
+    "FN": "#56b4e9",
+    "FP": "#e69f00",
+    "TP": "#d55e00",
+    "": "#0072b2",
+}
+STYLE: Any = {
+    **cast(dict[str, Any], DEFAULTS),
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "font.family": "DejaVu Sans",
+    "grid.color": "#e4e4e8",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "svg.hashsalt": MARK,  # or equal figures would differ in their identifiers
+    "text.parse_math": False,  # names are a user's
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+}
+
+
+def chart(
+    rows: int, columns: int, *, width: float = 3.6, height: float = 2.9, share_x: bool = False
+) -> tuple[Figure, list[list[Axes]]]:
+    """Make a white figure with panels in rows and columns; width and height of one are in inches.
+
+    Draw on it within `rc_context(STYLE)`.
+    """
+    figure = Figure(figsize=(columns * width, rows * height), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex="col" if share_x else False)
+    return figure, panels.tolist()
+
+
+def save_chart(figure: Figure, path: Path, ending: str) -> None:
+    """Write a chart as PNG or SVG; equal charts give equal bytes."""
+    metadata: Any = {"Software": MARK} if ending == "png" else {"Date": None, "Creator": MARK}
+    with rc_context(STYLE):
+        figure.savefig(path, dpi=DPI, format=ending, metadata=metadata)
+
+
+def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:
+    """Put the legend of a panel below the whole figure."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+
+
+def colour_of(names: Sequence[str]) -> dict[str, str]:
+    """Give each name a colour; they repeat after eight."""
+    return {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(names)}
