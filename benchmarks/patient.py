@@ -1,11 +1,11 @@
 """A whole patient: all lesions that the embedded model finds, by segxai and by the published loop.
 
-The model segments one patient of open_ms with its sliding window, and finds the lesions. A lesion
-voxel lies in several windows, and its row is the sum of its gradients in all of them; both ways
-compute that. Each lesion is timed on one noiseless copy and a few of its rows, in turns, on its own
-windows; ~ marks what is extrapolated: to all its rows, and at the end to the paper's 50 copies.
-Where there are many lesions, only a few are timed, evenly spaced in the order of their sizes; rows
-of the others are taken to cost as much as those of the lesion nearest in size.
+The model segments one patient of open_ms, and finds the lesions. Where a voxel of one lies in
+several windows, its row is the sum of its gradients in all of them; both ways compute that. Each
+lesion is timed on one noiseless copy and a few of its rows, in turns, on its own windows; ~ marks
+what is extrapolated: to all its rows, and at the end to the paper's 50 copies. Where there are many
+lesions, only a few are timed, evenly spaced in the order of their sizes; rows of the others are
+taken to cost as much as those of the lesion nearest in size.
 
 The images are not part of the project: without them the script says so and ends.
 

@@ -61,6 +61,7 @@ from .load.masks import load_mask as load_mask
 from .load.reader import read_case as read_case
 from .load.masks import with_reference as with_reference
 from .load.resampling import describe_change as describe_change
+from .load.resampling import describe_crop as describe_crop
 from .load.resampling import resample as resample
 from .load.resampling import working_grid as working_grid
 from .load.volumes import Volume as Volume

@@ -62,6 +62,12 @@ class Grid:
         """Convert positions in mm to voxel indices (fractional)."""
         return (np.asarray(mm) - self.affine[:-1, -1]) @ np.linalg.inv(self.affine[:-1, :-1]).T
 
+    def part(self, box: "Box") -> "Grid":
+        """Return the grid of the voxels in a box of this one."""
+        affine = self.affine.copy()
+        affine[:-1, -1] = self.to_mm(np.array(box.start))
+        return Grid(box.size, affine)
+
 
 @dataclass(frozen=True)
 class Box:
@@ -95,6 +101,15 @@ class Box:
         """Return the smallest box that holds all of the voxels."""
         start, last = voxels.min(axis=0), voxels.max(axis=0)
         return cls(tuple(start.tolist()), tuple((last - start + 1).tolist()))
+
+    @classmethod
+    def holding(cls, mask: Bool[np.ndarray, "*grid"]) -> "Box":
+        """Return the smallest box that holds all of a mask; the whole grid if it is empty."""
+        if not mask.any():
+            return cls.whole(mask.shape)
+        others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
+        ends = [np.flatnonzero(mask.any(axis=axes))[[0, -1]].tolist() for axes in others]
+        return cls(tuple(a for a, _ in ends), tuple(b - a + 1 for a, b in ends))
 
     @property
     def stop(self) -> tuple[int, ...]:

@@ -10,13 +10,14 @@ from jaxtyping import Bool
 
 from segxai import (
     Adapter,
+    Box,
     Case,
     Grid,
     InstanceCriteria,
     SlidingWindow,
-    Volume,
     check_varies,
     describe_change,
+    describe_crop,
     hookimpl,
     load_volumes,
     read_case,
@@ -27,21 +28,23 @@ from segxai_ms_lesion.guards import check_images, check_lesion_contrast
 from segxai_ms_lesion.network import (
     CHANNELS,
     CLASSES,
-    OVERLAP,
     THRESHOLD,
-    WINDOW,
     load_unet,
     weights_file,
 )
 from segxai_ms_lesion.preprocessing import normalise_all
 
 EMBEDDED = Path(__file__).parent / "case"
+PAPERS_WINDOWS = SlidingWindow((96, 96, 96), overlap=0.25, evenly=True)
+# Most brains fit into one window, cropped: a row costs a backward pass in each that covers it.
+WINDOWS = SlidingWindow((160, 192, 160), overlap=0.25, evenly=True, divisor=8)
 
 
 def load_case(files: Mapping[str, Path]) -> Case:
-    """Load FLAIR and MPRAGE, resample them to the network's grid (RAS, 1 mm) and z-score the brain.
+    """Load FLAIR and MPRAGE, resample them to RAS and 1 mm, crop them to the brain and z-score it.
 
-    The images must already be registered, bias-field corrected and skull-stripped.
+    The images must already be registered, bias-field corrected and skull-stripped. The crop is the
+    smallest box that holds what is not 0 in either image: all of an image without background.
 
     Parameters
     ----------
@@ -58,23 +61,26 @@ def load_case(files: Mapping[str, Path]) -> Case:
         check_varies(volume)
     grid = working_grid(volumes[0].grid)
     raw = np.stack([resample(one.data, one.grid, grid, order=1) for one in volumes])
+    brain = Box.holding((raw != 0).any(axis=0))
+    inside = raw[brain.index]
     return Case(
         name=volumes[0].source.name.split(".")[0],
-        image=normalise_all(raw),
+        image=normalise_all(inside),
         channels=CHANNELS,
-        grid=grid,
-        foreground=(raw != 0).any(axis=0),
+        grid=grid.part(brain),
+        foreground=(inside != 0).any(axis=0),
         input_unit="standard deviation",
         black=(0.0, 0.0),  # `normalise` keeps it
         source_grid=volumes[0].grid,
-        notes=_notes(volumes[0], grid),
+        notes=_notes(volumes[0].grid, grid, brain),
         warnings=tuple(check_images(raw[0], raw[1], grid.voxel_volume_mm3)),
     )
 
 
-def _notes(volume: Volume, grid: Grid) -> tuple[str, ...]:
-    change = describe_change(volume.grid, grid)
-    return () if change is None else (f"{change} for the network; exported on the input's grid",)
+def _notes(source: Grid, grid: Grid, brain: Box) -> tuple[str, ...]:
+    parts = (describe_change(source, grid), describe_crop(grid, grid.part(brain)))
+    words = "; ".join(part for part in parts if part)
+    return (f"{words} for the network; exported on the input's grid",) if words else ()
 
 
 def embedded_case() -> Case:
@@ -91,14 +97,17 @@ def check_objects(case: Case, lesions: Bool[np.ndarray, "x y z"]) -> list[str]:
 
 @hookimpl
 def segxai_adapter(checkpoint: Path | None = None, weights_key: str | None = None) -> Adapter:
-    """Build the adapter of the 3D U-Net for lesions of multiple sclerosis."""
+    """Build the adapter of the 3D U-Net for lesions of multiple sclerosis.
+
+    A checkpoint is taken to be trained for the paper's windows.
+    """
     return Adapter(
         channels=CHANNELS,
         classes=CLASSES,
         load_network=partial(load_unet, checkpoint, weights_key),
         load_case=load_case,
         criteria=InstanceCriteria(CLASSES.index("lesion"), THRESHOLD, min_volume_mm3=5.0),
-        predict=SlidingWindow(WINDOW, OVERLAP),
+        predict=PAPERS_WINDOWS if checkpoint else WINDOWS,
         weights=checkpoint or weights_file(),
         embedded_case=embedded_case,
         # Chosen on the embedded case: at the decoder layer above it, Grad-CAM++'s denominators

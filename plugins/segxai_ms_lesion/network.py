@@ -12,8 +12,6 @@ from segxai_ms_lesion.checkpoints import Kind, fill, read_state, width
 CHANNELS = FILES
 CLASSES = ("background", "lesion")
 WIDTHS = (16, 32, 64, 128)
-WINDOW = (96, 96, 96)
-OVERLAP = 0.25
 THRESHOLD = 0.2
 KIND = Kind(
     name="the lesion network",

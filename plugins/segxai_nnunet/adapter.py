@@ -66,7 +66,7 @@ def for_checkpoint(path: Path, weights_key: str | None = None) -> Adapter:
         if weights_key not in (None, WEIGHTS):
             raise unknown_name("key of weights", str(weights_key), [WEIGHTS])
         return adapter_of(open_model(path))
-    unet = ms_lesion.segxai_adapter()
+    unet = ms_lesion.segxai_adapter(path)
     return replace(
         unet,
         load_network=partial(load_dynunet, path, weights_key),

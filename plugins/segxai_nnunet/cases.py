@@ -11,7 +11,7 @@ from segxai import (
     Volume,
     check_varies,
     describe_change,
-    format_shape,
+    describe_crop,
     header_spacing,
     is_for_itk,
     load_volumes,
@@ -90,12 +90,7 @@ def _as_in_header(path: Path, grid: Grid) -> tuple[Grid, tuple[str, ...]]:
 def _notes(source: Grid, prepared: Prepared, plans: Plans) -> tuple[str, ...]:
     """Describe what was done to the grid, in the order in which it was done."""
     ordered, cropped, final = network_order(source, plans), prepared.cropped, prepared.grid
-    parts = [describe_change(source, ordered)]
-    if cropped.shape != ordered.shape:
-        parts.append(
-            f"cropped from {format_shape(ordered.shape)} to {format_shape(cropped.shape)} voxels, "
-            "where images differ from 0"
-        )
+    parts = [describe_change(source, ordered), describe_crop(ordered, cropped)]
     if final.shape != cropped.shape:
         parts.append(f"resampled {_millimetres(cropped)} -> {_millimetres(final)}")
     words = "; ".join(part for part in parts if part)

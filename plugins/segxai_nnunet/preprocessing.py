@@ -53,11 +53,11 @@ def prepare(raw: Float[np.ndarray, "channel x y z"], grid: Grid, plans: Plans) -
     ordered = network_order(grid, plans)
     moved = resample(raw, grid, ordered, order=0)  # only reorders voxels
     inside = nonzero(moved)
-    box = _bounding_box(inside)
+    box = Box.holding(inside)
     mask = inside[box.index]
     channels = _normalised(moved[box.index], mask, plans)
     values = np.stack([one.values for one in channels])
-    cropped = Grid(box.size, ordered.affine @ _change(np.ones(3), box.start))
+    cropped = ordered.part(box)
     spacing = tuple(float(np.float32(step)) for step in ordered.spacing)  # as in file headers
     wanted = (*spacing[: 3 - len(plans.spacing)], *plans.spacing)
     shape = new_shape(box.size, spacing, wanted)
@@ -104,21 +104,9 @@ def _normalised(
     ]
 
 
-def _bounding_box(mask: Bool[np.ndarray, "*grid"]) -> Box:
-    """Find the smallest box around a mask that is not empty, with little memory."""
-    others = [tuple(a for a in range(mask.ndim) if a != axis) for axis in range(mask.ndim)]
-    ends = [np.flatnonzero(mask.any(axis=axes))[[0, -1]].tolist() for axes in others]
-    return Box(tuple(a for a, _ in ends), tuple(b - a + 1 for a, b in ends))
-
-
 def _refined(grid: Grid, shape: tuple[int, ...]) -> Grid:
     """Build the grid of another number of voxels over the same extent."""
     step = np.array(grid.shape) / shape
-    return Grid(shape, grid.affine @ _change(step, (step - 1) / 2))
-
-
-def _change(step: Float[np.ndarray, "3"], shift: object) -> Float[np.ndarray, "4 4"]:
-    """Build the affine from new voxels to old ones."""
     change = np.diag([*step, 1.0])
-    change[:-1, -1] = shift
-    return change
+    change[:-1, -1] = (step - 1) / 2
+    return Grid(shape, grid.affine @ change)

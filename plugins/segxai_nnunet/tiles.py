@@ -1,8 +1,6 @@
 """nnU-Net's tiles: where they lie, and how their logits are blended."""
 
 from collections.abc import Sequence
-from itertools import product
-from math import ceil
 
 import numpy as np
 import torch
@@ -10,9 +8,9 @@ from jaxtyping import Float
 from scipy import ndimage
 from torch import Tensor
 
-from segxai import Box, Layout
+from segxai import Layout, sliding_window
 
-STEP = 0.5  # of a tile
+OVERLAP = 0.5  # of neighbouring tiles, at least
 SIGMA = 1 / 8  # of a tile
 PEAK = 10.0
 
@@ -25,25 +23,8 @@ def tiles(shape: Sequence[int], patch: Sequence[int]) -> Layout:
     tiles of one slice across the first axis of the image.
     """
     size = (*(1,) * (len(shape) - len(patch)), *patch)
-    starts = [_starts(n, w) for n, w in zip(shape, size, strict=True)]
-    windows = tuple(Box(start, size) for start in product(*starts))
-    importance = gaussian(patch).reshape(size)
-    total = torch.zeros(tuple(shape))
-    for window in windows:
-        inside = window.inside(shape)
-        total[inside.index] += importance[inside.seen_from(window).index]
-    return Layout(tuple(shape), windows, importance, total)
-
-
-def _starts(size: int, tile: int) -> list[int]:
-    """Find the first voxels of the tiles along one axis."""
-    room = size - tile
-    if room <= 0:
-        return [-(-room // 2)]
-    if tile == 1:
-        return list(range(size))
-    count = ceil(room / (tile * STEP)) + 1
-    return [int(np.round(room / (count - 1) * number)) for number in range(count)]
+    weights = gaussian(patch).reshape(size)
+    return sliding_window(shape, size, OVERLAP, evenly=True, importance=weights)
 
 
 def gaussian(patch: Sequence[int]) -> Float[Tensor, "*window"]:

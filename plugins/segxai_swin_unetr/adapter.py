@@ -7,10 +7,10 @@ from pathlib import Path
 from segxai_ms_lesion import adapter as ms_lesion
 
 from segxai import Adapter, SlidingWindow, hookimpl
-from segxai_swin_unetr.network import OVERLAP, WINDOW, load_swin_unetr, weights_file
+from segxai_swin_unetr.network import WINDOW, load_swin_unetr, weights_file
 
 THRESHOLD = 0.98
-PAPERS_WINDOW = (96, 96, 96)
+WINDOWS = SlidingWindow(WINDOW, overlap=0.25, evenly=True)
 
 
 @hookimpl
@@ -24,7 +24,7 @@ def segxai_adapter(checkpoint: Path | None = None, weights_key: str | None = Non
         unet,
         load_network=partial(load_swin_unetr, checkpoint, weights_key),
         criteria=replace(unet.criteria, threshold=0.5 if checkpoint else THRESHOLD),
-        predict=SlidingWindow(PAPERS_WINDOW if checkpoint else WINDOW, OVERLAP),
+        predict=ms_lesion.PAPERS_WINDOWS if checkpoint else WINDOWS,
         weights=checkpoint or weights_file(),
         layer="decoder2",
         embedded_options={"labels": (4,), "rows": 4, "samples": 2},

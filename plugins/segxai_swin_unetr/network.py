@@ -12,7 +12,6 @@ FEATURES = 12
 ATTENTION_WINDOW = 4
 DEPTHS = (2, 2, 2, 2)
 WINDOW = (64, 64, 64)
-OVERLAP = 0.25
 KIND = Kind(
     name="the Swin UNETR",
     first="swinViT.patch_embed.proj.weight",

@@ -8,7 +8,7 @@ from jaxtyping import Int
 from skimage.measure import label as label_objects
 
 from segxai.errors import SegxaiError, collecting, warn
-from segxai.geometry import Grid
+from segxai.geometry import Box, Grid
 from segxai.load.channels import check_same_grid
 from segxai.load.pictures import load_picture_labels
 from segxai.load.resampling import has_same_voxels, resample
@@ -64,8 +64,22 @@ def _labels(path: Path, role: str, case: Case) -> tuple[Int[np.ndarray, "*grid"]
             "network sees nothing; leave it out or draw it larger"
         )
     if not has_same_voxels(image_grid, grid):
+        _warn_of_outside(labels, image_grid, grid, f"{role} {source.name}")
         _warn_of_vanished(labels, image_grid, grid, f"{role} {source.name}")
     return moved, source
+
+
+def _warn_of_outside(
+    labels: Int[np.ndarray, "*source"], source: Grid, target: Grid, what: str
+) -> None:
+    """Warn if an image was cropped so that drawn voxels lie outside of what the network sees."""
+    places = target.to_voxels(source.to_mm(np.argwhere(labels)))
+    outside = ~Box.whole(target.shape).contains(np.rint(places).astype(int))
+    if outside.any():
+        warn(
+            f"{outside.sum()} of the {len(outside)} voxels drawn in {what} lie outside of the part "
+            f"of the image that the network sees ({format_shape(target.shape)} voxels): left out"
+        )
 
 
 def _warn_of_vanished(

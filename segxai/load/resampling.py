@@ -102,6 +102,17 @@ def describe_change(source: Grid, target: Grid) -> str | None:
     return "; ".join(parts) or None
 
 
+def describe_crop(grid: Grid, part: Grid) -> str | None:
+    """Describe how an image was cropped to what is not 0; None if nothing was cut off."""
+    if part.shape == grid.shape:
+        return None
+    start = np.rint(grid.to_voxels(part.to_mm(np.zeros(len(part.shape))))).astype(int)
+    return (
+        f"cropped from {format_shape(grid.shape)} to {format_shape(part.shape)} voxels from voxel "
+        f"{tuple(start.tolist())}, where images differ from 0"
+    )
+
+
 def has_same_voxels(source: Grid, target: Grid) -> bool:
     """Tell whether two grids have the same voxels, perhaps in another order."""
     return _reordering(source, target) is not None

@@ -81,8 +81,11 @@ def _weights(adapter: Adapter) -> dict[str, str] | None:
 def _window(adapter: Adapter, prediction: Prediction) -> dict[str, Any] | str:
     """Describe what the network sees at once."""
     if isinstance(adapter.predict, SlidingWindow):
-        size, overlap = adapter.predict.size, adapter.predict.overlap
-        return {"size": list(size), "overlap": overlap, "blend": "gaussian"}
+        predict = adapter.predict
+        laid = {"evenly": predict.evenly, "divisor": predict.divisor}
+        given = {name: value for name, value in laid.items() if value}
+        size, overlap = list(predict.size), predict.overlap
+        return {"size": size, "overlap": overlap, "blend": "gaussian", **given}
     windows = prediction.predictor.layout.windows
     if len(windows) == 1:
         return "whole image"

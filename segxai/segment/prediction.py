@@ -89,6 +89,11 @@ class SlidingWindow:
         Turns logits into probabilities; "sigmoid" for independent (multi-label) classes.
     output, align_corners
         Which tensor has the logits, and how coarse ones are interpolated; see `Predictor`.
+    evenly : bool
+        Whether windows are spread evenly, as by nnU-Net, or the last moved back, as by MONAI.
+    divisor : int, optional
+        If given, windows larger than the image shrink to a multiple of it; otherwise the image is
+        padded to the window.
     """
 
     size: tuple[int, ...]
@@ -96,10 +101,14 @@ class SlidingWindow:
     activation: Activation = "softmax"
     output: str | int | None = None
     align_corners: bool = False
+    evenly: bool = False
+    divisor: int | None = None
 
     def layout(self, shape: Sequence[int]) -> Layout:
         """Lay out the windows for an image of this shape."""
-        return sliding_window(shape, self.size, self.overlap)
+        return sliding_window(
+            shape, self.size, self.overlap, evenly=self.evenly, divisor=self.divisor
+        )
 
     def __call__(self, network: nn.Module, case: Case, criteria: InstanceCriteria) -> Predictor:
         """Build the predictor of a case."""

@@ -69,12 +69,31 @@ def whole_image(shape: Sequence[int], divisor: int = 1) -> Layout:
     return Layout(tuple(shape), (window,), torch.ones(window.size), torch.ones(tuple(shape)))
 
 
-def sliding_window(shape: Sequence[int], window: Sequence[int], overlap: float = 0.25) -> Layout:
+def sliding_window(
+    shape: Sequence[int],
+    window: Sequence[int],
+    overlap: float = 0.25,
+    *,
+    evenly: bool = False,
+    divisor: int | None = None,
+    importance: Float[Tensor, "*window"] | None = None,
+) -> Layout:
     """Build overlapping windows blended with Gaussian weights, the layout of MONAI's inferer.
 
     Neighbouring windows are `window * (1 - overlap)` voxels apart, the last one is moved back to
     end where the image ends, and an image smaller than a window is padded with 0 on both sides. The
     Gaussian's standard deviation is an eighth of the window.
+
+    Parameters
+    ----------
+    evenly : bool
+        Whether as many windows are spread evenly instead, as by nnU-Net: no two overlap by less
+        than `overlap`, and the last ones not by more than the others.
+    divisor : int, optional
+        If given, a window that is larger than the image shrinks along that axis to the smallest
+        multiple of it that holds the image.
+    importance : Tensor of shape (*window), optional
+        Other weights than the Gaussian.
 
     Raises
     ------
@@ -92,19 +111,26 @@ def sliding_window(shape: Sequence[int], window: Sequence[int], overlap: float =
             f"window {tuple(window)} with overlap {overlap}: sizes must be at least 1, "
             "the overlap at least 0 and below 1"
         )
-    starts = [_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    if divisor is not None:
+        pairs = zip(shape, window, strict=True)
+        window = [min(w, divisor * ceil(n / divisor)) for n, w in pairs]
+    starts = [_starts(n, w, overlap, evenly) for n, w in zip(shape, window, strict=True)]
     windows = tuple(Box(start, tuple(window)) for start in product(*starts))
-    importance = _gaussian(window)
+    importance = _gaussian(window) if importance is None else importance
     return Layout(tuple(shape), windows, importance, _total_importance(shape, windows, importance))
 
 
-def _starts(size: int, window: int, overlap: float) -> list[int]:
+def _starts(size: int, window: int, overlap: float, evenly: bool) -> list[int]:
     """Return the first voxel of each window along one axis."""
-    if size <= window:
-        return [-((window - size) // 2)]
-    step = max(int(window * (1 - overlap)), 1)
-    count = ceil((size - window) / step) + 1
-    return [min(k * step, size - window) for k in range(count)]
+    room = size - window
+    if room <= 0:
+        return [-(-room // 2)]
+    step = max(window * (1 - overlap), 1)
+    if evenly:
+        count = ceil(room / step) + 1
+        return [round(room / (count - 1) * k) for k in range(count)]
+    step = int(step)
+    return [min(k * step, room) for k in range(ceil(room / step) + 1)]
 
 
 def _gaussian(window: Sequence[int], sigma_scale: float = 0.125) -> Float[Tensor, "*window"]:

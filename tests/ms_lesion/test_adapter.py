@@ -11,10 +11,12 @@ import torch
 from segxai_ms_lesion import adapter, network
 from segxai_ms_lesion.preprocessing import normalise
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, SegxaiWarning
+from segxai.geometry import Box, Grid
+from segxai.instances import balls
 from segxai.load.masks import load_mask
 from segxai.load.reader import read_case
-from segxai.load.resampling import resample
+from segxai.load.resampling import resample, working_grid
 from segxai.plugins.registry import load_adapter
 from segxai.store.hdf5 import open_result, read_provenance, runs
 from segxai.store.reader import maps
@@ -23,6 +25,7 @@ from tests.networks import untrained
 
 SHAPE = (26, 30, 24)
 read = partial(read_case, adapter.load_case)
+BRAIN = Box((3, 5, 2), (21, 21, 21))  # what differs from 0 in `brains`
 RAS = np.array([[1, 0, 0, -12], [0, 1, 0, -20], [0, 0, 1, 5], [0, 0, 0, 1]], dtype=float)
 
 
@@ -62,13 +65,21 @@ def files(folder):
 # ---------------------------------------------------------------------------------------- the case
 
 
-def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
+def test_a_pair_on_the_networks_own_voxels_is_normalised_and_cropped_to_the_brain(files):
     case = read(files)
-    expected = np.stack([normalise(image) for image in brains()[:2]])
+    expected = np.stack([normalise(image)[BRAIN.index] for image in brains()[:2]])
     np.testing.assert_array_equal(case.image, expected)
-    np.testing.assert_array_equal(case.grid.affine, RAS)
-    np.testing.assert_array_equal(case.foreground, brains()[0] != 0)
-    assert (case.name, case.channels, case.notes) == ("flair", ("flair", "mprage"), ())
+    np.testing.assert_array_equal(case.grid.affine[:3, :3], RAS[:3, :3])
+    np.testing.assert_array_equal(case.grid.affine[:3, 3], RAS[:3, 3] + BRAIN.start)
+    np.testing.assert_array_equal(case.source_grid.affine, RAS)
+    foreground = brains()[0] != 0
+    np.testing.assert_array_equal(case.foreground, foreground[BRAIN.index])
+    assert case.foreground.sum() == foreground.sum()  # nothing of it was cut off
+    assert (case.name, case.channels) == ("flair", ("flair", "mprage"))
+    assert case.notes == (
+        "cropped from 26 x 30 x 24 to 21 x 21 x 21 voxels from voxel (3, 5, 2), where images "
+        "differ from 0 for the network; exported on the input's grid",
+    )
     assert [(one.role, one.name) for one in case.sources] == [
         ("flair", "flair.nii.gz"),
         ("mprage", "t1.nii.gz"),
@@ -76,7 +87,46 @@ def test_a_pair_on_the_networks_own_grid_is_normalised_and_nothing_else(files):
     assert case.input_unit == "standard deviation"
     assert case.image.dtype == np.float32
     assert case.black == (0, 0)
-    assert (case.image[:, brains()[0] == 0] == 0).all()
+    assert (case.image[:, ~case.foreground] == 0).all()
+
+
+def test_the_crop_holds_the_brain_of_both_images(files):
+    flair, mprage, _ = brains()
+    flair[13:], mprage[:10] = 0, 0  # each shows a part of it
+    write_nifti("flair.nii.gz", flair, RAS)
+    write_nifti("t1.nii.gz", mprage, RAS)
+    assert read(files).grid.shape == BRAIN.size
+
+
+def test_an_image_without_background_is_taken_whole(files):
+    """Also one in which a single voxel is 0."""
+    flair, mprage, _ = (one + 100 for one in brains())
+    flair[0, 0, 0] = mprage[0, 0, 0] = 0
+    write_nifti("flair.nii.gz", flair, RAS)
+    write_nifti("t1.nii.gz", mprage, RAS)
+    case = read(files)
+    assert (case.grid.shape, case.notes) == (SHAPE, ())
+
+
+@pytest.mark.parametrize("role", ["mask", "reference"])
+def test_what_is_drawn_outside_of_the_brain_is_left_out_with_a_warning(files, role):
+    labels = brains()[2]
+    labels[8:11, :7, 11:14] = 4  # 2 of 7 planes lie in the box
+    mask = write_nifti(Path("l.nii.gz"), labels, RAS)
+    words = f"45 of the 138 voxels drawn in {role} l.nii.gz lie outside .*21 x 21 x 21 voxels"
+    with pytest.warns(SegxaiWarning, match=words):
+        drawn = load_mask(mask, read(files)) if role == "mask" else read(files, mask).reference
+    np.testing.assert_array_equal(drawn, labels[BRAIN.index])
+
+
+def test_a_label_or_a_sphere_outside_of_the_brain_is_refused(files):
+    case, labels = read(files), brains()[2]
+    labels[0, 0, 0] = 7
+    mask = write_nifti(Path("l.nii.gz"), labels, RAS)
+    with pytest.raises(SegxaiError, match="label 7 is lost .* lies where the network sees nothing"):
+        load_mask(mask, case)
+    with pytest.raises(SegxaiError, match=r"no voxel centre lies within 1 mm .* the image reaches"):
+        balls([(*RAS[:3, 3], 1.0)], case.grid, 1)
 
 
 @pytest.mark.parametrize("codes", ["LPI", "SRA", "PIR"])
@@ -91,13 +141,12 @@ def test_the_orientation_of_the_files_does_not_matter(files, codes):
     case = read(turned, mask)
     np.testing.assert_array_equal(case.image, expected.image)
     np.testing.assert_array_equal(case.reference, expected.reference)
-    np.testing.assert_array_equal(case.reference, labels)
-    np.testing.assert_allclose(case.grid.affine, RAS, atol=1e-9)
+    np.testing.assert_array_equal(case.reference, labels[BRAIN.index])
+    np.testing.assert_allclose(case.grid.affine, Grid(SHAPE, RAS).part(BRAIN).affine, atol=1e-9)
     assert nib.aff2axcodes(case.source_grid.affine) == tuple(codes)
-    assert case.notes == (
-        f"reoriented {codes} -> RAS for the network; exported on the input's grid",
-    )
-    np.testing.assert_array_equal(load_mask(mask, case), labels)
+    (note,) = case.notes
+    assert note.startswith(f"reoriented {codes} -> RAS; cropped from 26 x 30 x 24 to 21 x 21 x 21")
+    np.testing.assert_array_equal(load_mask(mask, case), labels[BRAIN.index])
 
 
 def test_other_voxels_are_brought_to_1_mm(files):
@@ -107,14 +156,17 @@ def test_other_voxels_are_brought_to_1_mm(files):
         write_nifti(f"{name}.nii.gz", data, affine)
     case = read(files, Path("labels.nii.gz"))
     assert case.grid.spacing == pytest.approx((1, 1, 1))
-    assert case.grid.shape == (21, 39, 48)
+    working = working_grid(case.source_grid)
+    assert working.shape == (21, 39, 48)
     np.testing.assert_allclose(case.source_grid.affine, affine, atol=1e-6)
     source = case.source_grid  # the file's, rounded to float32
-    moved = resample(flair, source, case.grid, order=1)
-    np.testing.assert_allclose(case.image[0], normalise(moved), atol=1e-5)
+    moved = resample(flair, source, working, order=1)
+    box = Box.holding(moved != 0)
+    assert case.grid.shape == box.size
+    np.testing.assert_allclose(case.image[0], normalise(moved)[box.index], atol=1e-5)
     np.testing.assert_array_equal(
         load_mask(Path("labels.nii.gz"), case),
-        resample(labels.astype(np.int32), source, case.grid, order=0),
+        resample(labels.astype(np.int32), source, working, order=0)[box.index],
     )
     (note,) = case.notes
     assert "resampled 0.8 x 1.3 x 2 mm -> 1 mm (linear)" in note
@@ -148,12 +200,20 @@ def test_a_label_that_the_networks_grid_is_too_coarse_for_is_refused(files):
         load_mask(Path("labels.nii.gz"), case)
 
 
+def test_a_brain_is_predicted_in_one_window_and_a_head_in_several():
+    made = load_adapter("ms_lesion")
+    for shape, windows in (((128, 164, 121), 1), ((182, 218, 182), 8)):
+        assert len(made.predict.layout(shape).windows) == windows
+    papers = adapter.segxai_adapter(Path("own.pt")).predict.layout((128, 164, 121))
+    assert {one.size for one in papers.windows} == {(96, 96, 96)}
+
+
 def test_the_embedded_case_has_no_warnings():
     case = load_adapter("ms_lesion").embedded_case()
     assert case.name == "embedded"
     assert case.warnings == ()
     assert case.reference.any()
-    assert not case.notes
+    assert case.notes[0].startswith("cropped from 144 x 168 x 96 to ")
 
 
 # --------------------------------------------------------------------------------- the command line
@@ -184,7 +244,9 @@ def test_a_run_on_a_pair_of_files_from_the_image_to_the_export(tiny):
     assert stored["weights"]["name"] == "tiny.pt"
     assert [one["role"] for one in stored["case"]["sources"]] == ["flair", "mprage", "reference"]
     assert stored["target"]["instances"]["name"] == "labels.nii.gz"
-    assert stored["window"] == {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian"}
+    window = {"size": [96, 96, 96], "overlap": 0.25, "blend": "gaussian", "evenly": True}
+    assert stored["window"] == window
+    assert "cropped from" in stored["case"]["notes"][0]
     with open_result("r.h5") as tree:
         assert tree["instances/label"].values.tolist() == [4, 9]
         assert maps(tree, "gradient-mean")[9]["map"].dims == ("channel", "x", "y", "z")

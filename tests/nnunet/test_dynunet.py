@@ -61,7 +61,7 @@ def test_a_dynunet_loads_with_its_own_filters(folder, save, name, filters):
     loaded = made.load_network()
     assert not loaded.training
     torch.testing.assert_close(logits_of(loaded, 16), logits_of(model, 16), rtol=0, atol=0)
-    assert made.predict == SlidingWindow((96, 96, 96), overlap=0.25)
+    assert made.predict == SlidingWindow((96, 96, 96), overlap=0.25, evenly=True)
     assert (made.criteria.threshold, made.weights) == (0.3, Path(name))
 
 

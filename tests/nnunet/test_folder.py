@@ -188,8 +188,8 @@ def test_what_was_done_to_the_grid_is_told(model):
     case = adapter.for_checkpoint(model).read(nnunet.files("."))
     assert case.name == "t1w"
     assert case.notes == (
-        "reoriented ILA -> ALI; cropped from 23 x 26 x 20 to 18 x 23 x 16 voxels, where images "
-        "differ from 0 for the network; exported on the input's grid",
+        "reoriented ILA -> ALI; cropped from 23 x 26 x 20 to 18 x 23 x 16 voxels from voxel "
+        "(3, 2, 1), where images differ from 0 for the network; exported on the input's grid",
     )
 
 

@@ -35,8 +35,7 @@ class Place:
     mprage_loss: float
 
 
-# Small, since explaining a voxel costs a backward pass in every window that covers it: two windows
-# cover the first lesion, four the second, one the others. The last is too faint to be found.
+# Small, since explaining a voxel costs a backward pass. The last is too faint to be found.
 PLACES = (
     Place(shape=50, centre=(49, 121, 50), flair_gain=0.45, mprage_loss=0.18),
     Place(shape=58, centre=(92, 80, 66), flair_gain=0.5, mprage_loss=0.15),

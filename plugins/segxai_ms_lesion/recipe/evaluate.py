@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import safe_open
 
-from segxai import Adapter, Case, load_adapter
+from segxai import Adapter, Case, load_adapter, resample
 from segxai.segment.predict import segment
 from segxai_ms_lesion.recipe.scores import Scores, score
 
@@ -32,13 +32,18 @@ def main() -> None:
 
 
 def scored(adapter: Adapter, case: Case) -> Scores:
-    """How well a plugin's prediction fits a case's reference, with its own threshold."""
+    """How well a plugin's prediction fits a case's reference, on the grid of the files.
+
+    The threshold is the plugin's own.
+    """
     criteria = adapter.criteria
     predictor = adapter.prediction(adapter.load_network(), case, criteria).predictor
     found = segment(predictor, case, adapter.classes).mask(criteria.logit, criteria.threshold)
     if case.reference is None:
         raise ValueError(f"the case {case.name} has no reference")
-    return score(found, case.reference)
+    source = case.source_grid or case.grid
+    masks = (resample(one, case.grid, source, order=0) for one in (found, case.reference))
+    return score(*masks)
 
 
 def stored_threshold(weights: Path) -> float:
