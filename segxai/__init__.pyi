@@ -32,6 +32,7 @@ from .types import Source as Source
 
 # Predictors
 from .segment.detections import Detections as Detections
+from .segment.inference_mode import exact_arithmetic as exact_arithmetic
 from .segment.inference_mode import frozen as frozen
 from .segment.logits import logits_of as logits_of
 from .segment.prediction import Prediction as Prediction
@@ -83,6 +84,7 @@ from .segment.weights import read_tensors as read_tensors
 from .text import format_shape as format_shape
 
 # For methods
+from .methods.cam import InstanceCam as InstanceCam
 from .methods.cropping import crop_to_support as crop_to_support
 from .methods.gradcam import InstanceGradCamPlusPlus as InstanceGradCamPlusPlus
 from .methods.gradient import InstanceGradient as InstanceGradient
@@ -90,12 +92,14 @@ from .methods.guided_backprop import GuidedBackprop as GuidedBackprop
 from .methods.method import Aggregator as Aggregator
 from .methods.method import Context as Context
 from .methods.method import Method as Method
+from .methods.noise import draw_noise as draw_noise
 from .methods.noise_tunnel import SeededNoiseTunnel as SeededNoiseTunnel
 from .methods.options import MethodOptions as MethodOptions
 from .methods.options import NoiseOptions as NoiseOptions
 from .methods.resume_state import state_from_tensors as state_from_tensors
 from .methods.resume_state import state_to_tensors as state_to_tensors
 from .rows.batch import RowBatch as RowBatch
-from .rows.scores import InstanceScore as InstanceScore
+from .rows.instance_score import InstanceScore as InstanceScore
+from .rows.perturbed_score import PerturbedScore as PerturbedScore
 
 __version__: str

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,7 +24,7 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.weights import without_halves
 from segxai.segment.windows import sliding_window, whole_image
 from segxai.text import format_shape
-from segxai.types import Attribution, Instance
+from segxai.types import Attribution, Case, Instance
 
 
 def explain(
@@ -41,6 +42,7 @@ def explain(
     noise_unit: str = "range",
     seed: int = 0,
     score: str = "logit",
+    contrast: str | None = None,
     layer: str | None = None,
     layer_layout: str | None = None,
     window: Sequence[int] | None = None,
@@ -76,6 +78,10 @@ def explain(
     noise, noise_unit, seed
         Level of the copies' noise relative to each channel's range over the whole image, what the
         level is relative to (see `segxai.methods.noise.noise_levels`), and the random seed.
+    contrast : str, optional
+        Explain a difference, by a method without rows: "border" for the score inside the
+        instance's border minus that outside it, "class:0" for the score of the class minus that of
+        class 0.
     layer, layer_layout : str, optional
         Layer for CAM methods; by default the last activation before the logits that a trial on the
         image finds sound. Where its output has its feature maps, if a trial cannot tell:
@@ -139,6 +145,7 @@ def explain(
         layer=layer,
         layer_layout=layer_layout,
         score=score,
+        contrast=contrast,
         method_options=method_options,
         device=device or str(home.device),
         engine=engine,
@@ -159,8 +166,9 @@ def explain(
             predictor = Predictor(network, layout, output=output, align_corners=align_corners)
             inspect(predictor, tensor)
             options = resolve(options, chosen, predictor, pixels, instance, layer)
-            (run,) = runs_of(options, chosen, pixels, np.ones(shape, dtype=bool))
-            attribution = chosen.attribute(predictor, tensor, instance, run.options, run.context)
+            (run,) = runs_of(options, chosen, Case.of_array(pixels))
+            context = replace(run.context, instances=(instance,))
+            attribution = chosen.attribute(predictor, tensor, instance, run.options, context)
     except NetworkError as error:
         trial = Trial(model, output)
         raise _of_other_size(error, trial, len(pixels), layout.windows[0].size) from error
@@ -225,6 +233,7 @@ def _as_data_array(
         "method": run.options.method,
         "aggregator": run.context.aggregator.name if run.context.aggregator else "none",
         "score": score,
+        "contrast": run.options.contrast,
         "units": attribution.unit.replace("score", score).replace("input", "input unit"),
         "seed": run.options.seed,
         "antithetic": run.options.noise.antithetic,
@@ -233,10 +242,15 @@ def _as_data_array(
         **attribution.facts,
         **more,
     }
-    # A netCDF file must be able to hold them, too: it takes neither booleans nor None.
-    kept = {
-        name: int(value) if isinstance(value, bool) else value
-        for name, value in attrs.items()
-        if value is not None
-    }
+    kept = {name: _plain(value) for name, value in attrs.items() if value is not None}
     return xr.DataArray(values, dims=dims, coords=coords, attrs=kept, name="map")
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as a netCDF file can hold it: it takes no booleans, and files by their name.
+
+    None is left out before: there is no word for it.
+    """
+    if isinstance(value, Path):
+        return value.name
+    return int(value) if isinstance(value, bool) else value

@@ -60,6 +60,7 @@ def explain_case(
         return names
     findings = survey(task)
     task.progress.say(findings.in_words())
+    task = replace(task, instances=tuple(findings.instances))
     if overwrite or not out.exists():
         matches = {one.rule: one.counts for one in findings.matchings}
         created = {**task.case_provenance, "matches": matches, "created": _now()}

@@ -99,6 +99,7 @@ def repeat(
     task = prepare(adapter, case, options, progress=progress)
     _compare_provenance(stored, how, task)
     findings = survey(task)
+    task = replace(task, instances=tuple(findings.instances))
     ((again,),), (cost,) = task.groups, findings.costs
     stored_maps = maps(tree, run)
     repeated = [one for one in findings.explained if one.label in stored_maps]
@@ -161,10 +162,16 @@ def _options(
     """Rebuild the options of a run from its provenance, which has them resolved."""
     noise = {one.name: how[one.name] for one in fields(NoiseOptions) if one.name in how}
     compute = {**how["compute"], "device": device}
-    same = ("method", "aggregator", "score", "layer", "rows", "seed", "method_options", "crop_mm")
+    same = ("method", "aggregator", "score", "layer", "rows", "seed", "crop_mm")
+    own = {
+        name: _file(folder, value["name"], value["sha256"]) if isinstance(value, dict) else value
+        for name, value in how["method_options"].items()
+    }
     target = stored["target"]
     return Options.of(
         **{name: how[name] for name in same},
+        method_options=own,
+        contrast=how.get("contrast"),
         layer_layout=how.get("layer_layout"),
         **{**noise, **how["numerics"], **compute},
         **criteria_options(stored),

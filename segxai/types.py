@@ -123,6 +123,13 @@ class Case:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
+    @classmethod
+    def of_array(cls, image: Float[np.ndarray, "channel *grid"]) -> "Case":
+        """Build the case of a bare array: all of it counts, and its voxels are pixels."""
+        shape = image.shape[1:]
+        channels = tuple(f"channel {number}" for number in range(len(image)))
+        return cls("array", image, channels, Grid.unit(shape), np.ones(shape, dtype=bool))
+
     @property
     def domain_grid(self) -> Grid:
         """The grid of instances, probabilities and references."""

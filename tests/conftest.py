@@ -15,7 +15,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch: workers must not share 
 
 # Shapes and types are executed, here only. An int may stand for a float, as for mypy.
 jaxtyping.install_import_hook(
-    ["segxai", "segxai_ms_lesion", "segxai_natural_image", "segxai_nnunet", "segxai_swin_unetr"],
+    [
+        "segxai",
+        "segxai_captum",
+        "segxai_ms_lesion",
+        "segxai_natural_image",
+        "segxai_nnunet",
+        "segxai_swin_unetr",
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

@@ -277,6 +277,15 @@ Score = Annotated[
         rich_help_panel=METHOD,
     ),
 ]
+Contrast = Annotated[
+    str | None,
+    typer.Option(
+        metavar="border|class:NAME",
+        help="Explain a difference: across the border, or to another class (methods without rows).",
+        rich_help_panel=METHOD,
+        hidden=True,
+    ),
+]
 Rows = Annotated[
     int | None,
     typer.Option(

@@ -40,14 +40,10 @@ def grad_cam_weights(
 
 @dataclass(frozen=True)
 class Heat:
-    """The heat map of one window, the share of its suspect coefficients, and why it is 0 if it is.
-
-    `nothing` is empty if the map is not 0 everywhere.
-    """
+    """The heat map of one window, and the share of its suspect coefficients."""
 
     values: Float[Tensor, "1 1 *layer"]
     suspect: float
-    nothing: str = ""
 
 
 def heat_of(
@@ -62,16 +58,4 @@ def heat_of(
     if not localised:
         weights = weights.sum(dim=tuple(range(2, weights.ndim)), keepdim=True)
     values = (weights * activations).sum(dim=1, keepdim=True).relu()
-    reason = "" if values.any() else _why_nothing(activations, gradients)
-    return Heat(values, coefficients.suspect, reason)
-
-
-def _why_nothing(activations: Tensor, gradients: Tensor) -> str:
-    """Explain why a heat map is 0 everywhere."""
-    if not activations.any():
-        return "the layer's features are all 0"
-    if not gradients.any():
-        return "the score does not depend on the layer's features"
-    if not (gradients > 0).any():
-        return "no feature of the layer raises the score: its gradients are all 0 or below"
-    return "the weighted sum of the layer's features is nowhere above 0"
+    return Heat(values, coefficients.suspect)

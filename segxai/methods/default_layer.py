@@ -44,7 +44,7 @@ class Candidate:
         """Keep what the gradient of the score at the layer shows."""
         maps = self.layout.maps(self.output.detach()), self.layout.maps(gradient.detach())
         heat = heat_of(*maps, localised=True)
-        self.suspect, self.has_heat = heat.suspect, not heat.nothing
+        self.suspect, self.has_heat = heat.suspect, bool(heat.values.any())
 
 
 def choose_layer(

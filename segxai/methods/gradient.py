@@ -35,8 +35,7 @@ from segxai.rows.jacobian import rows
 from segxai.rows.mean_row import mean_row
 from segxai.rows.window_pass import Voxels
 from segxai.segment.inference_mode import exact_arithmetic, frozen
-from segxai.segment.predictor import Predictor
-from segxai.segment.windows import whole_image
+from segxai.segment.predictor import Predictor, as_predictor
 from segxai.types import Attribution, Instance
 
 Inputs = Tensor | tuple[Tensor, ...]
@@ -227,13 +226,6 @@ def _kept(state: Any, done: int) -> State:
     """Collect what a bookmark keeps; nothing where the aggregator's state cannot be kept."""
     tensors = state_to_tensors(state)
     return {} if tensors is None else {"rows": torch.tensor(done), **tensors}
-
-
-def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:
-    """Return a predictor as it is; wrap any other model to take the whole image at once."""
-    if isinstance(model, Predictor):
-        return model
-    return Predictor(model, whole_image(image.shape[2:]))
 
 
 def gradient(

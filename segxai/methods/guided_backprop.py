@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from segxai.errors import warn
 from segxai.methods.activations import ACTIVATIONS, RELU, kind_of, nodes_of
+from segxai.rows.instance_score import InstanceScore
 from segxai.rows.window_pass import OwnMemory
 
 HIDDEN = {
@@ -26,7 +27,7 @@ class GuidedBackprop(GradientAttribution):
     Parameters
     ----------
     model : nn.Module
-        Such as `InstanceScore(model, instance)`.
+        Such as `InstanceScore(model, instance)`, of which one window's graph is held at a time.
 
     References
     ----------
@@ -49,6 +50,8 @@ class GuidedBackprop(GradientAttribution):
         SegxaiWarning
             If activations other than ReLU ran, at which it is the plain gradient.
         """
+        if isinstance(self.model, InstanceScore) and isinstance(inputs, Tensor):
+            return self.model.gradient(inputs, guide)
         plain = Saliency(self._guided)
         found: Tensor | tuple[Tensor, ...] = plain.attribute(
             inputs, target, abs=False, additional_forward_args=additional_forward_args
@@ -59,23 +62,32 @@ class GuidedBackprop(GradientAttribution):
         """Run the model, and prepare the graph of its output for the backward pass."""
         with OwnMemory():
             output: Tensor = self.model(*inputs)
-        nodes = list(nodes_of(output))
-        relus = [node for node in nodes if kind_of(node) == RELU]
-        for node in relus:
-            node.register_prehook(lambda gradients: tuple(one.relu() for one in gradients))
-        known = {**ACTIVATIONS, **HIDDEN}
-        others = sorted(
-            {known[kind_of(node)] for node in nodes if kind_of(node) in known} - {"ReLU"}
-        )
-        if not relus:
-            warn(
-                "the network ran no ReLU"
-                + (f" but {', '.join(others)}" if others else "")
-                + ": guided backpropagation is its plain gradient here"
-            )
-        elif others:
-            warn(
-                f"guided backpropagation acts on ReLU alone: it is the plain gradient at "
-                f"{', '.join(others)}, which this network ran, too"
-            )
+        guide(output)
         return output
+
+
+def guide(output: Tensor) -> None:
+    """Make the backward pass from an output leave out what is negative behind every ReLU.
+
+    Warns
+    -----
+    SegxaiWarning
+        If activations other than ReLU ran.
+    """
+    nodes = list(nodes_of(output))
+    relus = [node for node in nodes if kind_of(node) == RELU]
+    for node in relus:
+        node.register_prehook(lambda gradients: tuple(one.relu() for one in gradients))
+    known = {**ACTIVATIONS, **HIDDEN}
+    others = sorted({known[kind_of(node)] for node in nodes if kind_of(node) in known} - {"ReLU"})
+    if not relus:
+        warn(
+            "the network ran no ReLU"
+            + (f" but {', '.join(others)}" if others else "")
+            + ": guided backpropagation is its plain gradient here"
+        )
+    elif others:
+        warn(
+            f"guided backpropagation acts on ReLU alone: it is the plain gradient at "
+            f"{', '.join(others)}, which this network ran, too"
+        )

@@ -11,7 +11,7 @@ from segxai.methods.options import Compute, MethodOptions, Numerics
 from segxai.methods.resume_state import Bookmark, NoBookmark
 from segxai.rows.batch import RowBatch
 from segxai.segment.predictor import Predictor
-from segxai.types import Attribution, Instance
+from segxai.types import Attribution, Case, Instance
 
 
 @runtime_checkable
@@ -75,6 +75,12 @@ class Context:
         an earlier process did is reported, too.
     bookmark : Bookmark
         Keeps the progress within an instance, for a process that continues it.
+    contrast : "border" or int, optional
+        What the instance's score is compared with; see `InstanceScore`.
+    case : Case, optional
+        The image with its grid, foreground and more; None for a bare call.
+    instances : tuple of Instance
+        All instances of the case, explained or not.
     """
 
     aggregator: Aggregator | None = None
@@ -84,6 +90,9 @@ class Context:
     compute: Compute = field(default_factory=Compute)
     tick: Callable[[float], None] = ignore
     bookmark: Bookmark = field(default_factory=NoBookmark)
+    contrast: str | int | None = None
+    case: Case | None = None
+    instances: tuple[Instance, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,8 @@ class Method:
         Whether the noise options and the seed matter.
     needs_layer : bool
         Whether `layer` matters.
+    takes_contrast : bool
+        Whether it explains the one number that `InstanceScore` is, and so also `context.contrast`.
     options : type, optional
         A frozen dataclass: options of the method's own, each with a default and perhaps a line of
         help (`field(default=8, metadata={"help": "..."})`). Users give them by `--set name=value`
@@ -124,6 +135,7 @@ class Method:
     aggregator: str | None = None
     smooths: bool = False
     needs_layer: bool = False
+    takes_contrast: bool = False
     options: type | None = None
     reference: str = ""
 

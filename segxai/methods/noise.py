@@ -13,7 +13,6 @@ Draw = Callable[[int, int, tuple[int, ...]], Float[np.ndarray, "*shape"]]
 # Independent maps: the standard error of so many is itself known to within about a quarter.
 FEWEST_COPIES = 10
 EXPECTED_COPIES = 50  # copies, as long as no error is known
-MOST_COPIES = 500  # copies, where their number follows from a tolerance
 TOLERANCE = 0.03  # of the peak; about what the paper's 50 copies of a small lesion reach
 
 NOISE_UNITS: dict[str, Callable[[Float[np.ndarray, " voxel"]], float]] = {

@@ -1,7 +1,7 @@
 """Noise tunnel: a Captum attribution averaged over noisy copies of its input, repeatably."""
 
 from collections.abc import Sequence
-from math import ceil, isnan, nan
+from math import ceil, isfinite, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from captum.log import log_usage
 from jaxtyping import Float
 from torch import Tensor
 
+from segxai.errors import warn
 from segxai.methods.noise import EXPECTED_COPIES, FEWEST_COPIES, Draw, draw_noise
 from segxai.methods.resume_state import Bookmark, NoBookmark
 from segxai.methods.running_mean import Parts, Sums
@@ -122,6 +123,19 @@ class SeededNoiseTunnel(NoiseTunnel):
         smooth = tuple(one.float() for one in smooth)
         delta = torch.cat(deltas) if wants_delta else None
         return self._apply_checks_and_return_attributions(smooth, is_tuple, wants_delta, delta)
+
+    def facts(self, label: int) -> dict[str, Any]:
+        """Describe the copies of an instance's map; warn if they determine it badly."""
+        copies, error = self.sums.copies, self.error_of_peak
+        facts = {"samples": copies, "standard_error_of_peak": error if isfinite(error) else None}
+        if self.tolerance is None:
+            return facts
+        if not error <= self.tolerance:  # NaN is not within it, either
+            warn(
+                f"instance {label}: {copies} noisy copies leave a standard error of {error:.2g} of "
+                f"the peak, more than the tolerance of {self.tolerance:g}"
+            )
+        return {**facts, "within_tolerance": error <= self.tolerance}
 
     def _check(self, nt_type: str, nt_samples: int) -> None:
         if nt_type not in STATISTICS:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 from segxai.errors import SegxaiError, option, unknown_name
 from segxai.types import ENGINES, PRECISIONS, SCORES
 
+MOST_COPIES = 500  # copies, where their number follows from a tolerance
+
 
 @dataclass(frozen=True, kw_only=True)
 class NoiseOptions:
@@ -53,6 +55,11 @@ class NoiseOptions:
         if self.tolerance is not None:
             above_zero("tolerance", self.tolerance)
 
+    @property
+    def most_copies(self) -> int:
+        """The number of copies, or the largest one if it follows from the tolerance."""
+        return MOST_COPIES if self.samples == "auto" else self.samples
+
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions:
@@ -65,6 +72,9 @@ class MethodOptions:
     aggregator, score : tuple of str
         Each pair of them is a run of its own. Without an aggregator, the method's own default;
         scores are "logit", "margin" and "probability".
+    contrast : str, optional
+        Explain a difference instead of the mean score over the domain, by a method without rows:
+        "border" or "class:NAME"; see `InstanceScore`.
     layer, layer_layout : str, optional
         Layer of a CAM method; the adapter's default if not given, or else chosen by a trial on the
         image. Where its output has its feature maps: see `LayerLayout.of`; else found by a trial.
@@ -81,6 +91,7 @@ class MethodOptions:
     method: str = "smoothgrad"
     aggregator: tuple[str, ...] = ()
     score: tuple[str, ...] = ("logit",)
+    contrast: str | None = None
     layer: str | None = None
     layer_layout: str | None = None
     rows: int | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -104,7 +105,7 @@ def _converted(kind: Any, value: Any) -> Any:
 
 
 def _first_that_fits(kinds: tuple[Any, ...], value: Any) -> Any:
-    for kind in sorted(kinds, key=lambda one: one is str):
+    for kind in sorted(kinds, key=lambda one: one in (str, Path)):  # these take any word
         try:
             return _converted(kind, value)
         except (TypeError, ValueError, KeyError):

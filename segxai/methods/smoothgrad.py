@@ -4,19 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from math import isfinite
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segxai.errors import warn
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.method import Context, Method, with_rows_for
-from segxai.methods.noise import MOST_COPIES, Draw, draw_noise, stop_at
+from segxai.methods.noise import Draw, draw_noise, stop_at
 from segxai.methods.noise_tunnel import SeededNoiseTunnel
 from segxai.methods.options import MethodOptions
 from segxai.methods.resume_state import NestedState, WithExtraState
@@ -56,7 +54,7 @@ def smoothgrad(
     facts = {
         "rows": len(instance.row_voxels),
         **gradient.facts(),
-        **_facts_of_copies(tunnel, instance.label),
+        **tunnel.facts(instance.label),
         **growth.facts(instance),
     }
     found = Attribution(instance.label, _joined(maps), box.start, error, facts)
@@ -102,10 +100,9 @@ def _smooth(
     context: Context,
 ) -> tuple[Tensor, ...]:
     """Average the maps of the noisy copies, one tensor for each channel."""
-    samples = options.noise.samples
     maps: tuple[Tensor, ...] = tunnel.attribute(
         torch.split(crop, 1, dim=1),
-        nt_samples=MOST_COPIES if samples == "auto" else samples,
+        nt_samples=options.noise.most_copies,
         stdevs=context.noise_levels,
         instance=instance,
     )
@@ -162,20 +159,6 @@ class CopyTicker:
         if done > self.reported:
             self.report(done - self.reported)
             self.reported = done
-
-
-def _facts_of_copies(tunnel: SeededNoiseTunnel, label: int) -> dict[str, Any]:
-    """Describe how many copies there are and how well they determine the map; warn if badly."""
-    copies, error = tunnel.sums.copies, tunnel.error_of_peak
-    facts = {"samples": copies, "standard_error_of_peak": error if isfinite(error) else None}
-    if tunnel.tolerance is None:
-        return facts
-    if not error <= tunnel.tolerance:  # NaN is not within it, either
-        warn(
-            f"instance {label}: {copies} noisy copies leave a standard error of {error:.2g} of the "
-            f"peak, more than the tolerance of {tunnel.tolerance:g}"
-        )
-    return {**facts, "within_tolerance": error <= tunnel.tolerance}
 
 
 def _joined(parts: tuple[Tensor, ...], channel_axis: int = 1) -> Float[np.ndarray, "*maps"]:

@@ -1,10 +1,13 @@
 """The mean of an instance's rows, and its logits, without computing single rows."""
 
+from collections.abc import Callable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from segxai.rows.scores import cotangents
+from segxai.geometry import Box
+from segxai.rows.weighted_score import WeightedScore
 from segxai.rows.window_pass import Voxels, forward_pass, gradient_of
 from segxai.segment.predictor import Predictor
 
@@ -22,17 +25,38 @@ def mean_row(
     Equation 2 is taken for a single copy. The parameters are those of `rows`. Only one window's
     graph is held at a time.
     """
+    weights = torch.full((len(voxels),), 1 / len(voxels))
+    mean = WeightedScore(voxels, weights, class_index, score, None, predictor.activation)
+    return score_gradient(predictor, image, mean)
+
+
+def score_gradient(
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    score: WeightedScore,
+    prepare: Callable[[Tensor], object] | None = None,
+) -> Float[Tensor, "channel *grid"]:
+    """Compute the gradient of a weighted score, by one backward pass per window.
+
+    Parameters
+    ----------
+    prepare : callable, optional
+        Called with the logits of each window before they are differentiated.
+    """
     total = torch.zeros_like(image[0])
-    blended = None if score == "logit" else logits_at(predictor, image, voxels)
+    blended = None if score.is_linear else logits_at(predictor, image, score.voxels)
     for window in predictor.layout.windows:
-        covered = predictor.covers(window, voxels)
+        covered = predictor.covers(window, score.voxels)
         one = forward_pass(predictor, image, window)
-        inner = voxels[covered]
-        # The cotangent of a plain logit does not depend on the logits: this window's will do.
-        logits = one.outputs(inner) if blended is None else blended[torch.from_numpy(covered)]
-        weights = cotangents(score, logits, class_index, predictor.activation).cpu()
-        weights = weights * one.shares(inner) / len(voxels)
+        inner = score.voxels[covered]
+        if blended is None:  # the derivative does not depend on the logits
+            logits = one.logits.new_zeros(len(inner), one.logits.shape[1])
+        else:
+            logits = blended[torch.from_numpy(covered)]
+        weights = score.derivative(logits, covered).cpu() * one.shares(inner)
         cotangent = one.cotangent(inner, weights)
+        if prepare is not None:
+            prepare(one.logits)
         gradient = gradient_of(one.logits, one.leaf, cotangent)
         total[one.inside.index] += gradient[0].to(total)
     return total
@@ -42,13 +66,28 @@ def logits_at(
     predictor: Predictor, image: Float[Tensor, "1 channel *grid"], voxels: Voxels
 ) -> Float[Tensor, "voxel class"]:
     """Compute blended logits of some voxels without a graph, holding one window at a time."""
-    with torch.no_grad():
-        total = torch.zeros(0)
-        for window in predictor.layout.windows:
-            one, covered = forward_pass(predictor, image, window), predictor.covers(window, voxels)
-            inner = voxels[covered]
-            values = one.outputs(inner).detach().cpu()
-            if not len(total):
-                total = values.new_zeros(len(voxels), values.shape[1])
-            total[torch.from_numpy(covered)] += values * one.shares(inner).to(values)
+    total = torch.zeros(0)
+    for window in predictor.layout.windows:
+        covered, values = window_logits_at(predictor, image, window, voxels)
+        if not len(total):
+            total = values.new_zeros(len(voxels), values.shape[1])
+        total[covered] += values
     return total
+
+
+def window_logits_at(
+    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], window: Box, voxels: Voxels
+) -> tuple[Bool[Tensor, " voxel"], Float[Tensor, "covered class"]]:
+    """Compute what a window adds to the blended logits of some voxels, on the CPU.
+
+    Returns
+    -------
+    covered : Tensor of shape (voxel,)
+        To which of the voxels it contributes.
+    logits : Tensor of shape (covered, class)
+        Its logits there, times its share in the blend.
+    """
+    covered = predictor.covers(window, voxels)
+    one, inner = forward_pass(predictor, image, window, has_graph=False), voxels[covered]
+    values = one.outputs(inner).cpu()
+    return torch.from_numpy(covered), values * one.shares(inner).to(values)

@@ -4,11 +4,10 @@ from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from numpy.typing import ArrayLike
-from torch import Tensor, nn
+from torch import Tensor
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.types import Activation, Instance
+from segxai.types import Activation
 
 Score = Callable[[Float[Tensor, "voxel class"], int], Float[Tensor, " voxel"]]
 
@@ -61,6 +60,14 @@ def find_score(name: str, activation: Activation = "softmax") -> Score:
     return (SCORES if activation == "softmax" else OWN_SCORES)[name]
 
 
+def check_class(class_index: int, classes: int) -> None:
+    """Raise SegxaiError if a network of so many classes has no such class."""
+    if not 0 <= class_index < classes:
+        raise SegxaiError(
+            f"no class {class_index}: the network has {classes} classes, 0 to {classes - 1}"
+        )
+
+
 def cotangents(
     name: str,
     logits: Float[Tensor, "voxel class"],
@@ -74,11 +81,7 @@ def cotangents(
     SegxaiError
         If the network has no such class.
     """
-    classes = logits.shape[1]
-    if not 0 <= class_index < classes:
-        raise SegxaiError(
-            f"no class {class_index}: the network has {classes} classes, 0 to {classes - 1}"
-        )
+    check_class(class_index, logits.shape[1])
     with torch.enable_grad():
         leaf = logits.detach().requires_grad_()
         total = find_score(name, activation)(leaf, class_index).sum()
@@ -107,44 +110,3 @@ def scale_of(
         return torch.ones_like(logits[:, class_index])
     probability = find_score(score, activation)(logits, class_index)
     return probability * (1 - probability)
-
-
-class InstanceScore(nn.Module):
-    """One number for each image: the mean score over an instance's domain.
-
-    Lets any Captum attribution explain one instance: `IntegratedGradients(InstanceScore(model,
-    instance)).attribute(image)` explains this instance alone.
-
-    Parameters
-    ----------
-    model : nn.Module
-        Maps (batch, channel, *grid) to logits (batch, class, *grid).
-    instance : Instance, or a boolean array or tensor of shape (*grid)
-        The class and the domain; a mask alone stands for class 1.
-    score : {"logit", "margin", "probability"}
-        Which score of each voxel is averaged.
-    """
-
-    def __init__(
-        self, model: nn.Module, instance: Instance | ArrayLike, score: str = "logit"
-    ) -> None:
-        super().__init__()
-        self.model = model
-        self.target = instance
-        self.instance = Instance.of(instance)
-        self.score = find_score(score, getattr(model, "activation", "softmax"))
-
-    def forward(self, image: Float[Tensor, "batch channel *grid"]) -> Float[Tensor, " batch"]:
-        """Compute the mean score over the domain, for each image of the batch.
-
-        Raises
-        ------
-        SegxaiError
-            If the instance lies on another grid than the logits.
-        """
-        logits = self.model(image)
-        Instance.of(self.target, logits.shape[2:])
-        index = tuple(torch.from_numpy(self.instance.row_voxels.T))
-        chosen = logits[(slice(None), slice(None), *index)].transpose(1, 2)  # batch voxel class
-        class_index = self.instance.class_index
-        return torch.stack([self.score(one, class_index).mean() for one in chosen])

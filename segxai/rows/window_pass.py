@@ -151,14 +151,21 @@ class OwnMemory(TorchFunctionMode):
 
 
 def forward_pass(
-    predictor: Predictor, image: Float[Tensor, "1 channel *grid"], window: Box
+    predictor: Predictor,
+    image: Float[Tensor, "1 channel *grid"],
+    window: Box,
+    *,
+    has_graph: bool = True,
 ) -> Pass:
-    """Compute one window's logits as a function of its own crop of the image."""
+    """Compute one window's logits as a function of its own crop of the image.
+
+    Without a graph they cannot be differentiated, and take less memory.
+    """
     inside = window.inside(predictor.layout.shape)
-    leaf = image[inside.index].detach().clone().requires_grad_()
-    with torch.enable_grad(), OwnMemory():
+    leaf = image[inside.index].detach().clone().requires_grad_(has_graph)
+    with torch.set_grad_enabled(has_graph), OwnMemory():
         logits = predictor.window_logits(leaf, window)
-    if not logits.requires_grad:
+    if has_graph and not logits.requires_grad:
         raise SegxaiError(
             "the network's output has no gradient with respect to the image: something in its "
             "forward pass cuts it off (torch.no_grad, inference_mode, detach); remove that"

@@ -70,6 +70,7 @@ def attribute(
         compute=replace(group[0].context.compute, engine=cost.engine, batch=cost.batch),
         tick=lambda share: task.progress.advance(meter.count(share) * work),
         bookmark=bookmark or NoBookmark(),
+        instances=task.instances,
     )
     with collecting() as warnings:
         maps = _maps(task, group, instance, context)

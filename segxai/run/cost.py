@@ -12,8 +12,8 @@ from torch import Tensor
 from segxai.errors import option, silenced
 from segxai.geometry import Box
 from segxai.methods.method import Context, Method, takes_rows
-from segxai.methods.noise import EXPECTED_COPIES, MOST_COPIES
-from segxai.methods.options import MethodOptions, NoiseOptions
+from segxai.methods.noise import EXPECTED_COPIES
+from segxai.methods.options import MOST_COPIES, MethodOptions, NoiseOptions
 from segxai.methods.sampling_error import MORE_MAPS
 from segxai.rows.batch import RowBatch
 from segxai.rows.engines import EngineChoice, find_engine

@@ -21,7 +21,7 @@ from segxai.run.runs import Group, Run, grouped, runs_of
 from segxai.segment.mirrored import Mirrored
 from segxai.segment.prediction import Prediction
 from segxai.segment.predictor import Predictor
-from segxai.types import Case, InstanceCriteria, Progress, Quiet
+from segxai.types import Case, Instance, InstanceCriteria, Progress, Quiet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +48,8 @@ class Task:
         Maps the case and the objects in it to warnings.
     notes, warnings : tuple of str
         What the user should know about the model and the options.
+    instances : tuple of Instance
+        All instances of the case, once they are found.
     """
 
     case: Case
@@ -61,6 +63,7 @@ class Task:
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Quiet)
+    instances: tuple[Instance, ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -112,7 +115,7 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     options = replace(options, compute=compute)
     explained = prediction.explained(criteria) or 0  # any detection will do for a trial
     options = resolve(options, method, prediction.predictor, case.image, explained, layer)
-    runs = runs_of(options, method, case.image, case.foreground)
+    runs = runs_of(options, method, case, prediction.classes)
     return Task(
         case=case,
         options=options,

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from segxai.load.itk import recorded_name
@@ -59,15 +60,19 @@ def _criteria(criteria: InstanceCriteria) -> dict[str, Any]:
 def instances_provenance(source: Source) -> dict[str, Any]:
     """Describe where the instances come from; files by name and content, never by folder."""
     if isinstance(source, Mask):
-        sha256 = file_sha256(source.path)
-        known = {"name": recorded_name(source.path, sha256), "sha256": sha256}
-        return {"origin": "mask", **known, "split": source.split}
+        return {"origin": "mask", **_file_of(source.path), "split": source.split}
     if isinstance(source, Balls):
         return {"origin": "balls", "balls": [list(one) for one in source.balls]}
     if isinstance(source, Result):
         known = {"name": source.path.name, "sha256": file_sha256(source.path)}
         return {"origin": "result", **known}
     return {"origin": "predicted"}
+
+
+def _file_of(path: Path) -> dict[str, str]:
+    """Describe a file by its name and content."""
+    sha256 = file_sha256(path)
+    return {"name": recorded_name(path, sha256), "sha256": sha256}
 
 
 def _weights(adapter: Adapter) -> dict[str, str] | None:
@@ -118,11 +123,15 @@ def run_provenance(
         **named,
         "packages": {kind: f"{info.package} {info.version}" for kind, info in found.items()},
         "score": pair.only_score,
+        **({} if pair.contrast is None else {"contrast": pair.contrast}),
         "layer": pair.layer,
         **({"layer_layout": pair.layer_layout} if pair.layer else {}),
         "rows": pair.rows,
         "seed": pair.seed,
-        "method_options": dict(pair.method_options),
+        "method_options": {
+            name: _file_of(value) if isinstance(value, Path) else value
+            for name, value in pair.method_options.items()
+        },
         **noise,
         "numerics": asdict(options.numerics),
         "crop_mm": options.crop_mm,

@@ -17,6 +17,7 @@ from segxai.plugins.adapter import Adapter
 from segxai.plugins.registry import load_aggregator, load_method
 from segxai.rows.lowrank import LowRank
 from segxai.rows.scores import find_score
+from segxai.run.contrast import check_contrast
 from segxai.run.options import Options, Predicted, Target
 from segxai.segment.predictor import Predictor
 from segxai.types import Instance, InstanceCriteria
@@ -37,6 +38,7 @@ def choose(options: Options) -> Method:
     for name in asked.aggregator:
         load_aggregator(name)
     own_options(method, asked.method_options)
+    check_contrast(asked.contrast, method)
     if asked.layer_layout:
         LayerLayout.of(asked.layer_layout)
     if asked.aggregator and not method.aggregator:

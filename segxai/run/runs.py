@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from segxai.methods.method import Context, Method, takes_rows, with_rows_for
@@ -15,12 +14,13 @@ from segxai.methods.own_options import own_options
 from segxai.methods.together import Together, group_pairs
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import base_of
+from segxai.run.contrast import contrast_of
 from segxai.run.cost import Plan, is_foreign, plan, timed_by_a_call
 from segxai.run.options import Options
 from segxai.run.provenance import run_provenance
 from segxai.segment.prediction import Prediction
 from segxai.segment.predictor import Predictor
-from segxai.types import Instance
+from segxai.types import Case, Instance
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,23 @@ Group = tuple[Run, ...]  # runs that share their rows
 
 
 def runs_of(
-    options: Options,
-    method: Method,
-    image: Float[np.ndarray, "channel *grid"],
-    foreground: Bool[np.ndarray, "*grid"],
+    options: Options, method: Method, case: Case, classes: Sequence[str] | None = None
 ) -> tuple[Run, ...]:
-    """Build a run for each pair of an aggregator and a score, in their order."""
+    """Build a run for each pair of an aggregator and a score, in their order.
+
+    Parameters
+    ----------
+    classes : sequence of str, optional
+        Names of the logits, if they have some.
+
+    Raises
+    ------
+    SegxaiError
+        If the class that a score is compared with is not known.
+    """
+    contrast = contrast_of(options.method.contrast, classes)
     noise = options.method.noise
-    levels = noise_levels(image, foreground, noise.noise, noise.noise_unit)
+    levels = noise_levels(case.image, case.foreground, noise.noise, noise.noise_unit)
     runs = []
     for aggregator in options.method.aggregator or (None,):
         context = Context(
@@ -62,6 +71,8 @@ def runs_of(
             own=own_options(method, options.method.method_options),
             numerics=options.numerics,
             compute=options.compute,
+            contrast=contrast,
+            case=case,
         )
         for score in options.method.score:
             pair = options.method.of_pair(aggregator, score)

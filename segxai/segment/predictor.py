@@ -16,7 +16,7 @@ from segxai.geometry import Box
 from segxai.segment.failures import NetworkError, failures_of_network
 from segxai.segment.logits import logits_of
 from segxai.segment.readout import Readout
-from segxai.segment.windows import Layout
+from segxai.segment.windows import Layout, whole_image
 from segxai.types import Activation, Instance, Progress, Quiet
 
 SLAB = 2**24  # logits that are processed at once: 64 MiB as float32
@@ -235,6 +235,13 @@ class Predictor(nn.Module):
         if not self.keeps_own_logits:
             logits = _to_window(logits, shape, align_corners=self.align_corners)
         return logits
+
+
+def as_predictor(model: nn.Module, image: Float[Tensor, "batch channel *grid"]) -> Predictor:
+    """Return a predictor as it is; wrap any other model to take the whole image at once."""
+    if isinstance(model, Predictor):
+        return model
+    return Predictor(model, whole_image(image.shape[2:]))
 
 
 def _to_window(

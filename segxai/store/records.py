@@ -45,6 +45,7 @@ RUN_RECORD: dict[str, Any] = {
     "method": str,
     "aggregator": (str, None),
     "score": str,
+    "contrast?": str,
     "layer": (str, None),
     "layer_layout?": str,
     "rows": (int, None),

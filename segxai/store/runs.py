@@ -110,12 +110,13 @@ def is_complete(path: Path, run: str, labels: Collection[int] | None) -> bool:
 
 
 def new_name(run_provenance: Mapping[str, Any], taken: Mapping[str, Any] | tuple[()]) -> str:
-    """Make a name for a run: method, aggregator and score, and a number if that is taken.
+    """Make a name for a run: method, aggregator, score, contrast, and a number if that is taken.
 
     The logit goes without saying.
     """
     score = run_provenance["score"]
-    parts = (run_provenance["method"], run_provenance["aggregator"], score != "logit" and score)
+    named, contrast = score != "logit" and score, run_provenance.get("contrast")
+    parts = (run_provenance["method"], run_provenance["aggregator"], named, contrast)
     base = "-".join(part for part in parts if part).replace("/", "-")  # HDF5's path separator
     number = 1
     while (name := base if number == 1 else f"{base}-{number}") in taken:

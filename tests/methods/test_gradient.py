@@ -11,7 +11,7 @@ from segxai.errors import SegxaiError
 from segxai.methods.gradient import InstanceGradient, gradient
 from segxai.methods.precision import COMPARED
 from segxai.plugins.registry import load_aggregator
-from segxai.rows.scores import InstanceScore
+from segxai.rows.instance_score import InstanceScore
 from segxai.segment.inference_mode import exact_arithmetic
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image

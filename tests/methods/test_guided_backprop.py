@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 import segxai
 from segxai.errors import SegxaiWarning
 from segxai.methods.gradient import InstanceGradient
-from segxai.rows.scores import InstanceScore
+from segxai.rows.instance_score import InstanceScore
 from tests import literal
 from tests.networks import block, image_of
 

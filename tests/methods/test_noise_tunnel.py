@@ -239,7 +239,7 @@ def test_where_to_stop_does_not_depend_on_batches(batch, antithetic):
 
 
 def test_the_most_copies_are_said_and_recorded(quadratic, monkeypatch):
-    monkeypatch.setattr("segxai.methods.smoothgrad.MOST_COPIES", 14)
+    monkeypatch.setattr("segxai.methods.options.MOST_COPIES", 14)
     model, image, instance, _ = quadratic
     words = "instance 1: 14 noisy copies leave a standard error of .* more than the tolerance of"
     with pytest.warns(UserWarning, match=words):

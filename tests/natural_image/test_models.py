@@ -21,7 +21,7 @@ from transformers import (
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.rows.scores import InstanceScore
+from segxai.rows.instance_score import InstanceScore
 from segxai.store import schema
 from tests import literal
 from tests.commandline import segxai

@@ -16,7 +16,7 @@ from tests.commandline import install_project, segxai, use_toys
 EXAMPLES = markdown.ROOT / "docs" / "examples"
 PAGES = {
     "segxai-quantile": markdown.ROOT / "docs" / "how-to" / "add-an-aggregator.md",
-    "segxai-lrp": markdown.ROOT / "docs" / "how-to" / "add-a-method.md",
+    "segxai-lime": markdown.ROOT / "docs" / "how-to" / "add-a-method.md",
 }
 
 
@@ -47,18 +47,19 @@ def test_its_own_tests_pass(site, name):
 
 def test_the_command_lists_them(site):
     listed = run("methods")
-    assert re.search(r"^ *lrp .* relevance by the epsilon rule", listed, re.MULTILINE)
+    assert re.search(r"^ *lime .* LIME: what each block adds", listed, re.MULTILINE)
     assert re.search(r"^aggregators: .*median.*quantile", listed, re.MULTILINE)
 
 
 def test_a_method_of_a_stranger_runs(site, folder):
-    run("run", "--plugin", "toy", "--method", "lrp", "--out", "toy.h5")
+    few = ("--set", "side=9", "--set", "copies=20")
+    run("run", "--plugin", "toy", "--method", "lime", *few, "--out", "toy.h5")
     with open_result(folder / "toy.h5") as tree:
-        found, attrs = maps(tree, "lrp"), str(tree["attributions/lrp"].attrs)
+        found, attrs = maps(tree, "lime"), str(tree["attributions/lime"].attrs)
         assert list(found) == [1, 2, 3, 4]
         assert found[1]["map"].values.any()
-        assert found.facts(1)["rule"] == "lrp"
-        assert "segxai-lrp 0.1.0" in attrs or "segxai_lrp 0.1.0" in attrs
+        assert found.facts(1)["blocks"] == 12
+        assert "segxai-lime 0.1.0" in attrs or "segxai_lime 0.1.0" in attrs
 
 
 def test_an_aggregator_of_a_stranger_runs_and_lies_below_the_maximum(site, folder):
@@ -103,7 +104,9 @@ def test_it_can_be_installed(name, tmp_path):
         check=True,
     )  # fmt: skip
     (points,) = tmp_path.glob("site/*.dist-info/entry_points.txt")
-    assert re.search(r"^(lrp|quantile) = segxai_(lrp|quantile)$", points.read_text(), re.MULTILINE)
+    assert re.search(
+        r"^(lime|quantile) = segxai_(lime|quantile)$", points.read_text(), re.MULTILINE
+    )
 
 
 def test_no_example_has_lost_its_way():

@@ -24,7 +24,7 @@ def test_notes_say_what_to_mind(three_methods):
 
 @pytest.mark.filterwarnings("ignore:instance .. 11 noisy copies")
 def test_a_map_that_never_came_within_its_tolerance_says_so(case, toys, monkeypatch):
-    monkeypatch.setattr("segxai.methods.smoothgrad.MOST_COPIES", 11)
+    monkeypatch.setattr("segxai.methods.options.MOST_COPIES", 11)
     words = ("--samples", "auto", "--tolerance", "1e-6", "--aggregator", "mean", "--out", "r.h5")
     done = segxai("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", *words)
     assert done.status == 0, done.err

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from segxai.errors import SegxaiError
-from segxai.rows.scores import SCORES, InstanceScore, cotangents, find_score
+from segxai.rows.instance_score import InstanceScore
+from segxai.rows.scores import SCORES, cotangents, find_score
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from tests.networks import block, image_of, net2d

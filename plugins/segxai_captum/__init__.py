@@ -1,0 +1,1 @@
+"""Attribution methods that people know, of one instance, through the windows that predicted it."""
