@@ -1,6 +1,7 @@
 """The cost of a run, estimated from one forward and one backward pass on this machine."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -28,6 +29,7 @@ from segxai.types import Instance
 
 LONG_SECONDS, SHORT_SECONDS = 3600.0, 1800.0  # a run of the one is told how to become the other
 ROWS_OF_A_CALL = 4
+SECONDS_OF_A_CALL = 5.0  # after which a call is stopped, once it says how much it has done
 DENSE = 15  # about as many rows as "lowrank" computes densely for each window
 
 
@@ -135,6 +137,24 @@ def is_foreign(method: Method) -> bool:
     return not str(getattr(method.attribute, "__module__", "")).startswith("segxai.")
 
 
+class _EnoughError(BaseException):
+    """What stops a call that is only timed; no `except Exception` of a method's may catch it."""
+
+
+@dataclass
+class _Call:
+    """A timed call: when it started, and which share of its work it has reported."""
+
+    started: float
+    done: float = 0.0
+
+    def tick(self, share: float) -> None:
+        """Count work, and stop the call if it has taken long enough to know its speed."""
+        self.done += share
+        if self.done > 0 and perf_counter() - self.started > SECONDS_OF_A_CALL:
+            raise _EnoughError
+
+
 def timed_by_a_call(
     cost: Plan,
     predictor: Predictor,
@@ -147,21 +167,21 @@ def timed_by_a_call(
     """Replace the seconds of a plan by those of a call of the method itself.
 
     The call explains the first instance from one noisy copy and, where rows are computed one by
-    one, from few of its rows.
+    one, from few of its rows. It is stopped after some seconds if it has reported work by then.
     """
     first, rows = instances[0], None
     if takes_rows(context.aggregator):
         rows = min(len(first.row_voxels), ROWS_OF_A_CALL)
         first = replace(first, voxels=first.row_voxels[:rows], sampled=None)
-    context = replace(
-        context, compute=replace(context.compute, engine=cost.engine, batch=cost.batch)
-    )
+    call = _Call(perf_counter())
+    compute = replace(context.compute, engine=cost.engine, batch=cost.batch)
+    context = replace(context, compute=compute, tick=call.tick)
     once = replace(options, noise=replace(options.noise, samples=1, tolerance=None))
-    started = perf_counter()
-    with silenced():
+    with silenced(), suppress(_EnoughError):
         method.attribute(predictor, image, first, once, context)
+        call.done = 1.0
     _wait(image)
-    seconds = _copies(method, options.noise)[0] * (perf_counter() - started)
+    seconds = _copies(method, options.noise)[0] * (perf_counter() - call.started) / call.done
     shares = {one.label: len(one.row_voxels) / rows if rows else 1.0 for one in instances}
     return replace(cost, work={label: share * seconds for label, share in shares.items()})
 

@@ -1,6 +1,7 @@
 """The plan counts what the run then does."""
 
 import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,34 @@ def test_a_method_of_a_stranger_is_timed_by_one_call_of_itself(predictor, aggreg
     times = {1: 12 / 4, 2: 48 / 4} if aggregator else {1: 1, 2: 1}
     assert cost.work[1] >= 50 * times[1] * 0.02
     assert cost.work[2] / cost.work[1] == pytest.approx(times[2] / times[1])
+
+
+def test_a_long_call_is_stopped_once_its_speed_is_known(predictor, monkeypatch):
+    """It would take 20 s, and does not swallow what stops it."""
+    monkeypatch.setattr("segxai.run.cost.SECONDS_OF_A_CALL", 0.4)
+    ends = []
+
+    def in_steps(predictor, image, instance, options, context):
+        try:
+            for _ in range(200):
+                time.sleep(0.1)
+                with suppress(Exception):
+                    context.tick(1 / 200)
+        finally:
+            ends.append("tidied up")
+        return Attribution(instance.label, np.zeros((2, 1, 1, 1)), (0, 0, 0))
+
+    method, asked = Method("slow", "sleeps", in_steps), settings_of("signed_max")
+    context = replace(asked.context, aggregator=None)
+    before = Plan("windowed", 4, {1: 0.0}, 0, 0, 0, 0)
+    instances = [block(SHAPE, (13, 11, 5), (3, 2, 2))]
+    started = time.perf_counter()
+    cost = timed_by_a_call(
+        before, predictor, image_of((2, *SHAPE)), instances, method, asked.options, context
+    )
+    assert time.perf_counter() - started < 5
+    assert 15 < cost.work[1] < 80  # sleeping takes longer on a busy machine
+    assert ends == ["tidied up"]
 
 
 def test_a_run_of_hours_is_told_what_would_make_it_minutes():
