@@ -345,12 +345,12 @@ def together(costs: Sequence[Plan]) -> Plan:
 
 
 def in_words(cost: Plan) -> str:
-    """Describe the cost on one line."""
+    """Describe the cost on one line; passes are counted where they are those of rows."""
+    passes = f"{cost.rows:,} rows in {cost.backward_passes:,} {cost.engine} backward passes: "
     assumed = f", if {EXPECTED_COPIES} noisy copies are enough; {MOST_COPIES} at most"
     state = f" and up to {size(cost.state_bytes)} for an instance in work"
     return (
-        f"{cost.rows:,} rows in {cost.backward_passes:,} {cost.engine} backward passes: about "
-        f"{duration(cost.seconds)}, {size(cost.memory_bytes)} of memory, "
-        f"{size(cost.disk_bytes)} on disk (twice that while it is written"
-        f"{state if cost.state_bytes else ''}){assumed if cost.assumes_copies else ''}"
+        f"{passes if cost.rows else ''}about {duration(cost.seconds)}, "
+        f"{size(cost.memory_bytes)} of memory, {size(cost.disk_bytes)} on disk (twice that while "
+        f"it is written{state if cost.state_bytes else ''}){assumed if cost.assumes_copies else ''}"
     )

@@ -169,6 +169,8 @@ def test_it_is_one_line_for_a_person(predictor):
     )
     assert words.startswith("400 rows in 400 windowed backward passes: about ")
     assert "\n" not in words
+    without_rows = in_words(Plan("dense", None, {1: 240.0}, 0, 9, 2_000_000, 3_000_000))
+    assert without_rows.startswith("about 4 min, 2.0 MB of memory, 3.0 MB on disk")
 
 
 def test_nothing_costs_nothing(predictor):
