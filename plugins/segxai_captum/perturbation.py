@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from captum.attr import FeatureAblation, KernelShap, Occlusion
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from segxai import Box, Method, PerturbedScore, SegxaiError, hookimpl
+from segxai import Box, Grid, Method, PerturbedScore, SegxaiError, hookimpl
 from segxai_captum.baselines import BaselineOptions, baseline_of
 from segxai_captum.explained import Explained, Found, explaining
 from segxai_captum.lengths import check_lengths, in_voxels
@@ -80,49 +80,77 @@ def _facts(score: PerturbedScore, more: dict[str, Any]) -> dict[str, Any]:
     return {**more, "mean_score": float(score.clean), "windows_run": score.windows_run}
 
 
+@dataclass(frozen=True)
+class Patches:
+    """The patches of an image: they start at its first voxel and lie a stride apart.
+
+    Parameters
+    ----------
+    size, stride : tuple of int
+        In voxels along each axis.
+    shape : tuple of int
+        Of the image.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, own: OcclusionOptions, grid: Grid) -> "Patches":
+        """Build them from the options; a patch is at most as large as the image.
+
+        Raises
+        ------
+        SegxaiError
+            If they do not cover the image.
+        """
+        asked = in_voxels("patch", own.patch, grid.spacing)
+        size = tuple(min(n, whole) for n, whole in zip(asked, grid.shape, strict=True))
+        stride = size if own.stride == "patch" else in_voxels("stride", own.stride, grid.spacing)
+        if any(step > n for step, n in zip(stride, size, strict=True)):
+            raise SegxaiError(
+                f"stride={own.stride} leaves gaps between patches of {own.patch}: give a "
+                "smaller one"
+            )
+        return cls(size, stride, grid.shape)
+
+    def touching(self, box: Box) -> Box:
+        """Grow a box to all patches that touch it, and at least to one."""
+        start, stop = [], []
+        sizes = zip(box.start, box.stop, self.size, self.stride, self.shape, strict=True)
+        for first, end, p, s, n in sizes:
+            start.append(min(max(ceil((first - p + 1) / s), 0), (n - p) // s) * s)
+            stop.append(min((end - 1) // s * s + p, n))
+        return Box(tuple(start), tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+    def count(self, box: Box) -> int:
+        """Return how many Captum lays on such a box."""
+        axes = zip(box.size, self.size, self.stride, strict=True)
+        return prod(1 + ceil((n - p) / s) for n, p, s in axes)
+
+
 def occlusion(explained: Explained) -> Found:
     """Compute Captum's occlusion: how much the score falls when a patch is replaced.
 
-    Patches start at the image's first voxel and lie a stride apart. Only those that touch the part
-    that the instance depends on can change anything. A voxel in several patches has their mean.
+    Only patches that touch the part that the instance depends on can change anything. A voxel in
+    several patches has their mean.
     """
     own: OcclusionOptions = explained.context.own or OcclusionOptions()
-    grid, box = explained.case.grid, explained.box
-    patch = in_voxels("patch", own.patch, grid.spacing)
-    patch = tuple(min(n, size) for n, size in zip(patch, grid.shape, strict=True))
-    stride = patch if own.stride == "patch" else in_voxels("stride", own.stride, grid.spacing)
-    if any(step > n for step, n in zip(stride, patch, strict=True)):
-        raise SegxaiError(
-            f"stride={own.stride} leaves gaps between patches of {own.patch}: give a smaller one"
-        )
-    trying = aligned(box, patch, stride, grid.shape)
-    around = aligned(trying, patch, stride, grid.shape)  # a voxel has the mean of its patches
-    baseline = baseline_of(explained, around)
-    score = PerturbedScore(explained.score, explained.image)
-    channels = explained.image.shape[1]
+    patches = Patches.of(own, explained.case.grid)
+    around = patches.touching(patches.touching(explained.box))  # voxels with all of their patches
+    baseline, channels = baseline_of(explained, around), explained.image.shape[1]
     together = channels if own.channels == "together" else 1
-    steps = [1 + ceil((n - p) / s) for n, p, s in zip(around.size, patch, stride, strict=True)]
-    calls = 1 + torch.Size(steps).numel() * (channels // together)
-    counted = Counted(score, box.seen_from(around), calls, explained.context.tick)
-    values = Occlusion(counted).attribute(
+    tried = patches.count(around) * (channels // together)
+    score = PerturbedScore(explained.score, explained.image)
+    part = explained.box.seen_from(around)
+    values = Occlusion(Counted(score, part, 1 + tried, explained.context.tick)).attribute(
         explained.on(around),
-        sliding_window_shapes=(together, *patch),
-        strides=(together, *stride),
+        sliding_window_shapes=(together, *patches.size),
+        strides=(together, *patches.stride),
         baselines=baseline.values,
     )[0]
-    facts = _facts(score, {**baseline.facts, "patches": calls - 1})
-    return Found(values, box=around, facts=facts)
-
-
-def aligned(
-    box: Box, patch: tuple[int, ...], stride: tuple[int, ...], shape: tuple[int, ...]
-) -> Box:
-    """Grow a box to all of the patches of a grid that touch it."""
-    start, stop = [], []
-    for first, end, p, s, n in zip(box.start, box.stop, patch, stride, shape, strict=True):
-        start.append(max(ceil((first - p + 1) / s), 0) * s)
-        stop.append(min((end - 1) // s * s + p, n))
-    return Box(tuple(start), tuple(b - a for a, b in zip(start, stop, strict=True)))
+    return Found(values, box=around, facts=_facts(score, {**baseline.facts, "patches": tried}))
 
 
 def feature_ablation(explained: Explained) -> Found:

@@ -36,10 +36,14 @@ def rule(name, activations, gradients):
     return heat.clamp(min=0)
 
 
-def explain(subject, name, layer, score="logit"):
+def explain(subject, name, layer, score="logit", contrast=None):
     options = MethodOptions(method=name, score=(score,), layer=layer)
     found = load_method(name).attribute(
-        subject.predictor, subject.image, subject.instance, options, Context(case=subject.case)
+        subject.predictor,
+        subject.image,
+        subject.instance,
+        options,
+        Context(case=subject.case, contrast=contrast),
     )
     return torch.from_numpy(found.on_grid(tuple(subject.image.shape[2:]))), found
 
@@ -59,13 +63,16 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("score", ["logit", "probability"])
+@pytest.mark.parametrize(
+    ("score", "contrast"),
+    [("logit", None), ("probability", None), ("logit", "border"), ("margin", 0)],
+)
 @pytest.mark.parametrize("kind", WHOLE)
-def test_they_are_captums_on_whole_images(kind, score):
+def test_they_are_captums_on_whole_images(kind, score, contrast):
     make, shape, name = WHOLE[kind]
     subject = whole(make(), shape)
     layer = subject.predictor.network.get_submodule(name)
-    number = subject.score(score)
+    number = subject.score(score, contrast)
     grad_cam = captum.attr.LayerGradCam(number, layer)
     times = captum.attr.LayerGradientXActivation(number, layer)
     theirs = {
@@ -76,7 +83,7 @@ def test_they_are_captums_on_whole_images(kind, score):
         wanted = captum.attr.LayerAttribution.interpolate(
             coarse.detach(), shape[1:], interpolate_mode=MODES[len(shape) - 1]
         )[0, 0]
-        found, attribution = explain(subject, method, name, score)
+        found, attribution = explain(subject, method, name, score, contrast)
         assert wanted.max() > 0
         assert literal.worst(found, wanted) < TOLERANCE
         assert attribution.unit == "arbitrary"

@@ -22,6 +22,7 @@ from tests.captum_plugin.subjects import (
     small,
     solid,
 )
+from tests.networks import block
 
 TOLERANCE = 1e-5
 
@@ -69,6 +70,18 @@ def test_occlusion_is_captums(patch, stride, channels):
     )[0]
     assert literal.worst(found, wanted) < TOLERANCE
     assert attribution.facts["windows_run"] < attribution.facts["patches"] * 2
+
+
+@pytest.mark.parametrize("stride", ["patch", "10,1"])
+def test_a_large_patch_at_the_end_of_the_image(stride):
+    """The last patch that starts on the image does not fit into the instance's window."""
+    subject = narrow()
+    subject = replace(subject, instance=block((18, 8), (15, 3), (2, 3)))
+    assert seen(subject) == Box((10, 0), (8, 8))
+    found, _ = subject.explain("occlusion", patch="10,3", stride=stride)
+    step = (1, 10, 3) if stride == "patch" else (1, 10, 1)
+    wanted = captum.attr.Occlusion(subject.score()).attribute(subject.image, (1, 10, 3), step)[0]
+    assert literal.worst(found, wanted) < TOLERANCE
 
 
 def test_occlusion_is_captums_in_every_kind_of_prediction(subject):

@@ -56,6 +56,18 @@ def test_heat_maps_follow_the_formulas_voxel_by_voxel(network, localised):
     assert literal.worst(found, wanted) < TOLERANCE
 
 
+def test_a_contrast_of_two_classes_is_that_of_a_network_of_their_difference():
+    model, image = net2d(), image_of((3, 12, 10))
+    instance = block((12, 10), (3, 3), (2, 2))
+    found = InstanceGradCamPlusPlus(model, model.down, contrast=2).attribute(image, instance)
+    with torch.no_grad():  # the logit of class 1 becomes its difference from class 2
+        for parameter in model.last.parameters():
+            parameter[1] -= parameter[2]
+    wanted = InstanceGradCamPlusPlus(model, model.down).attribute(image, instance)
+    assert wanted.max() > 0
+    assert literal.worst(found, wanted) < TOLERANCE
+
+
 def test_a_mask_of_another_grid_is_refused():
     model, image, mask = net2d(), image_of((3, 12, 10)), block((6, 5), (2, 3), (3, 2)).mask((6, 5))
     method = InstanceGradCamPlusPlus(model, find_layer(model, "first"))
