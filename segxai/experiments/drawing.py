@@ -1,13 +1,16 @@
 """Charts of experiments: their sizes, colours and files."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from segxai.report.figures import DEFAULTS, DPI
 from segxai.report.output_files import MARK
@@ -58,6 +61,34 @@ def save_chart(figure: Figure, path: Path, ending: str) -> None:
     metadata: Any = {"Software": MARK} if ending == "png" else {"Date": None, "Creator": MARK}
     with rc_context(STYLE):
         figure.savefig(path, dpi=DPI, format=ending, metadata=metadata)
+
+
+def label_logarithmic(axis: Axis) -> None:
+    """Label a logarithmic axis in plain numbers: mathematical ones are not parsed, see STYLE.
+
+    Powers of ten; also 2 and 5 times these where the axis spans less than two of them.
+    """
+
+    def between(value: float, _: int | None = None) -> str:
+        low, high = axis.get_view_interval()
+        is_short = high < 100 * max(low, 1e-300)
+        return f"{value:g}" if is_short and f"{value:e}"[0] in "25" else ""
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(FuncFormatter(between))
+
+
+def signed_logarithmic(panel: Axes, largest: float) -> None:
+    """Scale the upright axis by the logarithm of the magnitude, linearly around 0.
+
+    Two decades up to the largest magnitude are logarithmic.
+    """
+    top = math.floor(math.log10(largest)) if largest > 0 else 0
+    panel.set_yscale("symlog", linthresh=10.0 ** (top - 1))
+    decades = [10.0**power for power in (top - 1, top)]
+    ticks = [*(-one for one in reversed(decades)), 0.0, *decades]
+    panel.set_yticks(ticks, [f"{one:g}" for one in ticks])
+    panel.minorticks_off()
 
 
 def legend_below(figure: Figure, panel: Axes, columns: int = 4) -> None:

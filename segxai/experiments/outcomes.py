@@ -147,7 +147,8 @@ def _words(peaks: pd.DataFrame, groups: pd.DataFrame, effects: pd.DataFrame) -> 
     yield "outcomes: largest and smallest values of maps by outcome"
     for key, one in peaks.groupby(RUN, sort=False):
         patients = one["patient"].nunique()
-        counts = one.drop_duplicates(["file", "run", "label"]).groupby("outcome").size()
+        lesions = one[one["kind"] != "matched"].drop_duplicates(["file", "run", "label"])
+        counts = lesions.groupby("outcome").size()
         listed = ", ".join(f"{counts[name]} {name}" for name in ORDER if name in counts)
         yield f"{name_of_run(key)}, {key[3]}: {listed} of {patients} patients"
         for (channel, extreme), group in one.groupby(["channel", "extreme"], sort=False):

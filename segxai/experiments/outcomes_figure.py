@@ -9,7 +9,13 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from segxai.experiments.drawing import COLOURS, OUTCOME_COLOURS, STYLE, chart
+from segxai.experiments.drawing import (
+    COLOURS,
+    OUTCOME_COLOURS,
+    STYLE,
+    chart,
+    legend_below,
+)
 from segxai.experiments.peaks import EXTREMES
 from segxai.statistics.estimate import FEWEST_PATIENTS
 
@@ -76,7 +82,7 @@ def draw_forest(effects: pd.DataFrame, title: str) -> Figure:
                 own = shown[(shown["channel"] == channel) & (shown["score"] == score)]
                 _draw_effects(panel, own, lines[["extreme", "first", "second"]].values.tolist())
                 panel.set_title(f"{channel}, {score}")
-        panels[0][0].legend(loc="lower right")
+        legend_below(figure, panels[0][0])
         few = effects["patients"].max() < FEWEST_PATIENTS
         note = f" (no intervals: fewer than {FEWEST_PATIENTS} patients)" if few else ""
         figure.suptitle(f"Effects between outcomes: {title}{note}", fontsize=12)

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from segxai.errors import SegxaiError
-from segxai.experiments.drawing import COLOURS, STYLE, chart
+from segxai.experiments.drawing import COLOURS, STYLE, chart, label_logarithmic
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.peaks import extremes, size_column
 from segxai.statistics.estimate import FEWEST_PATIENTS, Estimate
@@ -137,7 +137,9 @@ def _draw_peaks(panel: Axes, own: pd.DataFrame) -> None:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             panel.plot(np.exp(ends), np.exp(start + slope * ends), color=colour, lw=1.2)
-    panel.legend(loc="best")
+    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
+    for axis in (panel.xaxis, panel.yaxis):
+        label_logarithmic(axis)
 
 
 def _words(peaks: pd.DataFrame, correlations: pd.DataFrame) -> Iterator[str]:
