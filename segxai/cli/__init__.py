@@ -14,7 +14,7 @@ from segxai.cli.flags import as_flags
 from segxai.cli.list import check, methods, plugins
 from segxai.cli.results import export, rerun, show
 from segxai.cli.run import run
-from segxai.cli.tables import table
+from segxai.cli.tables import flag, table
 from segxai.errors import SegxaiError
 from segxai.text import printable
 
@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (run, show, table, export, rerun, plugins, methods, check, new_plugin):
+for command in (run, show, table, flag, export, rerun, plugins, methods, check, new_plugin):
     app.command()(command)
 app.add_typer(experiment)
 

@@ -190,6 +190,26 @@ def synthetic(
 
 
 @app.command()
+def modalities(
+    results: Results,
+    out: Out,
+    cut: Annotated[
+        float,
+        typer.Option(
+            metavar="X", help="Leave smaller magnitudes out of medians; the paper's is 0.1."
+        ),
+    ] = 0.0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Compare what maps say in each channel, inside a domain, at its border and around."""
+    from segxai.experiments.modalities import Modalities
+    from segxai.experiments.modalities import modalities as build
+
+    settings = Modalities(cut=cut)
+    _run_on_tables(lambda: build(settings), results, out, overwrite=overwrite)
+
+
+@app.command()
 def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
     """Compare the extremes of maps of TP, FP, FN and healthy tissue."""
     from segxai.experiments.outcomes import outcomes as build
@@ -201,6 +221,14 @@ def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
     """Compare how the peaks of maps depend on the size of a lesion, by mean and signed max."""
     from segxai.experiments.sizes import sizes as build
+
+    _run_on_tables(build, results, out, overwrite=overwrite)
+
+
+@app.command()
+def flags(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+    """Ask whether maps tell false alarms from lesions, beyond volume and probability."""
+    from segxai.experiments.flags import flags as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)
 

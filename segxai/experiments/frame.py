@@ -65,11 +65,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Report:
-    """What an experiment found: tables and figures by name ("" is the main one), and its words."""
+    """What an experiment found: tables and figures by name ("" is the main one), and its words.
+
+    `models` are written as JSON.
+    """
 
     tables: Mapping[str, pd.DataFrame]
     figures: Mapping[str, Figure]
     text: Sequence[str]
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +245,10 @@ def _write(report: Report, name: str, folder: ExportFolder) -> list[Path]:
             with folder.writing(_named(name, part, ending)) as draft:
                 save_chart(figure, draft, ending)
             written.append(folder.folder / _named(name, part, ending))
+    for part, model in report.models.items():
+        with folder.writing(_named(name, part, "json")) as draft:
+            draft.write_text(model, encoding="utf-8")
+        written.append(folder.folder / _named(name, part, "json"))
     with folder.writing(f"{name}.txt") as draft:
         draft.write_text("\n".join(report.text) + "\n", encoding="utf-8")
     return [*written, folder.folder / f"{name}.txt"]

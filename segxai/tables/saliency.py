@@ -35,7 +35,7 @@ def map_numbers(stored: xr.Dataset, domain_grid: Grid) -> dict[str, float]:
     axes = stored["map"].dims[-len(domain_grid.shape) :]
     box = Box(tuple(int(stored[axis].values[0]) for axis in axes), values.shape[1:])
     grid = Grid(box.size, stored["affine"].values)
-    domain = _domain_on(box, stored, grid, domain_grid)
+    domain = domain_on(box, stored, grid, domain_grid)
     unit = "mm" if len(domain_grid.shape) == 3 else "px"
     numbers: dict[str, float] = {}
     for channel, one in zip(channels, values, strict=True):
@@ -46,7 +46,7 @@ def map_numbers(stored: xr.Dataset, domain_grid: Grid) -> dict[str, float]:
     return {**numbers, "inside_share": _share(values, box.local(domain))}
 
 
-def _domain_on(
+def domain_on(
     box: Box, stored: xr.Dataset, grid: Grid, domain_grid: Grid
 ) -> Int[np.ndarray, "voxel axis"]:
     """Find the voxels of the map's grid that a domain covers, as near as its box has them."""

@@ -5,7 +5,13 @@ import pytest
 from scipy import stats
 
 from segxai.errors import SegxaiError
-from segxai.statistics.pairs import Pairs, jackknife_auc, obuchowski_auc, within_patient_auc
+from segxai.statistics.pairs import (
+    Pairs,
+    auc_difference,
+    jackknife_auc,
+    obuchowski_auc,
+    within_patient_auc,
+)
 from workbench.cohorts import cohort
 
 
@@ -159,3 +165,32 @@ def test_where_frequency_follows_the_level_only_the_comparison_within_patients_h
     assert rejected < 0.1
     pooled, _ = rejections_and_coverage(jackknife_auc, auc=0.5, design="level", runs=50)
     assert pooled > 0.5
+
+
+def test_a_difference_of_aucs_leaves_out_patients_of_both():
+    generator = np.random.default_rng(3)
+    patients = np.repeat(np.arange(8), 6)
+    in_first = generator.random(48) < 0.5
+    values = generator.normal(size=(2, 48)) + np.array([[1.0], [0.3]]) * in_first
+
+    def auc(one, kept):
+        above = one[in_first & kept][:, None] - one[~in_first & kept]
+        return np.mean((above > 0) + 0.5 * (above == 0))
+
+    every = np.ones(48, dtype=bool)
+    whole = auc(values[0], every) - auc(values[1], every)
+    left = [patients != one for one in range(8)]
+    without = np.array([auc(values[0], kept) - auc(values[1], kept) for kept in left])
+    pseudo = 8 * whole - 7 * without
+    wanted = stats.ttest_1samp(pseudo, 0)
+    interval = wanted.confidence_interval(0.95)
+    found = auc_difference(*(Pairs.of(one, in_first, patients) for one in values))
+    assert found.value == pytest.approx(whole)
+    assert found.p == pytest.approx(wanted.pvalue)
+    assert (found.low, found.high) == pytest.approx((interval.low, interval.high))
+    same = Pairs.of(values[0], in_first, patients)
+    assert auc_difference(same, same).value == 0
+    few = Pairs.of(values[0][:12], in_first[:12], patients[:12])
+    assert np.isnan(auc_difference(few, few).low)
+    with pytest.raises(ValueError, match="of other lesions"):
+        auc_difference(same, few)

@@ -1,0 +1,144 @@
+"""Modalities: what a map says in each channel, inside a lesion, at its border and around it.
+
+The paper looks at signs inside and around (section 3.2). Bands are thin near the border: a sign
+that changes within 2 mm is lost in a band of 3.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from math import inf
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jaxtyping import Bool, Float
+from scipy import ndimage
+
+from segxai.errors import SegxaiError
+from segxai.experiments.frame import CaseFile, Experiment, Measured
+from segxai.experiments.modalities_report import report
+from segxai.geometry import Box, Grid
+from segxai.store.hdf5 import open_result
+from segxai.store.reader import maps, provenance_of_run, run_names
+from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group
+from segxai.tables.saliency import domain_on
+
+EDGES = (*(float(edge) for edge in range(11)), 15.0, 20.0, 30.0)  # of the shells, in mm
+INSIDE, BORDER = "inside", "border"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Modalities:
+    """Settings of the experiment.
+
+    Parameters
+    ----------
+    cut : float
+        Values of a smaller magnitude are left out of medians, as the paper does with 0.1; they are
+        never left out of sums, nor of what is tested.
+    """
+
+    cut: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.cut >= 0:
+            raise SegxaiError(f"a cut of {self.cut:g}: give 0 or more")
+
+
+def modalities(settings: Modalities) -> Experiment:
+    """Build the experiment."""
+
+    def measure(case: CaseFile) -> Measured:
+        with open_result(case.path) as tree:
+            rows = list(_rows(tree, settings.cut))
+        return Measured({"regions": pd.DataFrame([{**case.columns, **row} for row in rows])})
+
+    return Experiment(
+        name="modalities",
+        settings=settings,
+        measure=measure,
+        report=partial(report, cut=settings.cut),
+    )
+
+
+def _rows(tree: xr.DataTree, cut: float) -> Iterator[dict[str, Any]]:
+    """Summarise every map with channels in each region and channel."""
+    known = group(tree, "instances").load()
+    outcome = dict(
+        zip(known["label"].values.tolist(), known["outcome"].values.astype(str), strict=True)
+    )
+    grid, domains = grid_of(tree), domain_grid_of(tree)
+    for run in run_names(tree):
+        how = provenance_of_run(tree, run)
+        words = {key: how.get(key) or "" for key in ("method", "aggregator", "score")}
+        for label, stored in maps(tree, run).items():
+            if label and "channel" in stored["map"].dims:
+                about = {"run": run, **words, "label": label, "outcome": outcome.get(label, "")}
+                for row in _of_map(stored, grid, domains, cut):
+                    yield {**about, "unit": str(stored["map"].attrs["units"]), **row}
+
+
+def _of_map(stored: xr.Dataset, grid: Grid, domains: Grid, cut: float) -> Iterator[dict[str, Any]]:
+    """Summarise one map: its box is grown by the widest shell, as it is 0 outside."""
+    domain, attribution = (
+        domain_on(Box.whole(grid.shape), stored, grid, domains),
+        attribution_of(stored),
+    )
+    box = Box.spanning([_around(Box.around(domain), grid), attribution.box])
+    mask = np.zeros(box.size, dtype=bool)
+    mask[tuple(box.local(domain).T)] = True
+    regions = regions_of(mask, grid.spacing)
+    values = np.zeros((len(stored["channel"]), *box.size))
+    values[attribution.box.seen_from(box).index] = attribution.values
+    for channel, one in zip(stored["channel"].values.tolist(), values, strict=True):
+        for name, where in regions:
+            yield {"channel": channel, "region": name, **summary(one[where], cut)}
+
+
+def _around(box: Box, grid: Grid) -> Box:
+    """Grow a box by the widest shell, within the grid."""
+    grow = [int(np.ceil(EDGES[-1] / step)) for step in grid.spacing]
+    start = tuple(a - n for a, n in zip(box.start, grow, strict=True))
+    size = tuple(s + 2 * n for s, n in zip(box.size, grow, strict=True))
+    return Box(start, size).inside(grid.shape)
+
+
+def regions_of(
+    domain: Bool[np.ndarray, "*box"], spacing: Sequence[float]
+) -> list[tuple[str, Bool[np.ndarray, "*box"]]]:
+    """Cut a box into the inside of a domain, its border, and shells around it.
+
+    The border are the voxels of the domain with a neighbour outside of it that shares a face (in
+    2D an edge). A shell "1-2" are voxels more than 1 mm and up to 2 mm away; the last, "30-",
+    is all that is farther.
+    """
+    faces = ndimage.generate_binary_structure(domain.ndim, 1)
+    inner = ndimage.binary_erosion(domain, faces)
+    away = np.asarray(ndimage.distance_transform_edt(~domain, sampling=spacing))
+    found = [(INSIDE, np.asarray(inner)), (BORDER, domain & ~inner)]
+    for low, high in pairwise((*EDGES, inf)):
+        name = f"{low:g}-{high:g}" if high < inf else f"{low:g}-"
+        found.append((name, (away > low) & (away <= high)))
+    return found
+
+
+def summary(values: Float[np.ndarray, " voxel"], cut: float) -> dict[str, float]:
+    """Summarise the values of a region: sums of either sign, extremes, and medians above a cut."""
+    positive, negative = values[values > 0], values[values < 0]
+
+    def median(some: Float[np.ndarray, " some"]) -> float:
+        kept = some[np.abs(some) >= cut]
+        return float(np.median(kept)) if len(kept) else float("nan")
+
+    return {
+        "voxels": len(values),
+        "positive_sum": float(positive.sum()),
+        "negative_sum": float(negative.sum()),
+        "peak": float(values.max(initial=0)),
+        "trough": float(values.min(initial=0)),
+        "median_positive": median(positive),
+        "median_negative": median(negative),
+    }
