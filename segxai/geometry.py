@@ -11,6 +11,7 @@ from segxai.errors import SegxaiError
 
 AXES = {1: ("x",), 2: ("y", "x"), 3: ("x", "y", "z")}
 ROUNDING = 1e-6  # mm, or voxels: a point on the surface of a ball counts as inside
+SAME_VOXEL = 0.1  # of a voxel between two grids: rounding in headers is less
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,23 @@ class Grid:
         affine = self.affine.copy()
         affine[:-1, -1] = self.to_mm(np.array(box.start))
         return Grid(box.size, affine)
+
+    def place_on(self, other: "Grid") -> tuple[int, ...] | None:
+        """Find the voxel of another grid that the first voxel of this one is.
+
+        One may be a crop of the other. None if their voxels are not the same, within 0.1 voxel.
+        """
+        if len(self.shape) != len(other.shape):
+            return None
+        mapping = np.linalg.solve(other.affine, self.affine)
+        first = np.rint(mapping[:-1, -1])
+        exact = np.eye(len(mapping))
+        exact[:-1, -1] = first
+        ends = np.indices((2,) * len(self.shape)).reshape(len(self.shape), -1).T
+        corners = np.c_[ends * (np.array(self.shape) - 1.0), np.ones(len(ends))]
+        if abs((mapping - exact) @ corners.T).max() > SAME_VOXEL:
+            return None
+        return tuple(int(start) for start in first)
 
 
 @dataclass(frozen=True)

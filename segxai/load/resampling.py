@@ -8,13 +8,12 @@ from nibabel.orientations import aff2axcodes, inv_ornt_aff, io_orientation
 from scipy import ndimage
 
 from segxai.errors import SegxaiError, warn
-from segxai.geometry import Grid
+from segxai.geometry import SAME_VOXEL, Grid
 from segxai.load.limits import check_size, largest
 from segxai.load.voxel_size import check_change
 from segxai.text import format_shape
 
 SAME_PLACE = 1e-3  # mm between two files, voxels between two grids: not worth a word
-SAME_VOXEL = 0.1  # of a voxel between two files: rounding in headers is less
 
 
 def working_grid(grid: Grid, spacing_mm: float = 1.0, tolerance: float = 0.01) -> Grid:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from segxai.errors import SegxaiError, option
-from segxai.geometry import Grid
+from segxai.geometry import Box, Grid
 from segxai.instances import balls, from_labels
 from segxai.load.masks import load_mask
 from segxai.load.resampling import mismatch
@@ -17,6 +17,7 @@ from segxai.segment.segmentation import Segmentation
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import domains_of
 from segxai.store.schema import domain_grid_of
+from segxai.text import format_shape
 from segxai.types import Case, Instance, InstanceCriteria
 
 
@@ -48,18 +49,35 @@ def find(
 def instances_of_result(path: Path, grid: Grid, class_index: int) -> list[Instance]:
     """Read the domains of another result, to explain them on this model.
 
+    The models may have cropped the image differently: voxels must be the same, and no domain may
+    reach outside of this grid.
+
     Raises
     ------
     SegxaiError
         If they lie on another grid.
     """
     with open_result(path) as tree:
-        problem = mismatch("this case", grid, path.name, domain_grid_of(tree))
-        if problem:
+        theirs = domain_grid_of(tree)
+        place = theirs.place_on(grid)
+        if place is None:
+            problem = mismatch("this case", grid, path.name, theirs) or "its axes differ"
             raise SegxaiError(
                 f"{option('instances', path)}: {problem}; give a result of this image"
             )
-        return [Instance(label, voxels, class_index) for label, voxels in domains_of(tree).items()]
+        moved = {label: voxels + place for label, voxels in domains_of(tree).items()}
+    outside = [label for label, voxels in moved.items() if not _is_on(grid, voxels)]
+    if outside:
+        listed = ", ".join(map(str, outside))
+        raise SegxaiError(
+            f"{option('instances', path)}: instances {listed} reach outside of the "
+            f"{format_shape(grid.shape)} voxels that this model sees; explain others, or a mask"
+        )
+    return [Instance(label, voxels, class_index) for label, voxels in moved.items()]
+
+
+def _is_on(grid: Grid, voxels: Int[np.ndarray, "voxel axis"]) -> bool:
+    return bool(Box.whole(grid.shape).contains(voxels).all())
 
 
 def objects_in(case: Case, instances: Sequence[Instance]) -> Bool[np.ndarray, "*grid"]:

@@ -276,6 +276,41 @@ def test_a_result_on_another_grid_is_refused(case):
     ok(*words, "--method", "gradient")
 
 
+def cropped(case, start, shape):
+    inside = (..., *(slice(a, a + n) for a, n in zip(start, shape, strict=True)))
+    affine = case.grid.affine.copy()
+    affine[:-1, -1] = case.grid.to_mm(np.array(start, dtype=float))
+    return replace(
+        case,
+        image=np.ascontiguousarray(case.image[inside]),
+        foreground=case.foreground[inside],
+        grid=public.Grid(shape, affine),
+    )
+
+
+def explain_domains_of(path, case, out):
+    options = Options.of(instances=Result(path), method="gradient", aggregator="mean")
+    public.explain_case(public.prepare(public.load_adapter("toy"), case, options), out)
+
+
+def test_the_domains_of_another_result_are_explained_on_a_crop_of_the_image(case):
+    ok("run", "--plugin", "toy", "--method", "gradient", "--out", "r.h5")
+    whole = public.load_adapter("toy").embedded_case()
+    explain_domains_of(Path("r.h5"), cropped(whole, (1, 2, 0), (19, 15, 16)), Path("crop.h5"))
+    first, second = snapshot("r.h5"), snapshot("crop.h5")
+    for label in (1, 2, 3, 4):
+        there = np.argwhere(first["segmentation/labels"] == label)
+        here = np.argwhere(second["segmentation/labels"] == label)
+        np.testing.assert_array_equal(there, np.add(here, (1, 2, 0)))
+
+
+def test_domains_that_reach_out_of_a_crop_are_refused(case):
+    ok("run", "--plugin", "toy", "--method", "gradient", "--out", "r.h5")
+    small = cropped(public.load_adapter("toy").embedded_case(), (0, 0, 0), (12, 18, 16))
+    with pytest.raises(SegxaiError, match=r"instances 2, 4 reach outside of the 12 x 18 x 16 "):
+        explain_domains_of(Path("r.h5"), small, Path("crop.h5"))
+
+
 @pytest.mark.parametrize(
     ("words", "error"),
     [
