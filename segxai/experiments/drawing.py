@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from segxai.report.figures import DEFAULTS, DPI
 from segxai.report.output_files import MARK
+from segxai.report.sheet import DEFAULTS, DPI
 
 # Told apart by colour-blind readers, too (Okabe and Ito 2008).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")

@@ -19,6 +19,7 @@ from segxai.store.reader import maps
 from segxai.store.refusal import values_of
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group, source_grid_of
 from segxai.text import file_name, file_names, spreadsheet_cell
+from segxai.types import Attribution
 
 ENDINGS = {2: ".tif", 3: ".nii.gz"}
 
@@ -49,8 +50,7 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
     Maps are float32. If the network's grid has other voxels than the input's, see `regridded`:
     values remain derivatives with respect to the network's own voxels.
     """
-    grid, source = grid_of(tree), source_grid_of(tree)
-    rank = len(grid.shape)
+    source, rank = source_grid_of(tree), len(grid_of(tree).shape)
     if rank not in ENDINGS:
         raise SegxaiError(f"a {rank}D result cannot be exported as a picture or a volume")
     make_folder(folder)
@@ -58,14 +58,28 @@ def export(tree: xr.DataTree, run: str, folder: Path, *, overwrite: bool = False
     found = values_of(group(tree, "segmentation")["labels"])
     labels = resample(found, domain_grid_of(tree), source, order=0)
     yield _saved(place, f"labels{ENDINGS[rank]}", labels.astype(np.int32), source)
-    channels = file_names(str(name) for name in group(tree, "input")["channel"].values)
     for label, stored in maps(tree, run).items():
-        values = regridded(attribution_of(stored), grid, source)
-        named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]
-        for channel, one in named:
-            name = file_name(f"{run}-{label}-{channel}{ENDINGS[rank]}")
-            yield _saved(place, name, one.astype(np.float32), source)
+        yield from export_map(tree, place, f"{run}-{label}", attribution_of(stored))
     yield _table(tree, run, place)
+
+
+def export_map(
+    tree: xr.DataTree, place: ExportFolder, stem: str, attribution: Attribution
+) -> Iterator[Path]:
+    """Write a map on the grid of a result to `STEM-CHANNEL.nii.gz` on the grid of the user's file.
+
+    Raises
+    ------
+    SegxaiError
+        If a file cannot be written, or another one is in the way.
+    """
+    grid, source = grid_of(tree), source_grid_of(tree)
+    values, rank = regridded(attribution, grid, source), len(grid.shape)
+    channels = file_names(str(name) for name in group(tree, "input")["channel"].values)
+    named = zip(channels, values, strict=True) if values.ndim > rank else [("heat", values)]
+    for channel, one in named:
+        name = file_name(f"{stem}-{channel}{ENDINGS[rank]}")
+        yield _saved(place, name, one.astype(np.float32), source)
 
 
 def regridding_note(tree: xr.DataTree) -> str | None:

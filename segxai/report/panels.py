@@ -229,7 +229,7 @@ def _frame(panel: Axes, scene: Scene, view: View) -> None:
     panel.spines[:].set_color(FRAME)
     spots = ((0.03, 0.5), (0.97, 0.5), (0.5, 0.965), (0.5, 0.035))
     for letter, (x, y) in zip(plane.ends, spots, strict=False):
-        _write(panel, x, y, letter, size=7)
+        write(panel, x, y, letter, size=7)
 
 
 def _mark_zoom(panel: Axes, scene: Scene, view: View) -> None:
@@ -244,10 +244,11 @@ def _draw_ruler(panel: Axes, scene: Scene, view: View) -> None:
     length = RULER / float(high[0] - low[0])
     ends, height = [0.05, 0.05 + length], [0.05, 0.05]
     panel.plot(ends, height, color=INK, linewidth=1.5, transform=panel.transAxes)
-    _write(panel, 0.05 + length / 2, 0.085, f"{RULER:g} mm", size=6)
+    write(panel, 0.05 + length / 2, 0.085, f"{RULER:g} mm", size=6)
 
 
-def _write(panel: Axes, x: float, y: float, text: str, size: int) -> None:
+def write(panel: Axes, x: float, y: float, text: str, size: int) -> None:
+    """Write a text with a dark edge into a panel; x and y run from 0 to 1."""
     edge = [withStroke(linewidth=1.5, foreground="black")]
     place: dict[str, Any] = {"transform": panel.transAxes, "ha": "center", "va": "center"}
     panel.text(x, y, text, color=INK, fontsize=size, family=FONT, path_effects=edge, **place)

@@ -14,16 +14,18 @@ from segxai.load.resampling import resample, working_grid
 from segxai.report import figures
 from segxai.report.output_files import check_picture, make_folder
 from segxai.report.regridding import regridded
+from segxai.report.sheet import save_figure
 from segxai.report.tables import SIZE_UNITS, instance_table
 from segxai.store.reader import maps, provenance_of_run
 from segxai.store.refusal import refusal, source_of, values_of
 from segxai.store.schema import attribution_of, domain_grid_of, domain_of, grid_of, group
 from segxai.text import file_name
+from segxai.types import Attribution
 
 
 def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
     """Save one picture of a whole run: the largest instances, each with its map per channel."""
-    canvas = _canvas(tree)
+    canvas = canvas_of(tree)
     items = [(title, *canvas.place(stored)) for title, stored in _titled(tree, run)]
     figure = figures.draw_overview(
         canvas.image,
@@ -34,7 +36,7 @@ def save_overview(tree: xr.DataTree, run: str, path: Path) -> None:
         unit=_unit(tree, run),
         picture=canvas.picture,
     )
-    figures.save_figure(figure, path)
+    save_figure(figure, path)
 
 
 def save_instances(
@@ -49,7 +51,7 @@ def save_instances(
         `overwrite` is False.
     """
     make_folder(folder)
-    canvas = _canvas(tree)
+    canvas = canvas_of(tree)
     for title, stored in _titled(tree, run):
         path = folder / file_name(f"{run}-{int(stored.attrs['label'])}.png")
         check_picture(path, overwrite=overwrite)
@@ -64,7 +66,7 @@ def save_instances(
             unit=_unit(tree, run),
             picture=canvas.picture,
         )
-        figures.save_figure(figure, path)
+        save_figure(figure, path)
         yield path
 
 
@@ -87,12 +89,17 @@ class Canvas:
         """Place a map of shape (channel, *grid) or (*grid), and its domain, on the whole grid."""
         domain = domain_of(stored, self.domain_grid.shape)
         return (
-            regridded(attribution_of(stored), self.maps_grid, self.grid),
+            self.place_map(attribution_of(stored)),
             resample(domain, self.domain_grid, self.grid, order=0),
         )
 
+    def place_map(self, attribution: Attribution) -> np.ndarray:
+        """Place a map, in a box of the maps' grid, on the whole grid."""
+        return regridded(attribution, self.maps_grid, self.grid)
 
-def _canvas(tree: xr.DataTree) -> Canvas:
+
+def canvas_of(tree: xr.DataTree) -> Canvas:
+    """Return the grid to draw a result on, with its image there."""
     domain_grid, maps_grid, stored = domain_grid_of(tree), grid_of(tree), group(tree, "input")
     is_volume = len(domain_grid.shape) == 3
     grid = working_grid(domain_grid, tolerance=math.inf) if is_volume else domain_grid

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from segxai.errors import SegxaiError
-from segxai.report.figures import Item, draw_instance, draw_overview, save_figure
+from segxai.report.figures import Item, draw_instance, draw_overview
+from segxai.report.sheet import save_figure
 
 SHAPE = (50, 60, 40)
 SPACING = (1.0, 1.0, 1.5)

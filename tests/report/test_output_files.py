@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from segxai.errors import SegxaiError
-from segxai.report.figures import save_figure
 from segxai.report.output_files import LIST, ExportFolder, check_picture
+from segxai.report.sheet import save_figure
 from tests.report.test_figures import items, overview
 
 FOREIGN = "was not written by segxai, or has changed since: move it away, name another place"
