@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.optimize import linear_sum_assignment
+from scipy.sparse import csr_array
 
 from segxai.errors import SegxaiError
+from segxai.geometry import Box
 
 Voxels = Int[np.ndarray, "_ axis"]
 ANY, IOU, ONE_TO_ONE = "any", "iou:", "one-to-one"
@@ -85,7 +87,7 @@ def match(
     Parameters
     ----------
     predicted, reference : sequence of ndarray of shape (voxel, axis)
-        The voxels of each component; those of the reference do not overlap.
+        The voxels of each component.
     rule : str
         "any": components that share a voxel. "iou:T": whose intersection over union is T or more.
         "one-to-one": each with one at most, of those that share a voxel, so that the sum of the
@@ -101,7 +103,7 @@ def match(
     """
     threshold = threshold_of(rule)
     found = overlaps(predicted, [*reference, *too_small])
-    pairs = _assigned(found) if threshold is None else found >= threshold
+    pairs = assigned(found) if threshold is None else found >= threshold
     hit, covered = (np.asarray(pairs.any(axis=axis)) for axis in (1, 0))
     return Matching(rule, hit, covered[: len(reference)])
 
@@ -134,21 +136,26 @@ def overlaps(
     predicted: Sequence[Voxels], reference: Sequence[Voxels]
 ) -> Float[np.ndarray, "predicted reference"]:
     """Compute the intersection over union of each pair of components."""
-    found = np.zeros((len(predicted), len(reference)))
-    if not found.size:
-        return found
-    shape = np.max([voxels.max(axis=0) for voxels in (*predicted, *reference)], axis=0) + 1
-    number = np.zeros(shape, dtype=np.intp)  # of the component of the reference, from 1
-    for column, voxels in enumerate(reference, start=1):
-        number[tuple(voxels.T)] = column
-    sizes = np.array([len(voxels) for voxels in reference])
-    for row, voxels in enumerate(predicted):
-        shared = np.bincount(number[tuple(voxels.T)], minlength=len(reference) + 1)[1:]
-        found[row] = shared / (len(voxels) + sizes - shared)
-    return found
+    if not (len(predicted) and len(reference)):
+        return np.zeros((len(predicted), len(reference)))
+    everything = np.concatenate([*predicted, *reference])
+    box = Box.around(everything)
+    ones, others = (_incidence(some, box) for some in (predicted, reference))
+    shared = (ones @ others.T).toarray()
+    sizes = ones.sum(axis=1)[:, None] + others.sum(axis=1)[None, :]
+    return np.asarray(shared / (sizes - shared))
 
 
-def _assigned(
+def _incidence(components: Sequence[Voxels], box: Box) -> csr_array:
+    """Mark the voxels of each component: a row of a sparse matrix."""
+    sizes = [len(voxels) for voxels in components]
+    rows = np.repeat(np.arange(len(components)), sizes)
+    columns = box.flat(np.concatenate(components))
+    shape = (len(components), math.prod(box.size))
+    return csr_array((np.ones(len(rows)), (rows, columns)), shape)
+
+
+def assigned(
     found: Float[np.ndarray, "predicted reference"],
 ) -> Bool[np.ndarray, "predicted reference"]:
     """Choose pairs, each component in one at most, so that the sum of their IoUs is the largest."""

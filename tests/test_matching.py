@@ -114,6 +114,15 @@ def test_overlaps_agree_with_sets_of_voxels(seed):
             assert matching.reference[column] == hit
 
 
+def test_components_of_one_side_may_overlap_and_lie_anywhere():
+    line = np.arange(-6, 14)[:, None] * (1, 0)
+    first, second = [line[:9], line[4:13]], [line[:9], line[2:11], line[15:]]
+    found = overlaps(first, second)
+    assert found[0].tolist() == pytest.approx([1, 7 / 11, 0])
+    for (row, column), value in np.ndenumerate(found):
+        assert value == pytest.approx(literal_iou(first[row], second[column]))
+
+
 def best_by_trial(predicted, reference):
     """The largest sum of IoUs over all ways to pair components."""
     best = 0.0

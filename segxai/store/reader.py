@@ -11,7 +11,7 @@ from segxai.store.maps import Maps
 from segxai.store.refusal import loaded, values_of
 from segxai.store.schema import (
     domain_grid_of,
-    domain_of,
+    domain_voxels_of,
     grid_of,
     group,
     provenance_of,
@@ -111,5 +111,5 @@ def domains_of(tree: xr.DataTree) -> dict[int, Int[np.ndarray, "_ axis"]]:
     for run in run_names(tree):
         for label, stored in maps(tree, run).items():
             if label:  # 0 is a whole class
-                found[label] = np.argwhere(domain_of(stored, labels.shape))
+                found[label] = domain_voxels_of(stored)
     return found

@@ -20,7 +20,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool
 
-from segxai.geometry import Box, Grid
+from segxai.geometry import Grid
 from segxai.segment.segmentation import Segmentation
 from segxai.store.refusal import values_of
 from segxai.types import Attribution, Case, Instance
@@ -196,10 +196,16 @@ def attribution_of(stored: xr.Dataset) -> Attribution:
 
 def domain_of(stored: xr.Dataset, shape: tuple[int, ...]) -> np.ndarray:
     """Restore the domain of a stored map, as booleans on the whole of its grid."""
-    domain, mask = stored["domain"], np.zeros(shape, dtype=bool)
-    starts = [int(stored[axis].values[0]) for axis in domain.dims]
-    mask[Box(tuple(starts), domain.shape).index] = values_of(domain) != 0
+    mask = np.zeros(shape, dtype=bool)
+    mask[tuple(domain_voxels_of(stored).T)] = True
     return mask
+
+
+def domain_voxels_of(stored: xr.Dataset) -> np.ndarray:
+    """Restore the domain of a stored map as voxels (voxel, axis) of its grid, in C order."""
+    domain = stored["domain"]
+    starts = [int(stored[axis].values[0]) for axis in domain.dims]
+    return np.argwhere(values_of(domain) != 0) + starts
 
 
 def provenance_of(stored: xr.Dataset) -> dict[str, Any]:
