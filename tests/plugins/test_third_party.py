@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from segxai.store.hdf5 import open_result
@@ -74,6 +75,17 @@ def test_an_aggregator_of_a_stranger_runs_and_lies_below_the_maximum(site, folde
             for name in ("gradient-quantile", "gradient-signed_max")
         )
     assert 0 < upper < largest
+
+
+def test_maps_of_a_stranger_are_compared(site, folder):
+    words = ["run", "--plugin", "toy", "--out", "toy.h5"]
+    run(*words, "--method", "gradient", "--aggregator", "quantile")
+    run(*words, "--method", "toy_image", "--append")
+    run("compare", "toy.h5", "--out", "compared", "--pictures", "1")
+    table = pd.read_csv("compared/compare.csv").query("metric == 'spearman'")
+    assert set(table["first"] + table["second"]) == {"toy gradient quantile" + "toy toy_image"}
+    assert table["instance"].tolist() == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert table["value"].between(-1, 1).all()
 
 
 def test_a_quantile_of_sampled_rows_says_what_it_misses(site, folder):
