@@ -59,7 +59,7 @@ def tabulate(paths: str | Path | Iterable[str | Path]) -> pd.DataFrame:
     Examples
     --------
     >>> table = segxai.tabulate("cohort")  # doctest: +SKIP
-    >>> table[table["score"] == "logit"].groupby("outcome")["flair_peak"].median()
+    >>> table[table["score"] == "logit"].groupby("outcome")["flair_peak"].median()  # doctest: +SKIP
     """
     rows = [row for path in result_files(paths) for row in _rows_of_file(path)]
     return frame_of(rows)
