@@ -102,10 +102,10 @@ def test_the_adapter_of_this_project_passes():
     summary, *lines = done.out.splitlines()
     assert summary == f"ms_lesion: {load_adapter('ms_lesion').summary}"
     assert [line[5:].split(":")[0] for line in lines] == PROMISES
-    assert f"ok   {WINDOWS}: 4 of 96 x 96 x 96 voxels" in lines
+    assert f"ok   {WINDOWS}: 1 of 128 x 160 x 96 voxels" in lines
     assert (
         lines[-2]
-        == f"ok   {ROWS}: windowed; a row keeps to 31x31x31 of the window's 96x96x96 voxels"
+        == f"ok   {ROWS}: windowed; a row keeps to 31x31x31 of the window's 128x160x96 voxels"
     )
 
 
