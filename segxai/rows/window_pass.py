@@ -162,7 +162,7 @@ def forward_pass(
     Without a graph they cannot be differentiated, and take less memory.
     """
     inside = window.inside(predictor.layout.shape)
-    leaf = image[inside.index].detach().clone().requires_grad_(has_graph)
+    leaf = image[inside.index].detach().requires_grad_(has_graph)
     with torch.set_grad_enabled(has_graph), OwnMemory():
         logits = predictor.window_logits(leaf, window)
     if has_graph and not logits.requires_grad:
