@@ -15,6 +15,7 @@ from tests.testing.checks import (
     CASE,
     INSTANCES,
     LAST,
+    LAYER,
     LOADS,
     MIRRORS,
     NAMED_WEIGHTS,
@@ -44,6 +45,7 @@ def test_an_honest_adapter_keeps_every_promise():
     assert told.pop(ROWS).startswith("windowed; a row keeps to ")
     assert told == {
         NAMED_WEIGHTS: "skipped, no file is named",
+        LAYER: "active, channels_first",
         WINDOWS: "the whole image at once",
         PLACES: "a made-up volume of 20 x 18 x 16 comes back (correlation 1.000)",
         INSTANCES: "4 of class 'ball'",
