@@ -11,8 +11,10 @@ from segxai.errors import SegxaiError, collecting, warn
 from segxai.instances import chosen, matchings, whole_class
 from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
+from segxai.run.advice import in_words, quicker
 from segxai.run.attribute import Place, attribute_each
-from segxai.run.cost import Plan, in_words, quicker, together
+from segxai.run.cost import Plan, together
+from segxai.run.device import peak_memory_bytes
 from segxai.run.find import find, objects_in
 from segxai.run.prepare import Task
 from segxai.run.runs import plan_group
@@ -111,8 +113,9 @@ class Findings:
         class as label 0.
     costs : tuple of Plan
         Cost of explaining them, for each group of runs of the task.
-    result_bytes : int
-        Size of the result without maps.
+    cost : Plan
+        Cost of all runs together: on disk the whole result, and in memory, on the CPU, the whole
+        process.
     matchings : tuple of Matching
         The predicted instances against the reference, by each rule; empty without a reference.
     warnings : tuple of str
@@ -123,7 +126,7 @@ class Findings:
     instances: list[Instance]
     explained: list[Instance]
     costs: tuple[Plan, ...]
-    result_bytes: int
+    cost: Plan
     matchings: tuple[Matching, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -132,15 +135,10 @@ class Findings:
         count = f"{len(self.explained)} of {len(self.instances)} instances"
         return f"{count}; {in_words(self.cost)}"
 
-    @property
-    def cost(self) -> Plan:
-        """The cost of all runs together; on disk, of the whole result."""
-        total = together(self.costs)
-        return replace(total, disk_bytes=total.disk_bytes + self.result_bytes)
-
 
 def survey(task: Task) -> Findings:
     """Segment a case, find its instances, and plan the cost of explaining them."""
+    before = peak_memory_bytes()
     for text in (*task.case.notes, *task.notes):
         task.progress.say(text)
     with collecting() as warnings:
@@ -160,14 +158,28 @@ def survey(task: Task) -> Findings:
             for group in task.groups
         ]
         for group, cost in zip(task.groups, costs, strict=True):
-            if advice := quicker(
-                cost, explained, task.method, group[0].options.noise, group[0].context
-            ):
-                task.progress.say(advice)
-        size = result_bytes(task.case, segmentation, instances)
-    return Findings(
-        segmentation, instances, explained, tuple(costs), size, matched, tuple(warnings)
+            run = group[0]
+            if text := quicker(cost, explained, task.method, run.options, run.context):
+                task.progress.say(text)
+    cost = together(costs)
+    cost = replace(
+        cost,
+        disk_bytes=cost.disk_bytes + result_bytes(task.case, segmentation, instances),
+        memory_bytes=_memory_bytes(task, cost, before),
     )
+    return Findings(
+        segmentation, instances, explained, tuple(costs), cost, matched, tuple(warnings)
+    )
+
+
+def _memory_bytes(task: Task, cost: Plan, before: int) -> int:
+    """Estimate the memory of the process at its peak; on a GPU, that of the GPU for one instance.
+
+    It is at least what the survey took, which segments the case and explains part of an instance.
+    """
+    if task.options.compute.device != "cpu":
+        return cost.memory_bytes
+    return max(before + cost.memory_bytes, peak_memory_bytes())
 
 
 def _segment(task: Task) -> Segmentation:

@@ -1,7 +1,6 @@
 """The cost of a run, estimated from one forward and one backward pass on this machine."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -10,26 +9,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segxai.errors import option, silenced
 from segxai.geometry import Box
 from segxai.methods.method import Context, Method, takes_rows
 from segxai.methods.noise import EXPECTED_COPIES
-from segxai.methods.options import MOST_COPIES, MethodOptions, NoiseOptions
+from segxai.methods.options import MethodOptions, NoiseOptions
 from segxai.methods.sampling_error import MORE_MAPS
 from segxai.rows.batch import RowBatch
 from segxai.rows.engines import EngineChoice, find_engine
-from segxai.rows.window_pass import Pass, Voxels, dense_rows, forward_pass
+from segxai.rows.window_pass import Pass, dense_rows, forward_pass
 from segxai.run.resume import SECONDS_BETWEEN
+from segxai.run.trial import CopySeconds, is_foreign, timed_by_calls, wait_for
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
-from segxai.store.size import MAP_BYTES, compressed_bytes
-from segxai.text import duration, size
+from segxai.store.compression import packed_bytes
+from segxai.store.size import MAP_BYTES, RUN_BYTES
 from segxai.types import Instance
 
-LONG_SECONDS, SHORT_SECONDS = 3600.0, 1800.0  # a run of the one is told how to become the other
-ROWS_OF_A_CALL = 4
-SECONDS_OF_A_CALL = 5.0  # after which a call is stopped, once it says how much it has done
 DENSE = 15  # about as many rows as "lowrank" computes densely for each window
 
 
@@ -50,6 +46,19 @@ class WindowCost:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The part of an image that an instance needs, and the passes for one noisy copy of it.
+
+    `box_voxels` are those of its map: of the domain widened by a row's extent, in its windows.
+    """
+
+    windows: int
+    backward: int
+    voxels: int
+    box_voxels: int
+
+
+@dataclass(frozen=True)
 class Plan:
     """The cost of a run.
 
@@ -66,7 +75,7 @@ class Plan:
     memory_bytes : int
         Memory for the largest instance, beyond the image and the network.
     disk_bytes : int
-        Size of the maps in the result.
+        Size of a run in the result.
     state_bytes : int
         Size at most of what is kept of an instance in work, in a file beside the result; 0 if none
         takes long enough.
@@ -95,141 +104,107 @@ def plan(
     image: Float[Tensor, "1 channel *grid"],
     instances: Sequence[Instance],
     method: Method,
-    noise: NoiseOptions,
+    options: MethodOptions,
     context: Context,
 ) -> Plan:
-    """Estimate the cost of explaining these instances: count the passes, then time one window."""
+    """Estimate the cost of explaining these instances: count the passes, and time some of them."""
     compute = context.compute
     if not instances:
         return Plan(compute.engine, compute.batch, {}, 0, 0, 0, 0)
     coarse = [
         predictor.without_readout(one) for one in instances
     ]  # with a readout, rows belong to its cells
-    predictor, instances = coarse[0][0], [instance for _, instance in coarse]
+    network, cells = coarse[0][0], [cell for _, cell in coarse]
     one_by_one = takes_rows(context.aggregator)
     if not one_by_one:
         compute = replace(compute, engine="dense")  # one backward pass per window: nothing to crop
-    measured = measure(predictor, image, instances[0], replace(context, compute=compute))
-    copies, assumed = _copies(method, noise)
-    work, backward, memory, disk, state = {}, 0, 0, 0, 0
-    errors = 1 if copies == 1 else 2  # a map, and its standard error
-    for instance in instances:
-        layout, box = predictor.layout.crop_to(instance.row_voxels)
-        windows, passes = _passes(layout, box.local(instance.row_voxels), one_by_one)
-        shared = windows * measured.window_seconds
-        work[instance.label] = copies * (shared + passes * measured.backward_seconds)
-        backward += copies * passes
-        maps = 4 * image.shape[1] * int(np.prod(layout.shape))
-        graphs = measured.graph_bytes * (windows if one_by_one else 1)
-        held = 8 + (MORE_MAPS if instance.sampled is not None else 0)
-        memory = max(memory, graphs + measured.batch_bytes + held * maps)
-        if work[instance.label] > SECONDS_BETWEEN:
-            state = max(state, held * maps)
-        values = image.shape[1] * _box_voxels(instance, measured, layout.shape)
-        disk += MAP_BYTES + round(errors * values * measured.value_bytes)
-    rows = copies * sum(len(one.row_voxels) for one in instances) if context.aggregator else 0
-    suited = measured.suited
-    return Plan(suited.name, suited.batch, work, rows, backward, memory, disk, state, assumed)
+    measured = measure(network, image, cells[0], replace(context, compute=compute))
+    engine, batch = measured.suited.name, measured.suited.batch
+    context = replace(context, compute=replace(context.compute, engine=engine, batch=batch))
+    parts = [_part(network.layout, one, measured, one_by_one) for one in cells]
+    seconds = _seconds(measured, parts, predictor, image, instances, method, options, context)
+    copies, assumed = copies_of(method, options.noise)
+    work = {one.label: copies * took for one, took in zip(instances, seconds, strict=True)}
+    channels = image.shape[1]
+    held = [
+        _held_bytes(one, channels * part.voxels) for one, part in zip(instances, parts, strict=True)
+    ]
+    graphs = (measured.graph_bytes * (part.windows if one_by_one else 1) for part in parts)
+    slow = (size for size, took in zip(held, work.values(), strict=True) if took > SECONDS_BETWEEN)
+    return Plan(
+        engine,
+        batch,
+        work,
+        rows=copies * sum(len(one.row_voxels) for one in cells) if context.aggregator else 0,
+        backward_passes=copies * sum(part.backward for part in parts),
+        memory_bytes=measured.batch_bytes + max(map(sum, zip(graphs, held, strict=True))),
+        disk_bytes=_disk_bytes(measured, [channels * part.box_voxels for part in parts], copies),
+        state_bytes=max(slow, default=0),
+        assumes_copies=assumed,
+    )
 
 
-def is_foreign(method: Method) -> bool:
-    """Return whether a method comes from elsewhere: nobody knows how many passes it makes."""
-    return not str(getattr(method.attribute, "__module__", "")).startswith("segxai.")
+def _held_bytes(instance: Instance, values: int) -> int:
+    """Estimate the bytes of the maps that are held while one of so many values is computed."""
+    return 4 * values * (8 + (MORE_MAPS if instance.sampled is not None else 0))
 
 
-class _EnoughError(BaseException):
-    """What stops a call that is only timed; no `except Exception` of a method's may catch it."""
+def _disk_bytes(measured: WindowCost, values: Sequence[int], copies: int) -> int:
+    """Estimate the bytes of a run: its maps of so many values, perhaps with their errors."""
+    arrays = 1 if copies == 1 else 2
+    return RUN_BYTES + sum(MAP_BYTES + round(arrays * measured.value_bytes * n) for n in values)
 
 
-@dataclass
-class _Call:
-    """A timed call: when it started, and which share of its work it has reported."""
-
-    started: float
-    done: float = 0.0
-
-    def tick(self, share: float) -> None:
-        """Count work, and stop the call if it has taken long enough to know its speed."""
-        self.done += share
-        if self.done > 0 and perf_counter() - self.started > SECONDS_OF_A_CALL:
-            raise _EnoughError
-
-
-def timed_by_a_call(
-    cost: Plan,
+def _seconds(
+    measured: WindowCost,
+    parts: Sequence[Part],
     predictor: Predictor,
     image: Float[Tensor, "1 channel *grid"],
     instances: Sequence[Instance],
     method: Method,
     options: MethodOptions,
     context: Context,
-) -> Plan:
-    """Replace the seconds of a plan by those of a call of the method itself.
+) -> list[float]:
+    """Estimate the seconds of one noisy copy of each instance.
 
-    The call explains the first instance from one noisy copy and, where rows are computed one by
-    one, from few of its rows. It is stopped after some seconds if it has reported work by then.
+    They are those of its passes, corrected by what a trial on the first instance took.
     """
-    first, rows = instances[0], None
+    shared = [part.windows * measured.window_seconds for part in parts]
+    backward = [part.backward * measured.backward_seconds for part in parts]
+    expected = CopySeconds(shared[0] + backward[0], 0.0)
     if takes_rows(context.aggregator):
-        rows = min(len(first.row_voxels), ROWS_OF_A_CALL)
-        first = replace(first, voxels=first.row_voxels[:rows], sampled=None)
-    call = _Call(perf_counter())
-    compute = replace(context.compute, engine=cost.engine, batch=cost.batch)
-    context = replace(context, compute=compute, tick=call.tick)
-    once = replace(options, noise=replace(options.noise, samples=1, tolerance=None))
-    with silenced(), suppress(_EnoughError):
-        method.attribute(predictor, image, first, once, context)
-        call.done = 1.0
-    _wait(image)
-    seconds = _copies(method, options.noise)[0] * (perf_counter() - call.started) / call.done
-    shares = {one.label: len(one.row_voxels) / rows if rows else 1.0 for one in instances}
-    return replace(cost, work={label: share * seconds for label, share in shares.items()})
+        expected = CopySeconds(shared[0], backward[0] / len(instances[0].row_voxels))
+    asked = (method, options, context)
+    found = timed_by_calls(predictor, image, instances[0], *asked, expected) or expected
+    if is_foreign(method):
+        return [found.of(len(one.row_voxels)) for one in instances]
+    beside = found.fixed - expected.fixed
+    slower = found.row / expected.row if expected.row else 1.0
+    return [
+        max(first + beside, 0.0) + slower * rest
+        for first, rest in zip(shared, backward, strict=True)
+    ]
 
 
-def quicker(
-    cost: Plan,
-    instances: Sequence[Instance],
-    method: Method,
-    noise: NoiseOptions,
-    context: Context,
-) -> str:
-    """Describe what would make a run of hours one of minutes; "" if it takes less than an hour."""
-    if cost.seconds < LONG_SECONDS:
-        return ""
-    ways = []
-    if takes_rows(context.aggregator):
-        ways += _with_fewer_rows(cost, instances)
-        ways.append(f"{option('aggregator', 'mean')} (one backward pass for many rows)")
-    copies, _ = _copies(method, noise)
-    if copies > 1:
-        fewer = max(int(copies * SHORT_SECONDS / cost.seconds), 1)
-        ways.append(f"{option('samples', fewer)} (about {duration(cost.seconds * fewer / copies)})")
-    ways.append(f"fewer instances ({option('labels')})")
-    return f"this takes about {duration(cost.seconds)}; quicker: {', or '.join(ways)}"
-
-
-def _with_fewer_rows(cost: Plan, instances: Sequence[Instance]) -> list[str]:
-    for rows in (500, 100, 30):
-        seconds = sum(
-            cost.work[one.label] * min(rows / len(one.row_voxels), 1) for one in instances
-        )
-        if seconds <= SHORT_SECONDS:
-            return [f"{option('rows', rows)} (about {duration(seconds)})"]
-    return []
-
-
-def _copies(method: Method, noise: NoiseOptions) -> tuple[int, bool]:
+def copies_of(method: Method, noise: NoiseOptions) -> tuple[int, bool]:
     """Return the number of noisy copies of each instance, and whether it is assumed."""
     if not method.smooths:
         return 1, False
     return (EXPECTED_COPIES, True) if noise.samples == "auto" else (noise.samples, False)
 
 
-def _passes(layout: Layout, voxels: Voxels, one_by_one: bool) -> tuple[int, int]:
-    """Count the forward and backward passes for one noisy copy of an instance."""
-    windows = len(layout.windows)
+def _part(layout: Layout, instance: Instance, measured: WindowCost, one_by_one: bool) -> Part:
+    """Find the part of a layout that an instance needs."""
+    layout, box = layout.crop_to(instance.row_voxels)
+    voxels, windows = box.local(instance.row_voxels), len(layout.windows)
     covers = sum(int(window.contains(voxels).sum()) for window in layout.windows)
-    return windows, covers if one_by_one else windows
+    extent = np.ptp(instance.row_voxels, axis=0) + np.asarray(measured.row_extent)
+    return Part(
+        windows,
+        backward=covers if one_by_one else windows,
+        voxels=int(np.prod(layout.shape)),
+        box_voxels=int(np.prod(np.minimum(extent, layout.shape))),
+    )
 
 
 def measure(
@@ -273,7 +248,7 @@ def _timed(compute: Callable[[], RowBatch]) -> tuple[float, RowBatch]:
     compute()
     started = perf_counter()
     found = compute()
-    _wait(found.values)
+    wait_for(found.values)
     return perf_counter() - started, found
 
 
@@ -290,7 +265,7 @@ def _timed_forward(
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         started = perf_counter()
         one = forward_pass(predictor, crop, window)
-        _wait(crop)
+        wait_for(crop)
     return one, perf_counter() - started, sum(sizes)
 
 
@@ -311,18 +286,7 @@ def _value_bytes(found: RowBatch) -> float:
     first, last = used.amin(dim=0).tolist(), used.amax(dim=0).tolist()
     box = tuple(slice(start, stop + 1) for start, stop in zip(first, last, strict=True))
     values = mean[(slice(None), *box)].float().cpu().numpy()
-    return compressed_bytes(values) / values.size
-
-
-def _box_voxels(instance: Instance, measured: WindowCost, shape: tuple[int, ...]) -> int:
-    """Count the voxels of the map's box: the domain widened by a row's extent, in its windows."""
-    extent = np.ptp(instance.row_voxels, axis=0) + np.asarray(measured.row_extent)
-    return int(np.prod(np.minimum(extent, shape)))
-
-
-def _wait(values: Tensor) -> None:
-    if values.is_cuda:
-        torch.cuda.synchronize(values.device)
+    return packed_bytes(values, shuffle=True) / values.size
 
 
 def together(costs: Sequence[Plan]) -> Plan:
@@ -342,15 +306,3 @@ def together(costs: Sequence[Plan]) -> Plan:
             assumes_copies=total.assumes_copies or one.assumes_copies,
         )
     return total
-
-
-def in_words(cost: Plan) -> str:
-    """Describe the cost on one line; passes are counted where they are those of rows."""
-    passes = f"{cost.rows:,} rows in {cost.backward_passes:,} {cost.engine} backward passes: "
-    assumed = f", if {EXPECTED_COPIES} noisy copies are enough; {MOST_COPIES} at most"
-    state = f" and up to {size(cost.state_bytes)} for an instance in work"
-    return (
-        f"{passes if cost.rows else ''}about {duration(cost.seconds)}, "
-        f"{size(cost.memory_bytes)} of memory, {size(cost.disk_bytes)} on disk (twice that while "
-        f"it is written{state if cost.state_bytes else ''}){assumed if cost.assumes_copies else ''}"
-    )

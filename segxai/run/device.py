@@ -1,8 +1,13 @@
-"""The device on which a run computes."""
+"""The device on which a run computes, and the memory that the process takes there."""
+
+from pathlib import Path
+from typing import Final
 
 import torch
 
 from segxai.errors import SegxaiError
+
+STATUS: Final = Path("/proc/self/status")  # of Linux
 
 
 def find_device(name: str) -> torch.device:
@@ -20,3 +25,11 @@ def find_device(name: str) -> torch.device:
     if (f"{name}:0" if name == "cuda" else name) not in known:
         raise SegxaiError(f"device {name!r} is not available; known: auto, {', '.join(known)}")
     return torch.device(name)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory (RAM) that this process has taken so far; 0 where that is not told."""
+    if not STATUS.exists():
+        return 0
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines() if ":" in line)
+    return 1024 * int(lines["VmHWM"].split()[0])

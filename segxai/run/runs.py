@@ -15,7 +15,7 @@ from segxai.methods.together import Together, group_pairs
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.scores import base_of
 from segxai.run.contrast import contrast_of
-from segxai.run.cost import Plan, is_foreign, plan, timed_by_a_call
+from segxai.run.cost import Plan, plan
 from segxai.run.options import Options
 from segxai.run.provenance import run_provenance
 from segxai.segment.prediction import Prediction
@@ -111,8 +111,5 @@ def plan_group(
     """Plan the runs of a group: their rows are computed once."""
     run = next((one for one in group if takes_rows(one.context.aggregator)), group[0])
     selected = [with_rows_for(run.context.aggregator, one) for one in instances]
-    cost = plan(predictor, image, selected, method, run.options.noise, run.context)
-    if is_foreign(method) and selected:
-        asked = (method, run.options, run.context)
-        cost = timed_by_a_call(cost, predictor, image, selected, *asked)
+    cost = plan(predictor, image, selected, method, run.options, run.context)
     return replace(cost, disk_bytes=len(group) * cost.disk_bytes)

@@ -19,6 +19,7 @@ from segxai.errors import SegxaiError, one_line
 from segxai.segment.segmentation import Segmentation
 from segxai.store import schema
 from segxai.store.atomic_file import replacing
+from segxai.store.compression import packing, packing_of_growing
 from segxai.store.layout import check_layout
 from segxai.store.maps import GROWING, FinishedMap, run_dataset
 from segxai.store.refusal import DamageError, parsing
@@ -33,7 +34,6 @@ READING: Final[dict[str, Any]] = {
     "decode_times": False,
     "decode_timedelta": False,
 }
-COMPRESSION = {"zlib": True, "complevel": 4, "shuffle": True}
 # What is read and compressed at once: a map of 20 voxels an axis and two channels is one part.
 VALUES_AT_ONCE: Final = 2**14
 ROWS_AT_ONCE: Final = 2**8
@@ -253,9 +253,11 @@ def _write(
     for name, variable in dataset.variables.items():
         is_number = np.issubdtype(variable.dtype, np.number)
         is_growing = bool(variable.dims) and variable.dims[0] in growing
-        encoding[name] = (
-            dict(COMPRESSION) if is_number and (is_growing or variable.size > 1) else {}
-        )
+        encoding[name] = {}
+        if is_number and is_growing:
+            encoding[name] = packing_of_growing()
+        elif is_number and variable.size > 1:
+            encoding[name] = packing(variable.values)
         if is_growing:
             rows = ROWS_AT_ONCE if variable.dims[0] == "label" else VALUES_AT_ONCE
             encoding[name]["chunksizes"] = (rows, *variable.shape[1:])
