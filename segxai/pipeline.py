@@ -13,9 +13,11 @@ from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
 from segxai.run.advice import in_words, quicker
 from segxai.run.attribute import Place, attribute_each
+from segxai.run.controls import place_controls
 from segxai.run.cost import Plan, together
 from segxai.run.device import peak_memory_bytes
 from segxai.run.find import find, objects_in
+from segxai.run.options import Target
 from segxai.run.prepare import Task
 from segxai.run.runs import plan_group
 from segxai.segment.predict import segment
@@ -56,7 +58,7 @@ def explain_case(
     names = choose_runs(task, out, append=append, overwrite=overwrite)
     if out.exists() and not overwrite:
         recover(out)
-    wanted = (0,) if task.method.scope == "class" else task.options.target.labels
+    wanted = (0,) if task.method.scope == "class" else _labels(task.options.target)
     if not overwrite and all(is_complete(out, name, wanted) for name in names):
         task.progress.say(f"nothing left to do: all maps are in {out.name}")
         return names
@@ -66,8 +68,8 @@ def explain_case(
     if overwrite or not out.exists():
         matches = {one.rule: one.counts for one in findings.matchings}
         created = {**task.case_provenance, "matches": matches, "created": _now()}
-        predicted = _predicted(task, findings.segmentation)
-        hdf5.create(out, task.case, findings.segmentation, findings.instances, created, predicted)
+        found = (findings.segmentation, findings.instances)
+        hdf5.create(out, task.case, *found, created, findings.predicted)
         for beside in (state_file(out), journal_file(out)):  # of the file that was here before
             beside.unlink(missing_ok=True)
     for name, run in zip(names, task.runs, strict=True):
@@ -107,7 +109,7 @@ class Findings:
     segmentation : Segmentation
         The prediction.
     instances : list of Instance
-        All instances that were found.
+        All instances that were found, and the controls.
     explained : list of Instance
         The chosen instances, perhaps with their rows sampled; for a class-level method, the whole
         class as label 0.
@@ -118,6 +120,9 @@ class Findings:
         process.
     matchings : tuple of Matching
         The predicted instances against the reference, by each rule; empty without a reference.
+    predicted : ndarray of shape (*grid), optional
+        Where the class is predicted, small components included; None if the model scores no class
+        at every voxel.
     warnings : tuple of str
         What looks wrong with the case, the prediction or the objects of the class.
     """
@@ -128,6 +133,7 @@ class Findings:
     costs: tuple[Plan, ...]
     cost: Plan
     matchings: tuple[Matching, ...] = ()
+    predicted: Bool[np.ndarray, "*grid"] | None = None
     warnings: tuple[str, ...] = ()
 
     def in_words(self) -> str:
@@ -152,6 +158,8 @@ def survey(task: Task) -> Findings:
             task.progress.say(f"against the reference, {one.in_words()}")
         for text in task.check_objects(task.case, objects_in(task.case, instances)):
             warn(text)
+        predicted = _predicted(task, segmentation)
+        instances = [*instances, *_controls(task, instances, predicted)]
         explained = _explained(task, segmentation, instances)
         costs = [
             plan_group(group, task.predictor, task.image, explained, task.method)
@@ -168,7 +176,7 @@ def survey(task: Task) -> Findings:
         memory_bytes=_memory_bytes(task, cost, before),
     )
     return Findings(
-        segmentation, instances, explained, tuple(costs), cost, matched, tuple(warnings)
+        segmentation, instances, explained, tuple(costs), cost, matched, predicted, tuple(warnings)
     )
 
 
@@ -196,6 +204,22 @@ def _predicted(task: Task, segmentation: Segmentation) -> Bool[np.ndarray, "*gri
     return segmentation.mask(index, task.criteria.threshold)
 
 
+def _controls(
+    task: Task, instances: list[Instance], predicted: Bool[np.ndarray, "*grid"] | None
+) -> list[Instance]:
+    """Place the controls of all instances, whichever are explained: a later command finds them."""
+    kinds = task.options.target.controls
+    if not kinds:
+        return []
+    index, seed = task.prediction.class_logit(task.criteria), task.options.method.seed
+    return place_controls(kinds, task.case, instances, predicted, class_index=index, seed=seed)
+
+
+def _labels(target: Target) -> tuple[int, ...] | None:
+    """Return the labels that are asked for; None where only a survey can tell all of them."""
+    return None if target.controls else target.labels
+
+
 def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]) -> list[Instance]:
     """Select the instances to explain, each with the rows to compute."""
     labels, asked = task.options.target.labels, task.options.method
@@ -204,7 +228,12 @@ def _explained(task: Task, segmentation: Segmentation, instances: list[Instance]
         mask = segmentation.mask(index, task.criteria.threshold)
         instances = [whole_class(mask, task.criteria)]
     elif labels is not None:
-        instances = chosen(instances, labels)
+        found = {one.label for one in chosen(instances, labels)}
+        instances = [
+            one
+            for one in instances
+            if one.label in found or (one.outcome == "TN" and one.source in (0, *labels))
+        ]
     if asked.rows is None:
         return instances
     spacing = task.case.domain_grid.spacing

@@ -12,6 +12,7 @@ import xarray as xr
 from segxai.errors import SegxaiError, option
 from segxai.geometry import Box
 from segxai.load.itk import holds_series, is_series_name
+from segxai.load.masks import with_regions
 from segxai.load.reader import PICTURE
 from segxai.load.volumes import file_sha256
 from segxai.methods.options import NoiseOptions
@@ -176,6 +177,7 @@ def _options(
         **{**noise, **how["numerics"], **compute},
         **criteria_options(stored),
         class_name=class_name(adapter, stored),
+        controls=tuple(target.get("controls", ())),
         instances=_source(target["instances"], folder),
         labels=None if how["labels"] == "all" else tuple(how["labels"]),
         reference_label=target.get("reference_label"),
@@ -201,13 +203,17 @@ def _case(adapter: Adapter, stored: dict[str, Any], folder: Path) -> Case:
         if [asdict(source) for source in case.sources] == sources:
             return case
     files = {one["role"]: _file(folder, one["name"], one["sha256"]) for one in sources}
-    reference = files.pop("reference", None)
+    reference, regions = files.pop("reference", None), files.pop("regions", None)
     if set(files) not in (set(adapter.files), set(adapter.channels), {PICTURE}):
         raise SegxaiError(
             f"the run read files for {', '.join(files) or 'nothing'}, but {adapter.name!r} takes "
             f"{', '.join(adapter.files)}"
         )
-    return adapter.read(files, reference)
+    case = adapter.read(files, reference)
+    if regions is not None:
+        case = with_regions(case, regions)
+    whose = {name: stored.get(name, "") for name in ("name", "patient", "session")}
+    return replace(case, **whose)
 
 
 def _file(folder: Path, name: str, sha256: str) -> Path:

@@ -93,6 +93,12 @@ class Case:
     black : tuple of float, optional
         What a voxel that is 0 in the files becomes in each channel of `image`; None if that is not
         known.
+    patient, session : str
+        Whose scan it is, and of which visit; "" if that is not known.
+    regions : ndarray of shape (*domain), optional
+        The region that a voxel lies in, 0 for none.
+    region_names : mapping
+        The regions' names, by number; a number without a name stands for itself.
     reference : ndarray of shape (*domain), optional
         True where an expert drew an object of the class; or labels, of which a run takes those of
         its class (see `segxai.run.reference`).
@@ -116,12 +122,16 @@ class Case:
     input_unit: str = "input unit"
     black: tuple[float, ...] | None = None
     reference: Bool[np.ndarray, "*domain"] | Int[np.ndarray, "*domain"] | None = None
+    regions: Int[np.ndarray, "*domain"] | None = None
+    region_names: Mapping[int, str] = field(default_factory=dict)
     source_grid: Grid | None = None
     domains_on_source: bool = False
     picture: UInt8[np.ndarray, "y x 3"] | None = None
     sources: tuple[Source, ...] = ()
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    patient: str = ""
+    session: str = ""
 
     @classmethod
     def of_array(cls, image: Float[np.ndarray, "channel *grid"]) -> "Case":
@@ -149,9 +159,12 @@ class Instance:
     class_index : int
         Index of the class's logit.
     outcome : str
-        "TP", "FP" or "FN" against a reference; "" if there is none.
+        "TP", "FP" or "FN" against a reference; "TN" for a control in healthy tissue; "" if there
+        is no reference.
     sampled : ndarray of shape (row,), optional
         Indices into `voxels` of the rows to compute, if the domain is too large to compute all.
+    source : int
+        Label of the instance that a control has the shape of; 0 for all others.
 
     Raises
     ------
@@ -164,6 +177,7 @@ class Instance:
     class_index: int = 1
     outcome: str = ""
     sampled: Int[np.ndarray, " row"] | None = None
+    source: int = 0
 
     def __post_init__(self) -> None:
         repeated = _repeated(self.voxels)

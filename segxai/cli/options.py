@@ -40,6 +40,26 @@ ReferenceLabel = Annotated[
         hidden=True,
     ),
 ]
+Regions = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="MAP",
+        help="Label map of regions, for the table; a JSON of the same name beside it names them.",
+        rich_help_panel=MODEL,
+        hidden=True,
+    ),
+]
+CaseName = Annotated[
+    str | None,
+    typer.Option(
+        "--case",
+        metavar="NAME",
+        help="Name of the case; default: sub and ses in the file's name, or else that name.",
+        rich_help_panel=MODEL,
+        show_default=False,
+        hidden=True,
+    ),
+]
 Checkpoint = Annotated[
     Path | None,
     typer.Option(
@@ -148,6 +168,17 @@ Connectivity = Annotated[
     typer.Option(
         metavar="1|2|3",
         help="Neighbours within an instance: over faces, edges or corners; default: the plugin's.",
+        rich_help_panel=INSTANCES,
+        hidden=True,
+    ),
+]
+Controls = Annotated[
+    str | None,
+    typer.Option(
+        metavar="KIND,...",
+        help="Explain healthy tissue, too: spheres (ten of 93 mm3), matched (each domain, moved), "
+        "or both; needs --reference.",
+        show_default=False,
         rich_help_panel=INSTANCES,
         hidden=True,
     ),

@@ -1,22 +1,14 @@
 """`segxai run`: from the command's options to a task, its table and its files."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from segxai.cli import model_options, options
-from segxai.cli.parsing import (
-    are_labels,
-    copies,
-    files_by_channel,
-    label_or_all,
-    labels_of,
-    names_of,
-    settings_of,
-    source_of,
-)
+from segxai.cli.parsing import files_by_channel
+from segxai.cli.request import Files, Output, Request
 from segxai.errors import SegxaiError, option
 from segxai.load.limits import at_most
 from segxai.text import file_name
@@ -31,39 +23,13 @@ if TYPE_CHECKING:
 GOES_ON = "what was finished is kept, and the same command continues from there"
 
 
-@dataclass(frozen=True)
-class Files:
-    """The files to read: images, the expert's mask and weights; which of these to take."""
-
-    images: tuple[str, ...]
-    reference: Path | None
-    checkpoint: Path | None
-    weights_key: str | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """Whether instances were chosen, and whether all of the embedded case is wanted."""
-
-    is_chosen: bool
-    is_whole: bool
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where results go, and what may happen to a file that is already there."""
-
-    out: Path | None
-    overwrite: bool
-    append: bool
-    dry_run: bool
-
-
 def run(
     plugin: options.Plugin = None,
     images: options.Images = None,
     reference: options.Reference = None,
     reference_label: options.ReferenceLabel = None,
+    regions: options.Regions = None,
+    case_name: options.CaseName = None,
     checkpoint: options.Checkpoint = None,
     weights_key: options.WeightsKey = None,
     max_voxels: options.MaxVoxels = None,
@@ -89,6 +55,7 @@ def run(
     match: options.Match = None,
     instances: options.Instances = None,
     labels: options.Labels = None,
+    controls: options.Controls = None,
     split: options.Split = False,
     method: options.Method = None,
     method_options: options.Set = None,
@@ -121,63 +88,16 @@ def run(
     Prints a table, writes all maps to FILE.h5 and a picture to FILE.png.
     After an interruption, the same command continues where it stopped.
     """
-    if are_labels(instances) and labels is None:
-        instances, labels = None, instances
-    asked = _given(
-        method=method,
-        method_options=settings_of(method_options or ()),
-        aggregator=names_of(aggregator),
-        samples=None if samples is None else copies(samples),
-        tolerance=tolerance,
-        antithetic=antithetic,
-        noise=noise,
-        noise_unit=noise_unit,
-        seed=seed,
-        layer=layer,
-        layer_layout=layer_layout,
-        score=names_of(score),
-        contrast=contrast,
-        class_name=class_name,
-        class_index=class_index,
-        threshold=threshold,
-        min_volume_mm3=min_volume,
-        connectivity=connectivity,
-        match=match,
-        instances=source_of(instances, split=split),
-        labels=labels_of(labels),
-        reference_label=label_or_all(reference_label),
-        rows=rows,
-        crop_mm=crop,
-        tta=tta,
-        device=device,
-        engine=engine,
-        row_tolerance=row_tolerance,
-        batch=batch,
-        precision=precision,
-    )
-    files = Files(tuple(images or ()), reference, checkpoint, weights_key)
-    how = (trust, channels, classes, window, overlap, activation, normalise, spacing)
-    words = model_options.Words(plugin, model, bundle, *how, output, align_corners)
-    part = Part(is_chosen=instances is not None or labels is not None, is_whole=full)
+    request = Request.of(locals())
     with at_most(max_voxels):
-        _run(words, asked, part, files, Output(out, overwrite, append, dry_run))
+        _run(request)
 
 
-def _given(**options: Any) -> dict[str, Any]:
-    """Select the options that were given."""
-    return {
-        name: value
-        for name, value in options.items()
-        if not (value is None or value is False or value in ((), {}))
-    }
-
-
-def _run(
-    words: model_options.Words, asked: dict[str, Any], part: Part, files: Files, output: Output
-) -> None:
+def _run(request: Request) -> None:
     from segxai.run.options import Options
 
-    found = Options.of(**asked)  # what makes no sense should not wait for the model
+    words, files, output = request.words, request.files, request.output
+    found = Options.of(**request.asked)  # what makes no sense should not wait for the model
     words.check()
     _check_names(words.plugin, found)
     _check(files, found, output)
@@ -190,9 +110,9 @@ def _run(
     from segxai.store.atomic_file import resolved, sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
-        adapter = _adapter(words, files)
-        found = _options(adapter, asked, part, files, progress)
-        task = _task(adapter, found, files, progress)
+        adapter = _adapter(request)
+        found = _options(adapter, request, progress)
+        task = _task(adapter, found, request, progress)
         out = output.out or Path(file_name(f"{words.plugin or adapter.name}_{task.case.name}.h5"))
         out = resolved(out)
         _check_out(out, files, found, overwrite=output.overwrite)
@@ -210,42 +130,31 @@ def _run(
         _report(out, names, overwrite=output.overwrite)
 
 
-def _adapter(words: model_options.Words, files: Files) -> "Adapter":
+def _adapter(request: Request) -> "Adapter":
     """Load the adapter of a plugin, or make that of your own model."""
-    if words.plugin is not None:
-        from segxai.plugins.registry import load_adapter
-
-        return load_adapter(words.plugin, files.checkpoint, files.weights_key)
+    images = request.files.images
     from segxai.load.reader import input_names
-    from segxai.models.own_model import adapter_for
 
     def files_of(channels: tuple[str, ...]) -> dict[str, Path]:
-        return files_by_channel(files.images, input_names(channels, files.images))
+        return files_by_channel(images, input_names(channels, images))
 
-    own = replace(model_options.own_model(words), weights_key=files.weights_key)
-    return adapter_for(own, files.checkpoint, files_of)
+    return request.model.load(files_of)
 
 
-def _options(
-    adapter: "Adapter",
-    asked: dict[str, Any],
-    part: Part,
-    files: Files,
-    progress: "TerminalProgress",
-) -> "Options":
+def _options(adapter: "Adapter", request: Request, progress: "TerminalProgress") -> "Options":
     """Build the options; of a slow model's embedded case, explain part unless --full is given."""
     from segxai.run.options import Options
 
-    if files.images or part.is_whole:
-        return Options.of(**asked)
+    if request.files.images or request.part.is_whole:
+        return Options.of(**request.asked)
     usual = dict(adapter.embedded_options)
-    if part.is_chosen:
+    if request.part.is_chosen:
         usual.pop("labels", None)
-    usual = {name: value for name, value in usual.items() if name not in asked}
+    usual = {name: value for name, value in usual.items() if name not in request.asked}
     if usual:
         words = ", ".join(f"{name} {_in_words(value)}" for name, value in usual.items())
         progress.say(f"Explaining part of the embedded case ({words}); use --full for all of it.")
-    return Options.of(**{**usual, **asked})
+    return Options.of(**{**usual, **request.asked})
 
 
 def _in_words(value: Any) -> str:
@@ -256,8 +165,9 @@ def _check(files: Files, found: "Options", output: Output) -> None:
     """Check what can be checked before anything is loaded."""
     if output.overwrite and output.append:
         raise SegxaiError("--overwrite and --append exclude each other: give one of them")
-    if files.reference and not files.images:
-        raise SegxaiError(f"{option('reference')} needs images: give them, too")
+    for name in ("reference", "regions"):
+        if getattr(files, name) and not files.images:
+            raise SegxaiError(f"{option(name)} needs images: give them, too")
     if files.checkpoint and not files.checkpoint.exists():
         raise SegxaiError(f"no checkpoint at {files.checkpoint}")
     _check_inputs(files, found)
@@ -284,6 +194,7 @@ def _check_inputs(files: Files, found: "Options") -> None:
 
     paths = {"image": [_file_in(image) for image in files.images]}
     paths["reference"] = [files.reference] if files.reference else []
+    paths["regions"] = [files.regions] if files.regions else []
     domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
     paths["mask"] = [domains] if domains else []
     for role, several in paths.items():
@@ -341,9 +252,9 @@ def _check_written(
 
     out, *pictures = written
     domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
-    masks_and_weights = filter(None, (files.reference, files.checkpoint, domains))
+    others = filter(None, (files.reference, files.regions, files.checkpoint, domains))
     named = [name for image in files.images if (name := image.partition("=")[2])]
-    inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *masks_and_weights)}
+    inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *others)}
     for path in written:
         if path.absolute() in inputs:
             what = "is" if path == out else f"would write its picture to {path}, which is"
@@ -353,18 +264,26 @@ def _check_written(
 
 
 def _task(
-    adapter: "Adapter", found: "Options", files: Files, progress: "TerminalProgress"
+    adapter: "Adapter", found: "Options", request: Request, progress: "TerminalProgress"
 ) -> "Task":
     from segxai.run.prepare import prepare
 
-    case = _case(adapter, files)
+    case = _case(adapter, request)
     return prepare(adapter, case, found, progress=progress)
 
 
-def _case(adapter: "Adapter", files: Files) -> "Case":
-    if files.images:
-        return adapter.read(files_by_channel(files.images, adapter.files), files.reference)
-    return replace(adapter.embedded_case(), name="embedded")
+def _case(adapter: "Adapter", request: Request) -> "Case":
+    files = request.files
+    if not files.images:
+        if request.case is not None:
+            raise SegxaiError("--case names a case of your own: give images")
+        return replace(adapter.embedded_case(), name="embedded")
+    case = adapter.read(files_by_channel(files.images, adapter.files), files.reference)
+    if files.regions is not None:
+        from segxai.load.masks import with_regions
+
+        case = with_regions(case, files.regions)
+    return case if request.case is None else replace(case, name=request.case)
 
 
 def _estimate(task: "Task", out: Path, output: Output) -> str:

@@ -1,5 +1,6 @@
 """Masks: the labels of a user's or an expert's mask, on the grid of a case's instances."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from segxai.text import format_shape
 from segxai.types import Case, Source
 
 NIFTI = (".nii", ".nii.gz")
+NAMES = 'write labels and names, such as {"1": "periventricular"}'
 
 
 def with_reference(case: Case, path: Path) -> Case:
@@ -32,6 +34,34 @@ def with_reference(case: Case, path: Path) -> Case:
         sources=(*case.sources, source),
         warnings=(*case.warnings, *warnings),
     )
+
+
+def with_regions(case: Case, path: Path) -> Case:
+    """Add regions to a case: the labels of a map on the grid of its files.
+
+    Names are read from a JSON beside it, of the same name: `{"1": "periventricular", ...}`.
+
+    Raises
+    ------
+    SegxaiError
+        If the map cannot be used, or the JSON is something else.
+    """
+    labels, source = _labels(path, "regions", case)
+    return replace(case, regions=labels, region_names=_names(path), sources=(*case.sources, source))
+
+
+def _names(path: Path) -> dict[int, str]:
+    """Read the names of regions beside their map; empty if there is no such file."""
+    beside = path.with_name(f"{path.name.split('.')[0]}.json")
+    if not beside.is_file():
+        return {}
+    try:
+        found = {int(label): name for label, name in json.loads(beside.read_text()).items()}
+    except (AttributeError, OSError, ValueError) as error:
+        raise SegxaiError(f"{beside} does not name regions: {NAMES}") from error
+    if not all(isinstance(name, str) for name in found.values()):
+        raise SegxaiError(f"{beside} does not name regions: {NAMES}")
+    return found
 
 
 def load_mask(path: Path, case: Case) -> Int[np.ndarray, "*grid"]:

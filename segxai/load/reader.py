@@ -12,6 +12,7 @@ from nibabel.orientations import aff2axcodes
 from segxai.errors import SegxaiError, collecting, option
 from segxai.geometry import Grid
 from segxai.load.bands import holds_bands, load_bands
+from segxai.load.case_names import case_names
 from segxai.load.channels import load_volumes
 from segxai.load.masks import with_reference
 from segxai.load.normalisation import Normalisation
@@ -165,7 +166,9 @@ def loader(read: LoadCase) -> LoadCase:
 def read_case(
     load_case: LoadCase, files: Mapping[str, Path], reference: Path | None = None
 ) -> Case:
-    """Load a case by an adapter's function, and add its sources and an expert's reference.
+    """Load a case by an adapter's function, and add its name, sources and an expert's reference.
+
+    It is named after the first file: by the entities of BIDS in its name, or else all of it.
 
     Parameters
     ----------
@@ -184,7 +187,8 @@ def read_case(
     """
     case = _with_warnings(load_case, files)
     sources = tuple(source_of(path, role) for role, path in files.items())
-    case = replace(case, sources=sources)
+    name, patient, session = case_names(sources[0].name)
+    case = replace(case, sources=sources, name=name, patient=patient, session=session)
     return case if reference is None else with_reference(case, reference)
 
 

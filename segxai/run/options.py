@@ -12,6 +12,9 @@ from typing import Any, Literal
 from segxai.errors import SegxaiError, option, unknown_name
 from segxai.matching import ANY, threshold_of
 from segxai.methods.options import Compute, MethodOptions, Numerics, at_least
+from segxai.run.controls import check_kinds
+
+SEVERAL = ("aggregator", "score", "controls")  # options that take one name or more
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class Target:
         Where the instances come from.
     labels : tuple of int, optional
         Which of them to explain; all if not given.
+    controls : tuple of {"spheres", "matched"}
+        Domains in healthy tissue that are explained, too; see `segxai.run.controls`.
     reference_label : int or "all", optional
         The label of the class in the reference, where that has several.
     tta : bool
@@ -81,6 +86,7 @@ class Target:
     match: str = ANY
     instances: Source = field(default_factory=Predicted)
     labels: tuple[int, ...] | None = None
+    controls: tuple[str, ...] = ()
     reference_label: int | Literal["all"] | None = None
     tta: bool = False
 
@@ -91,6 +97,7 @@ class Target:
                 "(and corners)"
             )
         threshold_of(self.match)
+        check_kinds(self.controls)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +143,7 @@ class Options:
     def of(cls, **leaves: Any) -> "Options":
         """Build the record from its leaves, by name; what is not given keeps its default.
 
-        An aggregator or a score may be given by its bare name.
+        An aggregator, a score or a kind of controls may be given by its bare name.
 
         Raises
         ------
@@ -144,7 +151,7 @@ class Options:
             If there is no such option.
         """
         given = {
-            name: (value,) if name in ("aggregator", "score") and isinstance(value, str) else value
+            name: (value,) if name in SEVERAL and isinstance(value, str) else value
             for name, value in leaves.items()
             if value is not None
         }

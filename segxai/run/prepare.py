@@ -106,7 +106,8 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
     network = _network(adapter, options.target).to(device)
     prediction = adapter.prediction(network, case, criteria)
     case = _with_reference_of_class(adapter, case, prediction, criteria, options.target)
-    if method.scope == "class" or options.target.instances != Predicted():
+    target = options.target
+    if method.scope == "class" or target.instances != Predicted() or target.controls:
         prediction.class_logit(criteria)
     image = torch.from_numpy(case.image)[None].to(device)
     inspect(prediction.predictor, image, len(prediction.classes))
@@ -123,7 +124,9 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
         method=method,
         groups=grouped(runs, method, options, prediction),
         criteria=criteria,
-        case_provenance=case_provenance(adapter, case, prediction, options.target, criteria),
+        case_provenance=case_provenance(
+            adapter, case, prediction, options.target, criteria, options.method.seed
+        ),
         check_objects=adapter.check_objects,
         notes=(*adapter.notes, *prediction.predictor.layout.notes(), *_about_rows(runs)),
         progress=progress,

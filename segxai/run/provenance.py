@@ -24,6 +24,7 @@ def case_provenance(
     prediction: Prediction,
     target: Target,
     criteria: InstanceCriteria,
+    seed: int,
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
     index, output = criteria.class_index, prediction.predictor.output
@@ -34,6 +35,8 @@ def case_provenance(
         "weights": _weights(adapter),
         "case": {
             "name": case.name,
+            **({"patient": case.patient} if case.patient else {}),
+            **({"session": case.session} if case.session else {}),
             "channels": list(case.channels),
             "sources": [asdict(source) for source in case.sources],
             "notes": list(case.notes),
@@ -46,6 +49,7 @@ def case_provenance(
             **_criteria(criteria),
             "instances": instances_provenance(target.instances),
             **({"reference_label": target.reference_label} if target.reference_label else {}),
+            **_controls(target, seed),
             **({"tta": list(adapter.mirror_axes)} if target.tta else {}),
         },
     }
@@ -55,6 +59,13 @@ def _criteria(criteria: InstanceCriteria) -> dict[str, Any]:
     """Describe what counts as an instance; the usual rule of matching goes without saying."""
     described = asdict(criteria)
     return {name: value for name, value in described.items() if (name, value) != ("match", ANY)}
+
+
+def _controls(target: Target, seed: int) -> dict[str, Any]:
+    """Describe the controls: those of a case are the same for all its runs."""
+    if not target.controls:
+        return {}
+    return {"controls": list(target.controls), "controls_seed": seed}
 
 
 def instances_provenance(source: Source) -> dict[str, Any]:

@@ -63,6 +63,11 @@ def choose(options: Options) -> Method:
             f"method {method.name!r} explains the whole class at once: leave out "
             f"{option('instances')}"
         )
+    if method.scope == "class" and options.target.controls:
+        raise SegxaiError(
+            f"method {method.name!r} explains the whole class at once: leave out "
+            f"{option('controls')}"
+        )
     return method
 
 

@@ -114,6 +114,7 @@ def _check_instances(stored: xr.Dataset, axes: dict[str, int]) -> None:
     where = "instances"
     for name, kinds in {"class": WORDS, "outcome": WORDS, "voxels": INTEGERS}.items():
         _array(stored, where, name, kinds, ("label",))
+    _array(stored, where, "source", INTEGERS, ("label",), optional=True)
     size = "volume_mm3" if len(axes) == 3 else "area_px"
     for name in (size, "mean_probability"):
         _array(stored, where, name, NUMBERS, ("label",))

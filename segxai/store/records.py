@@ -25,7 +25,7 @@ INSTANCES = (
 CASE_RECORD: dict[str, Any] = {
     "plugin": {"name": str, "options?": {}},
     "weights": ({"name": str, "sha256": str, "key?": str}, None),
-    "case": {"name": str, "channels": [str], "sources": [SOURCE]},
+    "case": {"name": str, "patient?": str, "session?": str, "channels": [str], "sources": [SOURCE]},
     "target": {
         "class": (str, None),
         "class_index": (int, None),
@@ -33,6 +33,8 @@ CASE_RECORD: dict[str, Any] = {
         "min_volume_mm3": Number,
         "connectivity": int,
         "match?": str,
+        "controls?": [str],
+        "controls_seed?": int,
         "instances": INSTANCES,
         "reference_label?": (int, "all"),
         "tta?": [int],

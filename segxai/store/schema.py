@@ -27,6 +27,7 @@ from segxai.types import Attribution, Case, Instance
 
 SCHEMA = 3
 SIDES = ("start", "stop")
+LONGEST_VALUE = 90  # in a message: a sha256 has 64 digits
 MEASURED_PACKAGES = ("segxai", "torch", "captum", "numpy", "scipy", "monai")
 
 
@@ -104,6 +105,9 @@ def segmentation_dataset(
         variables["entropy"] = (grid.axes, segmentation.entropy.astype(np.float16), unit)
     if case.reference is not None:
         variables["reference"] = (grid.axes, case.reference.astype(np.int8))
+    if case.regions is not None:
+        words = as_json({str(label): name for label, name in case.region_names.items()})
+        variables["regions"] = (grid.axes, case.regions.astype(np.int32), {"names": words})
     if predicted is not None:
         variables["predicted"] = (grid.axes, predicted.astype(np.int8))
     names = [segmentation.classes[index] for index in explained]
@@ -123,6 +127,7 @@ def instances_dataset(
             "class": ("label", _words(segmentation.classes[one.class_index] for one in instances)),
             "outcome": ("label", _words(one.outcome for one in instances)),
             "voxels": ("label", voxels),
+            **_sources(instances),
             **_sizes(voxels * grid.voxel_volume_mm3, grid),
             "mean_probability": ("label", np.array(means, dtype=np.float64)),
             **_places(instances, grid),
@@ -133,6 +138,13 @@ def instances_dataset(
             "side": list(SIDES),
         },
     )
+
+
+def _sources(instances: Sequence[Instance]) -> dict[str, Any]:
+    """Return the labels of the instances that controls have the shape of, where there are any."""
+    if not any(one.outcome == "TN" for one in instances):
+        return {}
+    return {"source": ("label", np.array([one.source for one in instances], dtype=np.int64))}
 
 
 def _sizes(volumes: np.ndarray, grid: Grid) -> dict[str, Any]:
@@ -226,14 +238,38 @@ def continued(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, 
     return {**stored, "labels": united, "resumed": [*stored.get("resumed", ()), again]}
 
 
-def difference(stored: Mapping[str, Any], asked: Mapping[str, Any], path: str = "") -> str:
-    """Describe the first difference between two provenances; "" if they agree."""
-    for name in [*stored, *(name for name in asked if name not in stored)]:
-        here, there = stored.get(name), asked.get(name)
-        if isinstance(here, Mapping) and isinstance(there, Mapping):
-            inner = difference(here, there, f"{path}{name} ")
-            if inner:
-                return inner
-        elif here != there:
-            return f"{path}{name} is {here!r} in the file, {there!r} now"
-    return ""
+def difference(stored: Any, asked: Any, path: str = "") -> str:
+    """Describe the first difference between two provenances, on a short line; "" if they agree."""
+    if isinstance(stored, Mapping) and isinstance(asked, Mapping):
+        names = dict.fromkeys((*stored, *asked))
+        pairs = [(name, stored.get(name), asked.get(name)) for name in names]
+    elif _are_alike(stored, asked):
+        both = list(zip(stored, asked, strict=True))
+        pairs = [(_number(*pair, number), *pair) for number, pair in enumerate(both, start=1)]
+    else:
+        here, there = _shortly(stored), _shortly(asked)
+        return "" if stored == asked else f"{path.strip()} is {here} in the file, {there} now"
+    found = (difference(here, there, f"{path}{name} ") for name, here, there in pairs)
+    return next(filter(None, found), "")
+
+
+def _are_alike(stored: Any, asked: Any) -> bool:
+    """Return whether both are lists of as many records, which can be compared one by one."""
+    return (
+        isinstance(stored, list)
+        and isinstance(asked, list)
+        and len(stored) == len(asked)
+        and all(isinstance(one, Mapping) for one in (*stored, *asked))
+    )
+
+
+def _number(stored: Mapping[str, Any], asked: Mapping[str, Any], number: int) -> str:
+    """Name a record in a list: by its role where both have the same, or else by its number."""
+    role = stored.get("role")
+    return str(role) if role is not None and role == asked.get("role") else str(number)
+
+
+def _shortly(value: Any) -> str:
+    """Write a value, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
