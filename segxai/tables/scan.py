@@ -116,7 +116,7 @@ class Scan:
             "kind": self._kind(outcome, int(known.get("source", 0)), voxels),
             "source": float(known.get("source", 0)) or float("nan"),
             **self._matched(outcome, voxels),
-            "region": self._region(voxels),
+            "region": self.region_of(voxels),
             "voxels": len(voxels),
             size: len(voxels) * self.grid.voxel_volume_mm3,
             "load_from": origin,
@@ -154,7 +154,7 @@ class Scan:
             "reference_iou": float(found.max()) if len(labels) else float("nan"),
         }
 
-    def _region(self, voxels: Voxels) -> str:
+    def region_of(self, voxels: Voxels) -> str:
         """Name the region that has most of the voxels, the smallest label on a tie; "" for none."""
         if "regions" not in self.segmentation:
             return ""
