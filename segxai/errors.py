@@ -38,6 +38,10 @@ class SegxaiError(Exception):
         self.text = text
 
 
+class NothingFoundError(SegxaiError):
+    """The model finds nothing in an image: an end for one run, a finding in a cohort."""
+
+
 class SegxaiWarning(UserWarning):
     """Something about a result that the user should know: a choice that was made, or a doubt.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from segxai.errors import SegxaiError, collecting, warn
+from segxai.errors import NothingFoundError, SegxaiError, collecting, warn
 from segxai.instances import chosen, matchings, whole_class
 from segxai.matching import Matching
 from segxai.rows.sampling import sample_rows
@@ -31,7 +31,12 @@ from segxai.types import Instance
 
 
 def explain_case(
-    task: Task, out: Path, *, append: bool = False, overwrite: bool = False
+    task: Task,
+    out: Path,
+    *,
+    append: bool = False,
+    overwrite: bool = False,
+    may_be_empty: bool = False,
 ) -> tuple[str, ...]:
     """Segment a case, find its instances, attribute each, and store each map once it is done.
 
@@ -44,6 +49,8 @@ def explain_case(
         The result file.
     append, overwrite : bool
         Whether another run may be added to an existing file, or the file may be replaced.
+    may_be_empty : bool
+        Whether a case in which nothing is found gets a result without instances.
 
     Returns
     -------
@@ -62,7 +69,7 @@ def explain_case(
     if not overwrite and all(is_complete(out, name, wanted) for name in names):
         task.progress.say(f"nothing left to do: all maps are in {out.name}")
         return names
-    findings = survey(task)
+    findings = survey(task, may_be_empty=may_be_empty)
     task.progress.say(findings.in_words())
     task = replace(task, instances=tuple(findings.instances))
     if overwrite or not out.exists():
@@ -77,6 +84,8 @@ def explain_case(
         seen = {"warnings": list(texts), "started": _now()}
         hdf5.start_run(out, name, {**run.provenance, **seen})
     name_of = dict(zip(map(id, task.runs), names, strict=True))
+    if not findings.explained:
+        return names
     with adding_maps(out, task.case) as writer:
         for group, cost in zip(task.groups, findings.costs, strict=True):
             place = Place(out, tuple(name_of[id(run)] for run in group), writer)
@@ -138,11 +147,13 @@ class Findings:
 
     def in_words(self) -> str:
         """Describe how much there is to explain and what it will cost, on one line."""
+        if not self.explained:
+            return "nothing is found, so nothing is explained"
         count = f"{len(self.explained)} of {len(self.instances)} instances"
         return f"{count}; {in_words(self.cost)}"
 
 
-def survey(task: Task) -> Findings:
+def survey(task: Task, *, may_be_empty: bool = False) -> Findings:
     """Segment a case, find its instances, and plan the cost of explaining them."""
     before = peak_memory_bytes()
     for text in (*task.case.notes, *task.notes):
@@ -151,8 +162,7 @@ def survey(task: Task) -> Findings:
         for text in task.case.warnings:
             warn(text)
         segmentation = _segment(task)
-        source = task.options.target.instances
-        instances = find(task.prediction, segmentation, task.case, task.criteria, source)
+        instances = _found(task, segmentation, may_be_empty=may_be_empty)
         matched = matchings(instances, task.case.reference, task.case.domain_grid, task.criteria)
         for one in matched:
             task.progress.say(f"against the reference, {one.in_words()}")
@@ -188,6 +198,16 @@ def _memory_bytes(task: Task, cost: Plan, before: int) -> int:
     if task.options.compute.device != "cpu":
         return cost.memory_bytes
     return max(before + cost.memory_bytes, peak_memory_bytes())
+
+
+def _found(task: Task, segmentation: Segmentation, *, may_be_empty: bool) -> list[Instance]:
+    source = task.options.target.instances
+    try:
+        return find(task.prediction, segmentation, task.case, task.criteria, source)
+    except NothingFoundError:
+        if not may_be_empty:
+            raise
+        return []
 
 
 def _segment(task: Task) -> Segmentation:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from segxai.cli.authoring import new_plugin
+from segxai.cli.cohort import cohort, join
 from segxai.cli.compare import compare
 from segxai.cli.experiment import app as experiment
 from segxai.cli.flags import as_flags
@@ -30,7 +31,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for command in (
-    run, show, table, flag, export, compare, rerun, plugins, methods, check, new_plugin,
+    run, cohort, join, show, table, flag, export, compare, rerun,
+    plugins, methods, check, new_plugin,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(experiment)

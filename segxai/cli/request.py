@@ -95,7 +95,7 @@ class Request:
         return cls(
             words=Words(**words),
             asked=_asked(given, instances, labels),
-            part=Part(instances is not None or labels is not None, given["full"]),
+            part=Part(instances is not None or labels is not None, given.get("full", True)),
             files=Files(images, reference, given.get("regions"), checkpoint, key),
             output=Output(given["out"], *output),
             case=given.get("case_name"),

@@ -24,13 +24,16 @@ NAMES = 'write labels and names, such as {"1": "periventricular"}'
 def with_reference(case: Case, path: Path) -> Case:
     """Add an expert's objects to a case: the labels of a mask on the grid of its files.
 
-    Labels that are all 1 become booleans. Of others, a run takes those of its class.
+    Labels that are all 1 become booleans. Of others, a run takes those of its class. A mask
+    without objects is that of a scan in which an expert found none, which is said in a warning.
     """
     with collecting() as warnings:
         labels, source = _labels(path, "reference", case)
+        if not labels.any():
+            warn(f"the reference {source.name} has no objects: whatever is predicted is an FP")
     return replace(
         case,
-        reference=labels != 0 if labels.max() == 1 else labels,
+        reference=labels != 0 if labels.max() <= 1 else labels,
         sources=(*case.sources, source),
         warnings=(*case.warnings, *warnings),
     )

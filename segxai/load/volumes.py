@@ -134,7 +134,8 @@ def load_labels(
     Raises
     ------
     SegxaiError
-        As for `load_volume`; also if a value is fractional or negative, or all are 0.
+        As for `load_volume`; also if a value is fractional or negative, or all are 0; a reference
+        may be empty, as of a healthy control.
     """
     image, source = _open(Path(path), role, flat=flat)
     grid = _grid(image, flat=flat)
@@ -148,7 +149,7 @@ def load_labels(
             f"{_named(source)} is not a mask: {wrong.sum()} voxels are not whole numbers from 0 "
             f"(the first is {values[voxel]:g} at voxel {voxel}); give labels, or threshold it"
         )
-    if not rounded.any():
+    if not rounded.any() and role != "reference":
         raise SegxaiError(f"{_named(source)} is empty: every voxel is 0; give a mask with objects")
     return rounded.astype(np.int32), grid, source
 

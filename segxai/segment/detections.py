@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Int
 
-from segxai.errors import SegxaiError, option
+from segxai.errors import NothingFoundError, SegxaiError, option
 from segxai.geometry import Grid
 from segxai.instances import outcomes_of, smallest_voxels
 from segxai.segment.predictor import Predictor
@@ -83,7 +83,7 @@ class Detections:
             if name in (None, own) and len(voxels) >= smallest
         ]
         if not found:
-            raise SegxaiError(self._nothing(name, criteria, case.domain_grid))
+            raise NothingFoundError(self._nothing(name, criteria, case.domain_grid))
         domains = [one.voxels for one in found]
         outcomes, _ = outcomes_of(domains, case.reference, case.domain_grid, criteria)
         pairs = zip(found, outcomes, strict=True)

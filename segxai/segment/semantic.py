@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segxai.errors import SegxaiError, option
+from segxai.errors import NothingFoundError, option
 from segxai.geometry import Grid
 from segxai.instances import components, find_instances
 from segxai.segment.predictor import Predictor
@@ -56,7 +56,7 @@ class Semantic:
             if mask.any()
             else self._nowhere(segmentation, criteria)
         )
-        raise SegxaiError(
+        raise NothingFoundError(
             f"no instance found: {why}, or a mask of your own with {option('instances', 'MASK')}"
         )
 

@@ -193,8 +193,8 @@ def test_values_that_are_no_labels_are_named(tmp_path: Path, value: float) -> No
 
 
 def test_an_empty_mask_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SegxaiError, match=r"reference file image.nii.gz is empty"):
-        load_labels(written(tmp_path, np.zeros(SHAPE)), "reference")
+    with pytest.raises(SegxaiError, match=r"mask file image.nii.gz is empty"):
+        load_labels(written(tmp_path, np.zeros(SHAPE)), "mask")
 
 
 @pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64, np.uint8, np.bool_])

@@ -171,6 +171,7 @@ def test_nothing_is_not_a_table(folder):
 
 def test_every_column_is_documented(table):
     page = (Path(__file__).parents[2] / "docs/reference/table.md").read_text()
+    page, _, _ = page.partition("## Tables of a cohort")
     listed = re.findall(r"`([\w]+)`", "".join(re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)))
     listed += ["area_px", "lesion_load_px"]
     channels = {"bright", "other", "heat"}
