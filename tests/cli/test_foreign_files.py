@@ -60,8 +60,8 @@ def test_names_from_a_file_are_escaped_in_a_terminal(evil):
     assert f"note: {SHOWN}" in shown.out.splitlines()
     assert f"run {SHOWN}" in shown.out.splitlines()
     again = segxai("rerun", "r.h5")
-    assert_plain(again.err)
-    assert "warning: case name is '" in again.err
+    assert (again.status, again.err) == (0, "")  # the name is the file's own, however it was made
+    assert_plain(again.out)
     for words in (("show", "r.h5", "--run", "x"), ("rerun", f"{EVIL}.h5")):
         assert_plain(segxai(*words).error)
     assert json.loads(segxai("show", "r.h5", "--json").out)["provenance"]["note"] == EVIL
