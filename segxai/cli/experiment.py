@@ -199,14 +199,40 @@ def modalities(
             metavar="X", help="Leave smaller magnitudes out of medians; the paper's is 0.1."
         ),
     ] = 0.0,
+    shapley: Annotated[
+        bool, typer.Option(help="Also compute the channels' Shapley values with the model.")
+    ] = True,
+    fill: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="What replaces a channel for its Shapley value: healthy, zero, dark, black, "
+            "blurred.",
+        ),
+    ] = "healthy",
+    within: Annotated[
+        str,
+        typer.Option(metavar="domain|image", help="Where it is replaced."),
+    ] = "domain",
+    checkpoint: Checkpoint = None,
+    model: Model = None,
+    bundle: Bundle = None,
+    trust: Trust = False,
+    device: Device = "auto",
     overwrite: Overwrite = False,
 ) -> None:
     """Compare what maps say in each channel, inside a domain, at its border and around."""
     from segxai.experiments.modalities import Modalities
     from segxai.experiments.modalities import modalities as build
+    from segxai.experiments.shapley import Replacement
 
-    settings = Modalities(cut=cut)
-    _run_on_tables(lambda: build(settings), results, out, overwrite=overwrite)
+    settings = Modalities(cut=cut, shapley=shapley, replacement=Replacement(fill, within))
+    places = _places(checkpoint, model, bundle, trust)
+
+    def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
+        return build(settings, cases, access)
+
+    _run_on_model(build_it, results, out, places, device, overwrite=overwrite, one_each=False)
 
 
 @app.command()
@@ -250,15 +276,24 @@ def _run_on_tables(
 
 
 def _run_on_model(
-    build: Build, results: list[Path], out: Path, places: Any, device: str, *, overwrite: bool
+    build: Build,
+    results: list[Path],
+    out: Path,
+    places: Any,
+    device: str,
+    *,
+    overwrite: bool,
+    one_each: bool = True,
 ) -> None:
-    """Run an experiment that asks the models of results."""
+    """Run an experiment that asks the models of results; `one_each`: once a scan and model."""
     from segxai.cli.progress import watched
     from segxai.experiments.frame import cases_in, one_a_model, run_experiment
     from segxai.experiments.probe import Access
 
     with watched(afterwards=GOES_ON) as progress:
-        cases = one_a_model(cases_in(results), progress)
+        cases = cases_in(results)
+        if one_each:
+            cases = one_a_model(cases, progress)
         experiment = build(cases, Access(places, device, progress))
         found = run_experiment(experiment, cases, out, overwrite=overwrite, progress=progress)
         progress.close()

@@ -57,10 +57,14 @@ class CaseFile:
 
 @dataclass(frozen=True)
 class Measured:
-    """What was measured in one case: tidy tables, and pictures as plain arrays, by name."""
+    """What was measured in one case: tidy tables, and pictures as plain arrays, by name.
+
+    What is not complete is reported, and measured anew by the next command.
+    """
 
     tables: Mapping[str, pd.DataFrame]
     pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,8 @@ def _measured(
             f"{place} was measured otherwise: {differs}; name another folder, or give --overwrite"
         )
     found = experiment.measure(case)
-    _keep(found, place, record)
+    if found.is_complete:
+        _keep(found, place, record)
     return found
 
 

@@ -5,7 +5,7 @@ that changes within 2 mm is lost in a band of 3.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 from math import inf
@@ -20,7 +20,10 @@ from scipy import ndimage
 from segxai.errors import SegxaiError
 from segxai.experiments.frame import CaseFile, Experiment, Measured
 from segxai.experiments.modalities_report import report
+from segxai.experiments.probe import Access
+from segxai.experiments.shapley import Replacement, channel_values, check_channels
 from segxai.geometry import Box, Grid
+from segxai.run.restore import Places
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import maps, provenance_of_run, run_names
 from segxai.store.schema import attribution_of, domain_grid_of, grid_of, group
@@ -39,29 +42,64 @@ class Modalities:
     cut : float
         Values of a smaller magnitude are left out of medians, as the paper does with 0.1; they are
         never left out of sums, nor of what is tested.
+    shapley : bool
+        Also compute the Shapley values of the channels, for which the model is run.
+    replacement : Replacement
+        What stands in for a channel, and where.
     """
 
     cut: float = 0.0
+    shapley: bool = True
+    replacement: Replacement = field(default_factory=Replacement)
 
     def __post_init__(self) -> None:
         if not self.cut >= 0:
             raise SegxaiError(f"a cut of {self.cut:g}: give 0 or more")
 
 
-def modalities(settings: Modalities) -> Experiment:
-    """Build the experiment."""
+def modalities(settings: Modalities, cases: Sequence[CaseFile], access: Access) -> Experiment:
+    """Build the experiment on some cases.
+
+    Raises
+    ------
+    SegxaiError
+        If Shapley values are asked for, and a case has more than eight channels.
+    """
+    if settings.shapley:
+        check_channels(cases)
 
     def measure(case: CaseFile) -> Measured:
         with open_result(case.path) as tree:
-            rows = list(_rows(tree, settings.cut))
-        return Measured({"regions": pd.DataFrame([{**case.columns, **row} for row in rows])})
+            regions = pd.DataFrame({**case.columns, **row} for row in _rows(tree, settings.cut))
+            labels = regions["label"].unique().tolist() if settings.shapley and len(regions) else []
+            values, reason = _shapley(tree, case, labels, settings.replacement, access)
+        left_out = pd.DataFrame([{"case": case.case, "reason": reason}] if reason else [])
+        tables = {"regions": regions, "shapley": values, "left_out": left_out}
+        return Measured(tables, is_complete=not reason)
 
     return Experiment(
         name="modalities",
         settings=settings,
         measure=measure,
-        report=partial(report, cut=settings.cut),
+        report=partial(report, cut=settings.cut, replaced=settings.replacement.words),
     )
+
+
+def _shapley(
+    tree: xr.DataTree,
+    case: CaseFile,
+    labels: Sequence[int],
+    replacement: Replacement,
+    access: Access,
+) -> tuple[pd.DataFrame, str]:
+    """Compute Shapley values; none, and the reason, where a model that nobody named fails."""
+    try:
+        rows = list(channel_values(tree, case, labels, replacement, access)) if labels else []
+    except SegxaiError as error:
+        if access.places != Places():
+            raise
+        return pd.DataFrame(), str(error)
+    return pd.DataFrame({**case.columns, **row} for row in rows), ""
 
 
 def _rows(tree: xr.DataTree, cut: float) -> Iterator[dict[str, Any]]:

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segxai.errors import SegxaiError
+from segxai.experiments.channel_ranks import rank_words, ranks_of, with_shapley
 from segxai.experiments.comparisons import row_of, with_holm
 from segxai.experiments.drawing import (
     STYLE,
@@ -26,12 +27,14 @@ from segxai.statistics.paired import paired_t, signed_rank
 RUN = ["model", "method", "aggregator", "score"]
 LESION = ["case", "patient", "run", "label"]
 DOMAIN = ("inside", "border")
+PARTS = ("positive", "negative")
 ORDER = ("TP", "FP", "FN", "TN", "")
 PAPER_CUT = 0.1
 TESTS = (paired_t, signed_rank)
+VALUE = ["model", "case", "label", "score", "channel"]  # one Shapley value each
 
 
-def report(measured: Sequence[tuple[CaseFile, Measured]], *, cut: float) -> Report:
+def report(measured: Sequence[tuple[CaseFile, Measured]], *, cut: float, replaced: str) -> Report:
     """Report the experiment.
 
     Raises
@@ -39,14 +42,30 @@ def report(measured: Sequence[tuple[CaseFile, Measured]], *, cut: float) -> Repo
     SegxaiError
         If no map has channels.
     """
-    regions = joined(measured, "regions")
+    regions, values = joined(measured, "regions"), joined(measured, "shapley")
     if not len(regions):
         raise SegxaiError("no map in the results has channels; run a gradient method")
-    weights, profile = weights_of(regions), profile_of(regions)
-    tests = comparisons_of(weights)
-    figures = {"": draw_boxes(weights), "profile": draw_profile(profile)}
+    weights, profile = lesions_of(measured), profile_of(regions)
+    tests, ranks = comparisons_of(weights), ranks_of(weights, [*RUN, "outcome"])
     tables = {"": regions, "lesions": weights, "profile": profile, "tests": tests}
-    return Report(tables, figures, list(_words(regions, weights, profile, tests, cut)))
+    if len(values):
+        values = values.drop_duplicates(VALUE)  # two results of a scan, of other methods
+        tables |= {"shapley": values, "ranks": ranks}
+    figures = {"": draw_boxes(weights, values), "profile": draw_profile(profile)}
+    words = [*_words(regions, weights, profile, tests, ranks, cut), *_left_out(measured)]
+    if len(values):
+        words.append(f"Shapley values: a channel that is taken away is {replaced}")
+    return Report(tables, figures, words)
+
+
+def lesions_of(measured: Sequence[tuple[CaseFile, Measured]]) -> pd.DataFrame:
+    """Join the weights of each result, with its Shapley values."""
+    parts = [
+        with_shapley(weights_of(found.tables["regions"]), found.tables["shapley"])
+        for _, found in measured
+        if len(found.tables["regions"])
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def weights_of(regions: pd.DataFrame) -> pd.DataFrame:
@@ -127,31 +146,42 @@ def comparisons_of(weights: pd.DataFrame) -> pd.DataFrame:
 # ------------------------------------------------------------------------------------- the figures
 
 
-def draw_boxes(weights: pd.DataFrame) -> Figure:
-    """Draw positive and negative parts inside the domain, by channel: a panel for each outcome."""
-    runs = list(weights.groupby(RUN, sort=False))
+def draw_boxes(weights: pd.DataFrame, values: pd.DataFrame) -> Figure:
+    """Draw what each channel weighs: a row for each run, a panel for each outcome.
+
+    That is the positive and negative part of its map inside the domain, and in rows below, where
+    there are any, its Shapley value.
+    """
+    rows: list[tuple[str, str, pd.DataFrame, Sequence[str]]] = [
+        (f"{' '.join(part for part in key[:3] if part)}\nmean in the domain", key[3], own, PARTS)
+        for key, own in weights.groupby(RUN, sort=False)
+    ]
+    for key, own in values.groupby(["model", "score"], sort=False) if len(values) else ():
+        rows.append((f"{key[0]}\nShapley value", key[1], own, ["shapley"]))
     outcomes = [name for name in ORDER if (weights["outcome"] == name).any()]
     colours = colour_of(list(dict.fromkeys(weights["channel"])))
     with rc_context(STYLE):
-        figure, panels = chart(len(runs), len(outcomes), width=3.2, height=2.9)
-        for (key, own), row in zip(runs, panels, strict=True):
+        figure, panels = chart(len(rows), len(outcomes), width=3.2, height=2.9)
+        for (name, score, own, parts), row in zip(rows, panels, strict=True):
             for outcome, panel in zip(outcomes, row, strict=True):
                 one = own[own["outcome"] == outcome]
-                _draw_boxes(panel, one, colours)
+                _draw_boxes(panel, one, colours, parts)
                 count = len(one) // max(one["channel"].nunique(), 1)
-                panel.set_title(f"{outcome or 'all'}: {count}, {key[3]}")
-            row[0].set_ylabel(f"{' '.join(part for part in key[:3] if part)}\nmean in the domain")
-        figure.suptitle(
-            "Positive and negative parts of maps in the domain, by channel", fontsize=12
-        )
+                panel.set_title(f"{outcome or 'all'}: {count}, {score}")
+            row[0].set_ylabel(name)
+        below = ", and its Shapley value" if len(values) else ""
+        title = f"Positive and negative part of each channel's map in the domain{below}"
+        figure.suptitle(title, fontsize=12)
     return figure
 
 
-def _draw_boxes(panel: Axes, one: pd.DataFrame, colours: dict[str, str]) -> None:
+def _draw_boxes(
+    panel: Axes, one: pd.DataFrame, colours: dict[str, str], parts: Sequence[str]
+) -> None:
     spread = np.random.default_rng(0)
     for place, (channel, colour) in enumerate(colours.items()):
         own = one[one["channel"] == channel]
-        for name in ("positive", "negative"):
+        for name in parts:
             values = own[name].to_numpy(float)
             if not len(values):
                 continue
@@ -208,6 +238,7 @@ def _words(
     weights: pd.DataFrame,
     profile: pd.DataFrame,
     tests: pd.DataFrame,
+    ranks: pd.DataFrame,
     cut: float,
 ) -> Iterator[str]:
     yield "modalities: what maps say in each channel, inside a domain, at its border and around"
@@ -218,6 +249,7 @@ def _words(
         same = dict(zip([*RUN, "outcome"], key, strict=True))
         yield from _signs(_of(profile, same))
         yield from _pairs(_of(tests, same))
+        yield from rank_words(one, _of(ranks, same) if len(ranks) else ranks)
     if weights["channel"].nunique() == 1:
         yield "one channel: there is no pair to compare"
     yield f"medians leave out magnitudes below {cut:g}; sums and tests leave out nothing"
@@ -228,6 +260,12 @@ def _words(
             f"no interval is a headline: {weights['patient'].nunique()} patients, below "
             f"{FEWEST_PATIENTS}"
         )
+
+
+def _left_out(measured: Sequence[tuple[CaseFile, Measured]]) -> Iterator[str]:
+    """Say which results have no Shapley values, and why."""
+    for row in joined(measured, "left_out").to_dict("records"):
+        yield f"no Shapley values of {row['case']}: {row['reason']}"
 
 
 def _signs(profile: pd.DataFrame) -> Iterator[str]:

@@ -10,6 +10,7 @@ from scipy import ndimage, stats
 from segxai.experiments.frame import cases_in
 from segxai.experiments.modalities import EDGES, Modalities, modalities, regions_of, summary
 from segxai.experiments.modalities_report import comparisons_of, profile_of, weights_of
+from segxai.experiments.probe import Access
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import domains_of, maps
 from segxai.store.schema import attribution_of
@@ -59,7 +60,8 @@ def test_a_summary_keeps_signs_apart_and_cuts_medians_alone():
 
 def test_regions_of_a_result_add_up_to_its_maps(toy_result):
     (case,) = cases_in([toy_result])
-    found = modalities(Modalities()).measure(case).tables["regions"]
+    experiment = modalities(Modalities(shapley=False), [case], Access())
+    found = experiment.measure(case).tables["regions"]
     with open_result(toy_result) as tree:
         stored = maps(tree, "gradient-mean-probability")[3]
         values = attribution_of(stored).on_grid((20, 18, 16))
