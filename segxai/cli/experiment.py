@@ -107,8 +107,8 @@ def context(
     overwrite: Overwrite = False,
 ) -> None:
     """Measure how much of its surroundings the model needs to see an instance."""
-    from segxai.experiments.context import Context
-    from segxai.experiments.context import context as build
+    from segxai.experiments.context.experiment import Context
+    from segxai.experiments.context.experiment import context as build
 
     asked = {
         "fills": names(fills),
@@ -170,8 +170,8 @@ def synthetic(
     overwrite: Overwrite = False,
 ) -> None:
     """Move a clear lesion elsewhere, and add made-up ones of graded contrast and size."""
-    from segxai.experiments.synthetic import Synthetic
-    from segxai.experiments.synthetic import synthetic as build
+    from segxai.experiments.synthetic.experiment import Synthetic
+    from segxai.experiments.synthetic.experiment import synthetic as build
 
     asked = {
         "fills": names(fills),
@@ -222,9 +222,9 @@ def modalities(
     overwrite: Overwrite = False,
 ) -> None:
     """Compare what maps say in each channel, inside a domain, at its border and around."""
-    from segxai.experiments.modalities import Modalities
-    from segxai.experiments.modalities import modalities as build
-    from segxai.experiments.shapley import Replacement
+    from segxai.experiments.modalities.experiment import Modalities
+    from segxai.experiments.modalities.experiment import modalities as build
+    from segxai.experiments.modalities.shapley import Replacement
 
     settings = Modalities(cut=cut, shapley=shapley, replacement=Replacement(fill, within))
     places = _places(checkpoint, model, bundle, trust)
@@ -238,7 +238,7 @@ def modalities(
 @app.command()
 def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
     """Compare the extremes of maps of TP, FP, FN and healthy tissue."""
-    from segxai.experiments.outcomes import outcomes as build
+    from segxai.experiments.outcomes.experiment import outcomes as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)
 
@@ -246,7 +246,7 @@ def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 @app.command()
 def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
     """Compare how the peaks of maps depend on the size of a lesion, by mean and signed max."""
-    from segxai.experiments.sizes import sizes as build
+    from segxai.experiments.sizes.experiment import sizes as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)
 
@@ -254,7 +254,7 @@ def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 @app.command()
 def flags(results: Results, out: Out, overwrite: Overwrite = False) -> None:
     """Ask whether maps tell false alarms from lesions, beyond volume and probability."""
-    from segxai.experiments.flags import flags as build
+    from segxai.experiments.flags.experiment import flags as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)
 

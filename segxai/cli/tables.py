@@ -42,7 +42,7 @@ def flag(
     overwrite: options.OverwriteTable = False,
 ) -> None:
     """Write the table of explained domains with a flag on those that look like false alarms."""
-    from segxai.experiments.flag_model import FlagModel, flagged
+    from segxai.experiments.flags.model import FlagModel, flagged
     from segxai.tables.domains import tabulate
 
     known = FlagModel.read(model)

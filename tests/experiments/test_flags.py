@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from segxai import SegxaiError
-from segxai.experiments.flag_model import FlagModel, features_of, fit, flagged, names_of_set
-from segxai.experiments.flags import Part, out_of_fold, threshold_of, why_not
+from segxai.experiments.flags.experiment import Part, out_of_fold, threshold_of, why_not
+from segxai.experiments.flags.model import FlagModel, features_of, fit, flagged, names_of_set
 from segxai.tables.domains import tabulate
 from tests.commandline import make_result, segxai, write_reference
 

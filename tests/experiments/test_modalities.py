@@ -8,8 +8,14 @@ import pytest
 from scipy import ndimage, stats
 
 from segxai.experiments.frame import cases_in
-from segxai.experiments.modalities import EDGES, Modalities, modalities, regions_of, summary
-from segxai.experiments.modalities_report import comparisons_of, profile_of, weights_of
+from segxai.experiments.modalities.experiment import (
+    EDGES,
+    Modalities,
+    modalities,
+    regions_of,
+    summary,
+)
+from segxai.experiments.modalities.report import comparisons_of, profile_of, weights_of
 from segxai.experiments.probe import Access
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import domains_of, maps

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from segxai.experiments.outcomes import effects_of, groups_of
+from segxai.experiments.outcomes.experiment import effects_of, groups_of
 from segxai.experiments.peaks import extremes
 from segxai.statistics.paired import holm
 from segxai.tables.domains import tabulate

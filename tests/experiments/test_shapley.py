@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import torch
 
-from segxai.experiments.channel_ranks import rank_words, ranks_of, with_shapley
 from segxai.experiments.fills import Filler
 from segxai.experiments.frame import cases_in
-from segxai.experiments.modalities import Modalities, modalities
+from segxai.experiments.modalities.experiment import Modalities, modalities
+from segxai.experiments.modalities.ranks import rank_words, ranks_of, with_shapley
+from segxai.experiments.modalities.shapley import Replacement, shapley_values
 from segxai.experiments.probe import Access
-from segxai.experiments.shapley import Replacement, shapley_values
 from segxai.geometry import Box
 from segxai.models.own_model import OwnModel
 from segxai.run.restore import Places

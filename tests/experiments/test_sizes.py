@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from segxai.experiments.sizes import correlations_of, spearman
+from segxai.experiments.sizes.experiment import correlations_of, spearman
 from tests.commandline import segxai
 
 

@@ -11,10 +11,10 @@ import torch
 from scipy import ndimage
 
 from segxai.experiments.frame import cases_in
-from segxai.experiments.places import balls_of, place_in, typical_tissue
 from segxai.experiments.probe import Access
-from segxai.experiments.synthetic import Synthetic, synthetic
-from segxai.experiments.synthetic_report import half_dose, half_doses, threshold_dose
+from segxai.experiments.synthetic.experiment import Synthetic, synthetic
+from segxai.experiments.synthetic.places import balls_of, place_in, typical_tissue
+from segxai.experiments.synthetic.report import half_dose, half_doses, threshold_dose
 from segxai.geometry import Grid
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import case_of, domains_of

@@ -15,7 +15,7 @@ import xarray as xr
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
-from segxai.experiments.context_report import report
+from segxai.experiments.context.report import report
 from segxai.experiments.cutting import Frame, strip_of
 from segxai.experiments.fills import FILLS, Filler, check_fills, dilation_distance, usable_fills
 from segxai.experiments.frame import CaseFile, Experiment, Measured

@@ -15,7 +15,7 @@ import pandas as pd
 from segxai.errors import SegxaiError
 from segxai.experiments.comparisons import adjusted, raw, row_of, with_holm
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
-from segxai.experiments.outcomes_figure import draw_forest, draw_violins
+from segxai.experiments.outcomes.figure import draw_forest, draw_violins
 from segxai.experiments.peaks import RUN, extremes, name_of_run
 from segxai.statistics.estimate import FEWEST_PATIENTS
 from segxai.statistics.paired import paired_t, signed_rank

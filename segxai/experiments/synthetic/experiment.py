@@ -20,7 +20,6 @@ from segxai.errors import SegxaiError
 from segxai.experiments.cutting import Frame, strip_of
 from segxai.experiments.fills import Filler, check_fills, healthy_mean, usable_fills
 from segxai.experiments.frame import CaseFile, Experiment, Measured
-from segxai.experiments.places import balls_of, place_in, typical_tissue
 from segxai.experiments.probe import (
     Access,
     Probe,
@@ -29,7 +28,8 @@ from segxai.experiments.probe import (
     instances_of,
     ready,
 )
-from segxai.experiments.synthetic_report import report
+from segxai.experiments.synthetic.places import balls_of, place_in, typical_tissue
+from segxai.experiments.synthetic.report import report
 from segxai.load.masks import load_mask
 from segxai.run.prepare import Task
 from segxai.store.hdf5 import open_result

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segxai.experiments.drawing import COLOURS, OUTCOME_COLOURS, STYLE, chart
-from segxai.experiments.flag_model import BASELINES, SETS
+from segxai.experiments.flags.model import BASELINES, SETS
 
 MOST_SHOWN = 12  # features
 

@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Shaped
 
 from segxai.errors import SegxaiError
 from segxai.experiments.comparisons import row_of
-from segxai.experiments.flag_model import SETS, FlagModel, features_of, fit, names_of_set
-from segxai.experiments.flags_figure import draw
+from segxai.experiments.flags.figure import draw
+from segxai.experiments.flags.model import SETS, FlagModel, features_of, fit, names_of_set
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.peaks import name_of_run
 from segxai.statistics.pairs import Pairs, auc_difference, jackknife_auc, within_patient_auc

@@ -11,7 +11,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from segxai.errors import SegxaiError
-from segxai.experiments.channel_ranks import rank_words, ranks_of, with_shapley
 from segxai.experiments.comparisons import row_of, with_holm
 from segxai.experiments.drawing import (
     STYLE,
@@ -21,6 +20,7 @@ from segxai.experiments.drawing import (
     signed_logarithmic,
 )
 from segxai.experiments.frame import CaseFile, Measured, Report, joined
+from segxai.experiments.modalities.ranks import rank_words, ranks_of, with_shapley
 from segxai.statistics.estimate import FEWEST_PATIENTS
 from segxai.statistics.paired import paired_t, signed_rank
 

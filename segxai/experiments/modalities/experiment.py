@@ -19,9 +19,9 @@ from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.experiments.frame import CaseFile, Experiment, Measured
-from segxai.experiments.modalities_report import report
+from segxai.experiments.modalities.report import report
+from segxai.experiments.modalities.shapley import Replacement, channel_values, check_channels
 from segxai.experiments.probe import Access
-from segxai.experiments.shapley import Replacement, channel_values, check_channels
 from segxai.geometry import Box, Grid
 from segxai.run.restore import Places
 from segxai.store.hdf5 import open_result

@@ -1,0 +1,1 @@
+"""Flags: whether maps tell false alarms from lesions, beyond volume and probability."""

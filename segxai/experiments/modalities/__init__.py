@@ -1,0 +1,1 @@
+"""Modalities: what each channel weighs, inside a lesion and around it (section 3.2)."""
