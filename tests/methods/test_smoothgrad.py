@@ -9,7 +9,8 @@ from torch import nn
 
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.noise import draw_noise
-from segxai.methods.smoothgrad import segxai_method, smoothgrad
+from segxai.methods.smoothgrad import segxai_method, smoothgrad, smoothgrads_together
+from segxai.methods.together import Together
 from segxai.plugins.registry import load_aggregator
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
@@ -112,3 +113,15 @@ def test_the_baseline_is_the_same_function_on_the_whole_class():
     assert instance_level.attribute is class_level.attribute
     assert (instance_level.scope, class_level.scope) == ("instance", "class")
     assert (instance_level.aggregator, class_level.aggregator) == ("signed_max", "mean")
+
+
+@pytest.mark.parametrize("samples", [1, 2])
+def test_two_copies_are_the_fewest_with_a_standard_error(samples):
+    image, instance = image_of((2, 12, 10)), block((12, 10), (4, 3), (2, 2))
+    asked = Asked(load_aggregator("mean"), samples=samples, noise_levels=(0.3, 0.2))
+    predictor = Predictor(literal.seeded(nn.Conv2d(2, 2, 3, padding=1)), whole_image((12, 10)))
+    single = smoothgrad(predictor, image, instance, *asked)
+    together = Together(((asked.aggregator, "logit"),), "logit")
+    (joined,) = smoothgrads_together(predictor, image, instance, together, *asked)
+    assert (single.standard_error is not None) == (samples > 1)
+    assert (joined.standard_error is not None) == (samples > 1)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from segxai.geometry import Box
-from segxai.rows.cotangent import CannotCarryError
+from segxai.rows.cotangent import CannotCarryError, on_box_of
 from tests.networks import image_of
 from tests.rows.rules.boxes import agree, box_by, compare, random_cotangent
 
@@ -33,3 +33,10 @@ def test_an_operation_in_place_is_refused_rather_than_done_wrong():
     grad = random_cotangent((1, 2, 4, 4), Box((1, 1), (2, 2)))
     with pytest.raises(CannotCarryError, match="writes in place"):
         grad.mul_(2)
+
+
+def test_what_has_no_axis_of_channels_is_cropped_along_those_of_space():
+    grad = random_cotangent((1, 2, 6, 8), Box((1, 2), (3, 4)))
+    plane = torch.arange(48.0).view(6, 8)
+    assert torch.equal(on_box_of(grad, plane), plane[1:4, 2:6])
+    assert torch.equal(on_box_of(grad, plane[:1]), plane[:1, 2:6])  # broadcast along the first

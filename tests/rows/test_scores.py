@@ -5,7 +5,7 @@ import torch
 
 from segxai.errors import SegxaiError
 from segxai.rows.instance_score import InstanceScore
-from segxai.rows.scores import SCORES, cotangents, find_score
+from segxai.rows.scores import SCORES, base_of, cotangents, find_score, scale_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
 from tests.networks import block, image_of, net2d
@@ -73,3 +73,14 @@ def test_an_instance_score_of_independent_logits_compares_none():
     wanted = {"logit": logits, "margin": logits, "probability": 1 / (1 + torch.exp(-logits))}
     for score, values in wanted.items():
         assert torch.allclose(InstanceScore(model, instance, score)(image), values.mean())
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_a_probability_is_a_multiple_of_the_slope_of_its_base(activation):
+    """p (1 - p): of the log-odds, which the margin of two classes is."""
+    logits = LOGITS[:, :2]
+    base = base_of("probability", 2, activation)
+    wanted = cotangents("probability", logits, 1, activation)
+    scale = scale_of("probability", logits, 1, activation)
+    assert torch.allclose(scale[:, None] * cotangents(base, logits, 1, activation), wanted)
+    assert scale_of("logit", logits, 1).tolist() == [1, 1]

@@ -56,3 +56,12 @@ def test_the_adjoint_of_a_strided_convolution_by_phases():
         rows, weight = torch.randn(2, 5, 4, 6, generator=generator), torch.randn(5, 3, *kernel)
         wanted = nn.functional.conv_transpose2d(rows, weight, stride=stride)
         assert literal.worst(_by_phases(rows, weight, stride), wanted) < 1e-6
+
+
+def test_a_single_stride_is_that_of_every_axis():
+    weight = image_of((4, 2, 3, 3))[0].reshape(4, 2, 3, 3)
+
+    def convolve(image):
+        return torch.conv2d(image, weight, stride=(2,), padding=(1,), dilation=(1,))
+
+    agree(*compare(convolve, image_of((2, 9, 12)), box_by([(0.3, 0.4)] * 2)))
