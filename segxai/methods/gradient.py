@@ -178,7 +178,7 @@ class InstanceGradient(GradientAttribution):
         if self.numerics.precision != "float32" and "precision_error" not in self.measured.largest:
             self.measured.include(compare_precision(predictor, crop, instance, self.score))
         if self.aggregator.linear:
-            mean = mean_row(predictor, crop, voxels, **options)
+            mean = mean_row(predictor, crop, voxels, **options, engine=self.engine)
             self.tick(1.0)
             return mean
         engine = self._engine_for(predictor, crop, voxels)

@@ -193,9 +193,7 @@ class SharedFields:
         weights = windowed.weights * (self.amounts[:, number] / windowed.peaks)[:, None]
         weighted = weights * one.shares(windowed.voxels)
         whole = one.gradient(windowed.voxels, weighted)
-        box = Box.around(one.outside.local(windowed.voxels))
-        cotangent = one.cotangent(windowed.voxels, weighted)[box.index]
-        local = one.carry(cotangent, box, Tape(exact=False))
+        local = one.carry(windowed.voxels, weighted, Tape(exact=False), summed=True)
         whole[local.box.seen_from(one.inside).index] -= local.values[0]
         return whole
 

@@ -7,8 +7,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from segxai.geometry import Box
+from segxai.rows.batch import RowBatch
+from segxai.rows.cotangent import CannotCarryError, Tape
 from segxai.rows.weighted_score import WeightedScore
-from segxai.rows.window_pass import Voxels, forward_pass, gradient_of
+from segxai.rows.window_pass import Pass, Voxels, forward_pass, gradient_of
 from segxai.segment.predictor import Predictor
 
 
@@ -19,15 +21,23 @@ def mean_row(
     *,
     class_index: int,
     score: str = "logit",
+    engine: str = "auto",
 ) -> Float[Tensor, "channel *grid"]:
     """Compute the mean of an instance's rows, by one backward pass per window (Eq. 2).
 
-    Equation 2 is taken for a single copy. The parameters are those of `rows`. Only one window's
-    graph is held at a time.
+    Equation 2 is taken for a single copy. The other parameters are those of `rows`. Only one
+    window's graph is held at a time.
+
+    Parameters
+    ----------
+    engine : {"auto", "windowed", "dense", "lowrank"}
+        "dense" goes back through all of a window, the others through the box where the mean can
+        differ from 0, which takes less time and gives the same values. Where an operation cannot be
+        carried on a box, "windowed" raises CannotCarryError, and the others go back densely.
     """
     weights = torch.full((len(voxels),), 1 / len(voxels))
     mean = WeightedScore(voxels, weights, class_index, score, None, predictor.activation)
-    return score_gradient(predictor, image, mean)
+    return score_gradient(predictor, image, mean, engine=engine)
 
 
 def score_gradient(
@@ -35,6 +45,8 @@ def score_gradient(
     image: Float[Tensor, "1 channel *grid"],
     score: WeightedScore,
     prepare: Callable[[Tensor], object] | None = None,
+    *,
+    engine: str = "dense",
 ) -> Float[Tensor, "channel *grid"]:
     """Compute the gradient of a weighted score, by one backward pass per window.
 
@@ -42,11 +54,15 @@ def score_gradient(
     ----------
     prepare : callable, optional
         Called with the logits of each window before they are differentiated.
+    engine
+        As for `mean_row`. Dense by default: hooks in the backward pass may expect whole tensors.
     """
     total = torch.zeros_like(image[0])
     blended = None if score.is_linear else logits_at(predictor, image, score.voxels)
     for window in predictor.layout.windows:
         covered = predictor.covers(window, score.voxels)
+        if not covered.any():
+            continue
         one = forward_pass(predictor, image, window)
         inner = score.voxels[covered]
         if blended is None:  # the derivative does not depend on the logits
@@ -54,12 +70,25 @@ def score_gradient(
         else:
             logits = blended[torch.from_numpy(covered)]
         weights = score.derivative(logits, covered).cpu() * one.shares(inner)
-        cotangent = one.cotangent(inner, weights)
         if prepare is not None:
             prepare(one.logits)
-        gradient = gradient_of(one.logits, one.leaf, cotangent)
-        total[one.inside.index] += gradient[0].to(total)
+        found = _sum_of_rows(one, inner, weights, engine)
+        total[found.box.index] += found.values[0].to(total)
     return total
+
+
+def _sum_of_rows(
+    one: Pass, voxels: Voxels, weights: Float[Tensor, "voxel class"], engine: str
+) -> RowBatch:
+    """Sum the weighted rows of some voxels in a window, by one backward pass."""
+    if engine != "dense" and one.readout is None:
+        try:
+            return one.carry(voxels, weights, Tape(), summed=True)
+        except CannotCarryError:
+            if engine == "windowed":
+                raise
+    cotangent = one.cotangent(voxels, weights)
+    return RowBatch(gradient_of(one.logits, one.leaf, cotangent), one.inside.start)
 
 
 def logits_at(

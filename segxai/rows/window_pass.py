@@ -84,14 +84,32 @@ class Pass:
         cotangent = self.cotangent(voxels, weights)
         return gradient_of(self.logits, self.leaf, cotangent, retain_graph=True)[0]
 
-    def carry(self, values: Float[Tensor, "row class *box"], box: Box, tape: Tape) -> RowBatch:
-        """Carry cotangents on a box of the logits back to the image.
+    def carry(
+        self,
+        voxels: Voxels,
+        weights: Float[Tensor, "voxel class"],
+        tape: Tape,
+        *,
+        summed: bool = False,
+    ) -> RowBatch:
+        """Carry the weights of grid voxels back to the image, on the box that they can reach.
+
+        Parameters
+        ----------
+        summed : bool
+            Whether they make a single row, their sum, instead of a row each.
 
         Raises
         ------
         CannotCarryError
             If the backward pass writes in place, or fails.
         """
+        local = self.outside.local(voxels)
+        box = Box.around(local)
+        rows = 1 if summed else len(voxels)
+        row = torch.zeros(rows, dtype=torch.long) if summed else torch.arange(rows)
+        values = self.logits.new_zeros(rows, self.logits.shape[1], *box.size)
+        values[row, :, *torch.from_numpy(box.local(local)).T] = weights.to(values)
         cotangent = Cotangent(values, box.start, self.logits.shape)
         tape.follow(cotangent)
         try:
@@ -197,12 +215,7 @@ def windowed_rows(
     CannotCarryError
         If the backward pass writes in place, or fails.
     """
-    local, weighted = one.outside.local(voxels), weights * one.shares(voxels)
-    box = Box.around(local)
-    values = one.logits.new_zeros(len(voxels), one.logits.shape[1], *box.size)
-    row = torch.arange(len(voxels))
-    values[row, :, *torch.from_numpy(box.local(local)).T] = weighted.to(values)
-    return one.carry(values, box, tape or Tape())
+    return one.carry(voxels, weights * one.shares(voxels), tape or Tape())
 
 
 def blocks_of(voxels: Voxels, window: Box) -> Voxels:

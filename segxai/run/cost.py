@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.geometry import Box
-from segxai.methods.method import Context, Method, takes_rows
+from segxai.methods.method import Aggregator, Context, Method, takes_rows
 from segxai.methods.noise import EXPECTED_COPIES
-from segxai.methods.options import MethodOptions, NoiseOptions
+from segxai.methods.options import Compute, MethodOptions, NoiseOptions
 from segxai.methods.sampling_error import MORE_MAPS
 from segxai.rows.batch import RowBatch
 from segxai.rows.engines import EngineChoice, find_engine
@@ -117,7 +117,7 @@ def plan(
     network, cells = coarse[0][0], [cell for _, cell in coarse]
     one_by_one = takes_rows(context.aggregator)
     if not one_by_one:
-        compute = replace(compute, engine="dense")  # one backward pass per window: nothing to crop
+        compute = _of_one_pass(compute, context.aggregator)
     measured = measure(network, image, cells[0], replace(context, compute=compute))
     engine, batch = measured.suited.name, measured.suited.batch
     context = replace(context, compute=replace(context.compute, engine=engine, batch=batch))
@@ -142,6 +142,15 @@ def plan(
         state_bytes=max(slow, default=0),
         assumes_copies=assumed,
     )
+
+
+def _of_one_pass(compute: Compute, aggregator: Aggregator | None) -> Compute:
+    """Return how a window's only backward pass is computed: exactly, on a box if it makes a mean.
+
+    Methods without rows go back through all of the window.
+    """
+    engine = "auto" if compute.engine == "lowrank" else compute.engine
+    return replace(compute, batch=1, engine="dense" if aggregator is None else engine)
 
 
 def _held_bytes(instance: Instance, values: int) -> int:

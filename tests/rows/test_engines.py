@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
 from segxai.errors import SegxaiError
@@ -11,28 +10,12 @@ from segxai.rows.engines import find_engine, make_engine
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import whole_image
-from tests.networks import image_of, small_unet
-
-
-class InPlace(nn.Module):
-    """Its backward pass writes into the cotangent that it gets."""
-
-    class Scale(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, grad):
-            return grad.clone().mul_(2)
-
-    def forward(self, x):
-        return self.Scale.apply(x)
+from tests.networks import WritesInPlace, image_of, small_unet
 
 
 @pytest.mark.parametrize(
     ("network", "engine"),
-    [(small_unet, "windowed"), (lambda: nn.InstanceNorm3d(2), "dense"), (InPlace, "dense")],
+    [(small_unet, "windowed"), (lambda: nn.InstanceNorm3d(2), "dense"), (WritesInPlace, "dense")],
 )
 def test_the_engine_suits_the_network(network, engine):
     shape = (16, 16, 16)
