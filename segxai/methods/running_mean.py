@@ -53,7 +53,7 @@ class Sums:
         if self.antithetic:
             maps = tuple((one + two) / 2 for one, two in zip(self.first, maps, strict=True))
         for one, new in zip(squares, maps, strict=True):
-            one += new * new
+            one.addcmul_(new, new)  # without a tensor in between
         return replace(self, copies=self.copies + 1, total=total, squares=squares, first=())
 
     def of_fold(self, fold: int) -> "Sums":
