@@ -1,12 +1,15 @@
 """Cropping loses nothing but zeros, and says what a cut at a distance leaves out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segxai.methods.cropping import crop_at_distance, crop_to_support
-from segxai.types import Attribution
+from segxai.geometry import Box, Grid
+from segxai.methods.cropping import crop_at_distance, crop_to_support, on_map
+from segxai.types import Attribution, Case, Instance
 from tests.networks import block
 
 
@@ -57,3 +60,15 @@ def test_nothing_is_left_out_of_an_empty_map():
     whole = Attribution(1, np.zeros((1, 5, 5), dtype=np.float32), (0, 0))
     cut = crop_at_distance(whole, block((5, 5), (2, 2), (1, 1)), (1.0, 1.0), 1.0)
     assert cut.facts["energy_left_out"] == 0
+
+
+def test_a_domain_on_the_picture_has_the_nearest_voxels_of_the_map():
+    """Of a picture with pixels half as large, several have the same; those outside, the last."""
+    shape = (6, 8)
+    case = Case("made up", np.zeros((1, *shape)), ("a",), Grid.unit(shape), np.ones(shape, bool))
+    instance = Instance(1, np.array([[4, 6], [4, 7], [5, 6], [11, 6]]))
+    assert on_map(instance, case, Box.whole(shape)) is instance
+    finer = Grid((12, 16), np.diag([0.5, 0.5, 1.0]))
+    case = replace(case, source_grid=finer, domains_on_source=True)
+    found = on_map(instance, case, Box((0, 0), (5, 8)))
+    assert found.voxels.tolist() == [[2, 3], [2, 4], [4, 3]]

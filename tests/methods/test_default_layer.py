@@ -7,7 +7,7 @@ from torch.nn import functional
 
 import segxai
 from segxai.errors import SegxaiError, SegxaiWarning
-from segxai.methods.default_layer import choose_layer
+from segxai.methods.default_layer import _trial_voxels, choose_layer
 from segxai.methods.gradcam import InstanceGradCamPlusPlus, grad_cam
 from segxai.methods.layers import find_layer
 from segxai.segment.predictor import Predictor
@@ -279,6 +279,18 @@ def test_a_class_that_is_nowhere_is_tried_where_it_is_surest():
     with torch.no_grad():
         network.head.bias[1] = -50.0
     assert chosen(network, explained=1) == "act"
+
+
+def test_surest_are_the_hundredth_part_with_the_largest_logits():
+    class Rising(nn.Module):
+        def forward(self, x):
+            return torch.cat([x + 2e3, x], dim=1)
+
+    image = torch.randperm(1000, generator=torch.Generator().manual_seed(0)).view(1, 1, 20, 50)
+    predictor = Predictor(Rising(), whole_image((20, 50)))
+    _, voxels, index = _trial_voxels(predictor, image.float(), 1)
+    assert index == 1
+    assert sorted(image[0, 0][tuple(voxels.T)].tolist()) == list(range(990, 1000))
 
 
 def test_the_window_that_holds_most_of_the_instance_is_tried():

@@ -6,6 +6,7 @@ from torch import nn
 
 from segxai.errors import SegxaiError, SegxaiWarning
 from segxai.methods.gradcam import InstanceGradCamPlusPlus, grad_cam
+from segxai.methods.layer_layout import LayerLayout, find_layout
 from segxai.methods.layers import find_layer, layout_of
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
@@ -279,3 +280,12 @@ def test_the_layout_is_a_fact_about_the_map():
     predictor, asked = Predictor(network, whole_image((16, 12))), Asked(layer="block")
     found = grad_cam(predictor, image, block((16, 12), (4, 4), (2, 2)), *asked)
     assert found.facts["layer_layout"] == "channels_last"
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_convolution_has_its_channels_first_even_where_shapes_do_not_tell(axes):
+    layer = getattr(nn, f"Conv{axes}d")(8, 8, 1)
+    window = (8,) * axes
+    assert find_layout(layer, (1, 8, *window), window, lambda: None) == LayerLayout(
+        "channels_first"
+    )

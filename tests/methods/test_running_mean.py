@@ -18,3 +18,14 @@ def test_the_peak_and_the_error_are_over_all_channels():
     for quiet, loud in [(1.0, 8.0), (3.0, 8.0)]:
         sums = sums.add((torch.tensor([[quiet, 0.0]]), torch.tensor([[0.0, -loud]])))
     assert sums.error_of_peak() == pytest.approx(1.0 / 8.0)
+
+
+@pytest.mark.parametrize("copies", [3, 50, 77])
+def test_where_nothing_varies_the_error_is_zero(copies):
+    """Whatever the rounding of the squares: a mean of them can lie below the square of a mean."""
+    same, sums = torch.linspace(0.1, 30, 500), Sums()
+    for _ in range(copies):
+        sums = sums.add((same,))
+    (error,) = sums.standard_error()
+    assert error.isfinite().all()
+    assert float((error / same).max()) < 1e-6

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from torch.nn import functional
 
 from segxai.methods.gradient import InstanceGradient
+from segxai.rows.batch import RowBatch
+from segxai.rows.coarse_rows import _sum
 from segxai.rows.engines import make_engine
 from segxai.rows.mean_row import mean_row
 from segxai.segment.predictor import Predictor
@@ -113,3 +116,9 @@ def test_a_mean_of_logits_never_holds_all_classes_on_the_whole_grid(monkeypatch)
     monkeypatch.setattr(Readout, "__call__", watched)
     mean_row(predictor(), image(), voxels_of_a_block(), class_index=1)
     assert seen == [1]
+
+
+def test_rows_that_no_cell_reaches_are_one_voxel_of_zeros():
+    held = {0: RowBatch(torch.ones(1, 3, 4, 5), (1, 2))}
+    found = _sum(held, csr_array((2, 1)))
+    assert (found.values.tolist(), found.start) == (torch.zeros(2, 3, 1, 1).tolist(), (0, 0))
