@@ -221,6 +221,7 @@ METHODS = {
         unit="score",
         sign="it raises the score on average over all sets of other regions",
         summary="Shapley values of supervoxels: they sum to the rise of the mean score",
+        random=True,
         options=KernelShapOptions,
         reference="Lundberg and Lee 2017, arXiv:1705.07874",
     ),

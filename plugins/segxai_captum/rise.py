@@ -115,6 +115,7 @@ def segxai_method(name: str) -> Method:
         sign="the score is above 0 where masks keep the voxel; 0 means little without centred=true",
         name=name,
         summary="the mean score over random masks of the image, weighted by what they keep",
+        random=True,
         options=RiseOptions,
         reference="Petsiuk et al. 2018, arXiv:1806.07421",
     )

@@ -12,7 +12,6 @@ from segxai.text import printable
 
 Key = tuple[int, str]  # the number of a place among those that are given, and the run's name there
 MODEL = ("plugin", "weights", "window", "output")  # what of a case's provenance is the model
-DRAWN = ("kernel_shap", "rise")  # methods that draw from the seed without noisy copies
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,9 @@ class ComparedRun:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether no value depends on the seed: no noisy copies, sampled rows or drawn masks."""
-        is_drawn = self.how["method"] in DRAWN or self.how.get("rows") is not None
-        return not (is_drawn or self.how.get("noise_levels"))
+        """Whether no value depends on the seed: no noisy copies, sampled rows or random method."""
+        has_sample = self.how.get("rows") is not None
+        return not (self.how.get("random") or has_sample or self.how.get("noise_levels"))
 
     def is_twin_of(self, other: "ComparedRun") -> bool:
         """Return whether the runs differ in the seed, and in nothing else."""

@@ -115,6 +115,10 @@ class Method:
         The default aggregator; None where the method has no rows to aggregate.
     smooths : bool
         Whether the noise options and the seed matter.
+    random : bool
+        Whether values depend on the seed for other reasons than noise and sampled rows, as those of
+        random masks do. It is stored with a run, and tells `segxai compare` that another seed gives
+        another map.
     needs_layer : bool
         Whether `layer` matters.
     takes_contrast : bool
@@ -134,6 +138,7 @@ class Method:
     scope: Literal["instance", "class"] = "instance"
     aggregator: str | None = None
     smooths: bool = False
+    random: bool = False
     needs_layer: bool = False
     takes_contrast: bool = False
     options: type | None = None

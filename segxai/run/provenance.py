@@ -139,6 +139,7 @@ def run_provenance(
         **({"layer_layout": pair.layer_layout} if pair.layer else {}),
         "rows": pair.rows,
         "seed": pair.seed,
+        **({"random": True} if method.random else {}),
         "method_options": {
             name: _file_of(value) if isinstance(value, Path) else value
             for name, value in pair.method_options.items()

@@ -125,3 +125,13 @@ def test_it_is_captums_on_each_embedded_architecture(name):
     theirs = captum.attr.InputXGradient(subject.score())
     wanted = theirs.attribute(image.clone().requires_grad_())[0].detach()
     assert literal.worst(found, wanted) < 1e-5
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_says_whether_its_values_depend_on_the_seed(name):
+    """`segxai compare` believes it."""
+    own = dict(word.split("=") for word in METHODS[name][0] if "=" in word)
+    subject, method = flat(), segxai.load_method(name)
+    layer = "2" if method.needs_layer else None
+    maps = [subject.explain(name, seed=seed, layer=layer, **own)[0] for seed in (0, 1)]
+    assert torch.equal(*maps) != (method.random or method.smooths)

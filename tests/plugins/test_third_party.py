@@ -88,6 +88,19 @@ def test_maps_of_a_stranger_are_compared(site, folder):
     assert table["value"].between(-1, 1).all()
 
 
+def test_a_random_method_of_a_stranger_has_no_ceiling_of_1(site, folder):
+    words = ["run", "--plugin", "toy", "--instances", "1", "--out", "toy.h5"]
+    few = ("--method", "lime", "--set", "side=9", "--set", "copies=20", "--append")
+    run(*words, "--method", "toy_image")
+    run(*words, *few)
+    assert run("compare", "toy.h5", "--out", "one").count("differ in the seed alone") == 1
+    assert pd.read_csv("one/compare.csv")["ceiling"].isna().all()
+    run(*words, *few, "--seed", "1")
+    run("compare", "toy.h5", "--out", "two")
+    table = pd.read_csv("two/compare.csv").query("metric == 'spearman'")
+    assert (table["ceiling"] < 0.999).all()
+
+
 def test_a_quantile_of_sampled_rows_says_what_it_misses(site, folder):
     words = ["run", "--plugin", "toy", "--instances", "1", "--samples", "2", "--rows", "8"]
     run(*words, "--aggregator", "median", "--out", "toy.h5")

@@ -81,6 +81,7 @@ def segxai_method(name: str) -> Method:
         name=name,
         summary="LIME: what each block adds to the instance's mean score, in a linear model",
         attribute=attribute,
+        random=True,
         takes_contrast=True,
         options=LimeOptions,
         reference="Ribeiro et al. 2016, arXiv:1602.04938",

@@ -98,3 +98,4 @@ def test_what_makes_no_sense_is_one_line():
 def test_segxai_finds_it_by_name():
     assert load_method("lime").options is LimeOptions
     assert load_method("lime").takes_contrast
+    assert load_method("lime").random
