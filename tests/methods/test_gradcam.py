@@ -54,6 +54,9 @@ def test_heat_maps_follow_the_formulas_voxel_by_voxel(network, localised):
     method = InstanceGradCamPlusPlus(model, layer, localised=localised)
     found = method.attribute(image, instance=instance)[0, 0]
     assert literal.worst(found, wanted) < TOLERANCE
+    function = grad_cam if localised else class_grad_cam
+    one = function(Predictor(model, whole_image(shape[1:])), image, instance, *Asked(layer=name))
+    assert literal.worst(one.on_grid(shape[1:]), wanted) < TOLERANCE
 
 
 def test_a_contrast_of_two_classes_is_that_of_a_network_of_their_difference():

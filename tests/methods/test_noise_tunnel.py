@@ -298,6 +298,26 @@ def test_the_expected_number_follows_from_the_error_so_far(quadratic):
     assert expected[20] == pytest.approx(wanted, abs=1)
 
 
+def test_of_pairs_the_expected_number_counts_both_copies(quadratic):
+    _, image, instance, _ = quadratic
+    model = Cubic()
+    expected, tolerance = [], 0.005
+
+    def tick(share):
+        expected.append((tunnel.sums.copies, tunnel.expected))
+
+    tunnel = SeededNoiseTunnel(
+        InstanceGradient(model, tick=tick), seed=SEED, tolerance=tolerance, antithetic=True
+    )
+    tunnel.attribute(image, nt_samples=2000, stdevs=LEVEL, instance=instance)
+    short = SeededNoiseTunnel(InstanceGradient(model), seed=SEED, antithetic=True)
+    short.attribute(image, nt_samples=40, stdevs=LEVEL, instance=instance)
+    wanted = 2 * 20 * (short.sums.error_of_peak() / tolerance) ** 2
+    assert wanted > 60
+    assert dict(expected)[40] == pytest.approx(wanted, abs=2)
+    assert dict(expected)[40] % 2 == 0
+
+
 # --------------------------------------------------------------------------------- antithetic pairs
 
 

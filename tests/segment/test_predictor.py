@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from segxai.errors import SegxaiError
-from segxai.segment.predictor import Predictor
+from segxai.segment.predictor import Predictor, stride_of
 from segxai.segment.readout import Readout
 from segxai.segment.windows import sliding_window, whole_image
 from tests.literal import worst
@@ -74,3 +74,18 @@ def test_a_readout_belongs_to_one_window():
     layout = sliding_window((24, 20), (8, 8))
     with pytest.raises(ValueError, match="single window"):
         Predictor(coarse_network(), layout, readout=Readout.linear((2, 2), (9, 9)))
+
+
+@pytest.mark.parametrize(
+    ("logits", "image", "stride"),
+    [
+        ((16, 12), (16, 12), 1),
+        ((8, 6), (16, 12), 2),
+        ((4, 3), (16, 12), 4),
+        ((3, 5), (13, 17), 4),  # rounded down and up
+        ((8, 3), (16, 12), None),
+        ((5, 4), (16, 12), None),
+    ],
+)
+def test_the_stride_is_how_many_voxels_a_logit_spans(logits, image, stride):
+    assert stride_of((1, 2, *logits), (1, 3, *image)) == stride
