@@ -1,17 +1,21 @@
 """A cohort: every case is run, whatever becomes of another, and the tables say so."""
 
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from segxai import SegxaiError, tabulate
 from segxai.cohort.cases import cases_of, read_lines
-from tests.commandline import make_case, segxai, write_nifti, write_reference
-from tests.toy.segxai_toy import SHAPE, picture
+from tests.commandline import draw_nothing, make_case, segxai, write_nifti, write_reference
+from tests.toy.segxai_toy import SHAPE, Toy, picture
 
 COHORT = ("cohort", "c.csv", "--plugin", "toy", "--method", "gradient", "--aggregator", "mean")
+TWO = ("one", "two")
 
 
 def write_cohort(*, bad=True):
@@ -143,3 +147,46 @@ def test_paths_start_at_the_csv(good):
     assert first.carried == {"centre": "Basel"}
     with pytest.raises(SegxaiError, match="no column 'flair'"):
         cases_of(table, ("flair",), Path())
+
+
+def test_each_case_has_weights_and_regions_of_its_own(folder, monkeypatch):
+    """As folds and atlases have them: files of the case, on paths of the CSV."""
+    draw_nothing(monkeypatch)
+    make_case(folder)
+    network = Toy()
+    save_file(network.state_dict(), "one.safetensors")
+    with torch.no_grad():
+        network.logits.bias[1] += 1
+    save_file(network.state_dict(), "two.safetensors")
+    halves = np.ones(SHAPE, np.uint8)
+    halves[9:] = 2
+    write_nifti("halves.nii.gz", halves)
+    Path("halves.json").write_text('{"1": "left", "2": "right"}')
+    write_nifti("third.nii.gz", halves + 1)  # no names beside it
+    Path("c.csv").write_text(
+        "case,bright,other,checkpoint,regions\n"
+        "a,bright.nii.gz,other.nii.gz,one.safetensors,halves.nii.gz\n"
+        "b,bright.nii.gz,other.nii.gz,two.safetensors,third.nii.gz\n"
+        "c,bright.nii.gz,other.nii.gz,one.safetensors,\n"
+    )
+    own = ("--model", "tests.toy.segxai_toy:Toy", "--channels", "bright,other", "--classes")
+    how = (*own, "rest,ball", "--method", "gradient", "--aggregator", "mean")
+    done = segxai("cohort", "c.csv", *how, "--out", "d")
+    assert done.status == 0, done.err
+    table = table_of("d")
+    shas = {name: sha256(Path(f"{name}.safetensors").read_bytes()).hexdigest() for name in TWO}
+    of_cases = table.groupby("case")["weights"].first()
+    for case, name in zip("abc", ("one", "two", "one"), strict=True):
+        assert shas[name].startswith(of_cases[case])
+    by_hand = ("run", *how, "bright.nii.gz", "other.nii.gz", "--checkpoint", "two.safetensors")
+    assert segxai(*by_hand, "--out", "b.h5").status == 0
+    columns = ["mean_probability", "bright_peak", "volume_mm3"]
+    own = {case: table[table["case"] == case].reset_index(drop=True) for case in "abc"}
+    pd.testing.assert_frame_equal(own["b"][columns], tabulate("b.h5")[columns])
+    pd.testing.assert_frame_equal(own["a"][columns], own["c"][columns])
+    assert (own["b"]["mean_probability"] > own["c"]["mean_probability"]).all()
+    is_left = own["a"]["centroid_x_mm"] < 9
+    assert own["a"]["region"].tolist() == np.where(is_left, "left", "right").tolist()
+    is_left = own["b"]["centroid_x_mm"] < 9
+    assert own["b"]["region"].tolist() == np.where(is_left, "2", "3").tolist()
+    assert set(own["c"]["region"]) == {""}
