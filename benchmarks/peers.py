@@ -112,6 +112,7 @@ class Figure:
         return [
             self.call,
             f"{self.seconds:.2f}",
+            f"{self.fastest:.2f} to {self.slowest:.2f}",
             mebibytes(self.peak_bytes),
             f"{self.correlation:.3f}",
             *(f"{factor:.3g}" for factor in self.factors),
@@ -221,7 +222,7 @@ def compared(found: Tensor, exact: Tensor) -> tuple[float, float, float]:
 
 def show(kind: str, figures: list[Figure]) -> None:
     """Print one kind of map."""
-    head = ["call", "seconds", "peak", "correlation", "factor 1", "factor 2"]
+    head = ["call", "seconds", "rounds", "peak", "correlation", "factor 1", "factor 2"]
     lines = [one.line for one in figures]
     table(kind, [*head, "sign", "negative", "instance"], lines)
 

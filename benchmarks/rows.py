@@ -37,7 +37,10 @@ FEW = 4  # rows that show the memory of a way that holds one row at a time
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table; times are of the whole lesion, errors relative to the peak."""
+    """One line of the table; times are of the whole lesion, errors relative to the peak.
+
+    `faster_than_the_loop` has a number for each round.
+    """
 
     network: str
     voxels: int
@@ -46,7 +49,7 @@ class Figure:
     seconds: float
     fastest: float
     slowest: float
-    faster_than_the_loop: float | None
+    faster_than_the_loop: list[float] | None
     error: float
     peak_bytes: int | None
 
@@ -60,7 +63,7 @@ class Figure:
             f"{mark}{self.seconds:.2f}",
             f"{mark}{self.fastest:.2f} to {self.slowest:.2f}",
             f"{mark}{1000 * self.seconds / self.voxels:.2f}",
-            "" if ratio is None else f"{ratio:.1f}x",
+            "" if ratio is None else f"{min(ratio):.1f}x to {max(ratio):.1f}x",
             f"{self.error:.1e}",
             mebibytes(self.peak_bytes),
         ]
@@ -109,7 +112,7 @@ def measure(name: str, count: int, asked: argparse.Namespace) -> list[Figure]:
     with exact_arithmetic():
         errors = check(scene, voxels, ways, asked)
         times = timed(scene, voxels, ways, asked)
-    loop = spread(times["loop"])["seconds"] if "loop" in times else None
+    loop = times.get("loop")
     return [
         Figure(
             network=name,
@@ -117,12 +120,17 @@ def measure(name: str, count: int, asked: argparse.Namespace) -> list[Figure]:
             way=way,
             timed_rows=len(shortened(scene, voxels, way, asked.timed_rows)),
             **spread(times[way]),
-            faster_than_the_loop=loop and loop / spread(times[way])["seconds"],
+            faster_than_the_loop=loop and quotients(loop, times[way]),
             error=errors[way],
             peak_bytes=None if asked.no_memory else apart(weigh, name, count, way, asked),
         )
         for way in ways
     ]
+
+
+def quotients(above: list[float], below: list[float]) -> list[float]:
+    """Divide the seconds of one way by those of another in the same round."""
+    return [one / other for one, other in zip(above, below, strict=True)]
 
 
 def suitable(scene: Setting) -> list[str]:

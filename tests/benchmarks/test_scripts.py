@@ -191,7 +191,15 @@ def test_rows_writes_what_it_measured(monkeypatch, tmp_path, capsys):
         "windowed": 5,
     }
     assert max(one["error"] for one in found.values()) <= 1e-5
-    assert "~" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "~" in told
+    (ratio,) = found["windowed"]["faster_than_the_loop"]
+    assert ratio == pytest.approx(found["loop"]["seconds"] / found["windowed"]["seconds"])
+    assert f"{ratio:.1f}x to {ratio:.1f}x" in told
+
+
+def test_ways_are_compared_within_a_round():
+    assert rows_script.quotients([6.0, 8.0], [2.0, 4.0]) == [3.0, 2.0]
 
 
 def test_rows_that_are_wrong_are_not_timed(monkeypatch):
@@ -262,6 +270,17 @@ def test_operations_inside_of_the_windows_are_counted(tiny):
     forward = limit.operations(partial(tiny.network, tiny.image))
     assert forward < windowed < dense
     assert dense - forward == pytest.approx(len(voxels) * forward, rel=0.05)
+
+
+def test_shares_of_the_peak_have_a_range(capsys):
+    dense = limit.Figure("unet", 4, "dense", 12e9, [0.2, 0.3], 120e9)
+    windowed = limit.Figure("unet", 4, "windowed", 3e9, [0.1, 0.05], 120e9)
+    assert dense.shares == pytest.approx([1 / 2, 1 / 3])
+    limit.show([dense, windowed])
+    assert "200.00 to 300.00   33% to 50%" in capsys.readouterr().out
+    assert limit.in_words(dense, windowed).endswith(
+        "4.0 times fewer operations and are 2.0 to 6.0 times faster"
+    )
 
 
 # --- patient
