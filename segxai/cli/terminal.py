@@ -63,8 +63,9 @@ class TerminalProgress:
         self._done += amount
         share = min(self._done / self._total, 1.0)
         speed = (self._done - self._before) / max(monotonic() - self._started, 1e-9)
-        left = duration(max(self._total - self._done, 0.0) / max(speed, 1e-9))
-        text = f"{share:4.0%}, {left} left"
+        text = f"{share:4.0%}"
+        if speed > 0:
+            text += f", {duration(max(self._total - self._done, 0.0) / speed)} left"
         if self._bar is not None:
             self._bar.update(self._task, completed=share, left=text)
         elif monotonic() - self._last_line > SECONDS_BETWEEN_LINES:

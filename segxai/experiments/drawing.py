@@ -26,6 +26,7 @@ OUTCOME_COLOURS = {
 }
 STYLE: Any = {
     **cast(dict[str, Any], DEFAULTS),
+    "axes.axisbelow": True,  # no grid across what is drawn
     "axes.grid": True,
     "axes.spines.right": False,
     "axes.spines.top": False,

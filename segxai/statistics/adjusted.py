@@ -1,5 +1,6 @@
 """The difference of two groups where a covariate is held fixed: GEE, bias-reduced, with t."""
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -46,10 +47,12 @@ def gee_difference(
     Raises
     ------
     SegxaiError
-        If there are not more patients than coefficients, or a covariate follows from the others.
+        If there are not more patients than coefficients, a covariate follows from the others, or
+        the fit does not converge.
     """
     from statsmodels.genmod.cov_struct import Exchangeable
     from statsmodels.genmod.generalized_estimating_equations import GEE
+    from statsmodels.tools.sm_exceptions import IterationLimitWarning
 
     check(values, in_first)
     _, patient = np.unique(patients, return_inverse=True)
@@ -66,9 +69,13 @@ def gee_difference(
     if np.linalg.matrix_rank(design) < coefficients:
         names = ", ".join(covariates or ()) or "none"
         raise SegxaiError(f"the groups cannot be told from the covariates ({names}); leave one out")
-    fitted = GEE(values, design, groups=patient, cov_struct=Exchangeable()).fit(
-        cov_type="bias_reduced"
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", IterationLimitWarning)  # it is said below
+        fitted = GEE(values, design, groups=patient, cov_struct=Exchangeable()).fit(
+            cov_type="bias_reduced"
+        )
+    if not fitted.converged:
+        raise SegxaiError("the fit did not converge: there is no estimate")
     value, error, freedom = float(fitted.params[1]), float(fitted.bse[1]), count - coefficients
     held = ", ".join([*(covariates or {}), *(["the patient's share"] if within else [])])
     method = f"difference, GEE (bias-reduced, t){f', for equal {held}' if held else ''}"

@@ -92,8 +92,8 @@ def jackknife_auc(pairs: Pairs) -> Estimate:
     Returns
     -------
     Estimate
-        The AUC in [0, 1]; NaN for the interval and p if fewer than 3 patients are there, or one
-        patient has a group for itself.
+        The AUC in [0, 1]; NaN for the interval and p if fewer than 3 patients are there, one
+        patient has a group for itself, or the groups do not overlap: half a pair would decide.
     """
     method = "AUC, jackknife over patients (logit, t)"
     involved = (pairs.first + pairs.second) > 0
@@ -104,6 +104,9 @@ def jackknife_auc(pairs: Pairs) -> Estimate:
         note = "no interval: fewer than 3 patients, or one patient has a group for itself"
         return Estimate(method, pairs.auc, np.nan, np.nan, np.nan, *counted, note)
     losses = totals - wins
+    if not (wins[0] and losses[0]):
+        note = "no interval: the groups do not overlap"
+        return Estimate(method, pairs.auc, np.nan, np.nan, np.nan, *counted, note)
     whole, *without = np.log((wins + 0.5) / (losses + 0.5))
     values = patients * whole - (patients - 1) * np.array(without)
     error = float(np.std(values, ddof=1) / np.sqrt(patients))
@@ -168,7 +171,8 @@ def within_patient_auc(pairs: Pairs) -> Estimate:
     Returns
     -------
     Estimate
-        The mean AUC in [0, 1] and its t interval.
+        The mean AUC in [0, 1] and its t interval; NaN for the interval and p if fewer than 3
+        patients have both groups, or all have the same AUC.
     """
     both = (pairs.first * pairs.second) > 0
     patients = int(both.sum())
@@ -180,6 +184,9 @@ def within_patient_auc(pairs: Pairs) -> Estimate:
         note = "no interval: fewer than 3 patients have both groups"
         return Estimate(method, value, np.nan, np.nan, np.nan, lesions, patients, note)
     value, error = float(aucs.mean()), float(np.std(aucs, ddof=1) / np.sqrt(patients))
+    if not np.ptp(aucs):
+        note = "no interval: the same in all patients"
+        return Estimate(method, value, np.nan, np.nan, np.nan, lesions, patients, note)
     low, high = np.clip(t_interval(value, error, patients - 1), 0, 1)
     p = t_test(value - 0.5, error, patients - 1)
     return Estimate(method, value, float(low), float(high), p, lesions, patients)

@@ -20,6 +20,15 @@ def test_progress_in_a_file_is_a_line_now_and_then(capsys, monkeypatch):
     assert all(re.match(r"explain: \d+%, \d+ (s|min) left$", line) for line in lines)
 
 
+def test_no_time_is_said_before_anything_is_done(capsys, monkeypatch):
+    clock = iter(range(0, 10_000, 100))
+    monkeypatch.setattr(terminal, "monotonic", lambda: next(clock))
+    progress = terminal.TerminalProgress()
+    progress.begin("explain", 10)
+    progress.advance(0)
+    assert capsys.readouterr().err == "explain: 0%\n"
+
+
 def test_progress_of_a_short_job_is_silent(capsys):
     progress = terminal.TerminalProgress()
     progress.begin("explain", 2)

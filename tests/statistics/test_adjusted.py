@@ -54,6 +54,16 @@ def test_a_covariate_that_is_the_group_is_refused():
         )
 
 
+def test_a_fit_that_does_not_converge_is_no_estimate():
+    generator = np.random.default_rng(4)
+    values = generator.standard_normal(16)
+    values[1::2] = 0.1 * generator.standard_normal(8) - values[::2]  # unlike within a patient
+    in_first, patients = np.tile([True, False], 8), np.repeat(np.arange(8), 2)
+    volume = {"log volume": generator.standard_normal(16)}
+    with pytest.raises(SegxaiError, match="did not converge"):
+        gee_difference(values, in_first, patients, covariates=volume)
+
+
 def rejected(runs, *, within=False, **how):
     generator = np.random.default_rng(4)
     found = (gee_difference(*cohort(generator, 20, **how), within=within) for _ in range(runs))

@@ -139,6 +139,20 @@ def test_a_group_in_one_patient_alone_has_no_jackknife():
     assert np.isnan(found.low)
 
 
+@pytest.mark.parametrize(
+    ("method", "reason"),
+    [(jackknife_auc, "do not overlap"), (within_patient_auc, "the same in all patients")],
+)
+def test_groups_that_do_not_overlap_have_no_interval(method, reason):
+    values, in_first = np.arange(24.0), np.tile([False, True, True, False], 6)
+    first_above = values + 100 * in_first
+    for sign, auc in ((1, 1.0), (-1, 0.0)):
+        found = method(Pairs.of(sign * first_above, in_first, np.repeat(np.arange(6), 4)))
+        assert found.value == auc
+        assert np.isnan([found.low, found.high, found.p]).all()
+        assert reason in found.note
+
+
 def rejections_and_coverage(method, *, auc, runs=300, patients=20, **how):
     generator = np.random.default_rng(11)
     found = [method(Pairs.of(*cohort(generator, patients, auc=auc, **how))) for _ in range(runs)]

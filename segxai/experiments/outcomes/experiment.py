@@ -61,7 +61,7 @@ def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
     for key, own in runs:
         part = "" if len(runs) == 1 else name_of_run(key).replace(" ", "-")
         same = (effects[RUN[:3]] == list(key)).all(axis=1)
-        figures[part] = draw_violins(own, name_of_run(key))
+        figures[part] = draw_violins(own[own["kind"] != "matched"], name_of_run(key))
         figures[f"{part}_forest".lstrip("_")] = draw_forest(effects[same], name_of_run(key))
     tables = {"": peaks, "groups": groups, "effects": effects}
     return Report(tables, figures, list(_words(peaks, groups, effects)))
@@ -155,7 +155,7 @@ def _words(peaks: pd.DataFrame, groups: pd.DataFrame, effects: pd.DataFrame) -> 
             here = {**dict(zip(RUN, key, strict=True)), "channel": channel, "extreme": extreme}
             yield from _words_of_group(here, group, groups, effects)
     yield "AUC: the chance that a domain of the first outcome has the larger value"
-    yield "Mann-Whitney takes lesions as independent, as the paper does: it ignores patients"
+    yield "Cliff's delta: twice the AUC less 1; Mann-Whitney ignores patients, as the paper does"
     if peaks["patient"].nunique() < FEWEST_PATIENTS:
         yield (
             f"no interval is a headline: {peaks['patient'].nunique()} patients, below "
@@ -187,7 +187,7 @@ def _words_of_group(
 def _statistics(pair: pd.DataFrame) -> Iterator[str]:
     """Say the statistics that hold, and the paper's own."""
     shown = {
-        "Mann-Whitney U": "Mann-Whitney (ignores patients)",
+        "Mann-Whitney U": "Cliff's delta (Mann-Whitney)",
         "AUC, jackknife over patients (logit, t)": "AUC",
         "AUC within patients (mean, t)": "within patients",
         "mean of patients' differences (t)": "mean difference from its control",
