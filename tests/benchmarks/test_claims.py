@@ -1,0 +1,176 @@
+"""The verdicts on the paper's claims follow from the tables alone."""
+
+import runpy
+import sys
+
+import pandas as pd
+import pytest
+
+import observations as read
+from paper import CLAIMS
+from tables import Tables
+from tests.markdown import ROOT
+from verdicts import Observation, verdict
+
+SCRIPT = ROOT / "benchmarks" / "published" / "claims.py"
+
+
+def seen(holds, n=5, **setting):
+    return Observation(setting, "", n, holds)
+
+
+@pytest.mark.parametrize(
+    ("observations", "words"),
+    [
+        ([], "cannot tell (n = 0)"),
+        ([seen(None, 2), seen(None, 1)], "cannot tell (n = 2)"),
+        ([seen(True), seen(None)], "agrees"),
+        ([seen(False), seen(None)], "disagrees"),
+    ],
+)
+def test_what_all_observations_say_is_the_verdict(observations, words):
+    assert verdict(observations) == words
+
+
+def test_the_setting_that_decides_is_named():
+    both = [
+        seen(score == "probability", score=score, data=data)
+        for score in ("logit", "probability")
+        for data in ("one", "two")
+    ]
+    assert verdict(both) == "agrees only if score is probability"
+
+
+def test_two_settings_are_named_where_one_does_not_decide():
+    every = [
+        seen((score, fill) == ("logit", "dark"), score=score, fill=fill)
+        for score in ("logit", "probability")
+        for fill in ("zero", "dark")
+    ]
+    assert verdict(every) == "agrees only if score is logit and fill is dark"
+
+
+def test_what_no_settings_explain_is_counted():
+    same = [seen(True, fill="zero"), seen(False, fill="zero"), *[seen(True, fill="dark")] * 2]
+    assert verdict(same) == "agrees only in 3 of 4 settings (always if fill is dark)"
+
+
+# --- from tables to observations
+
+
+def tables(folder, **named):
+    for name, rows in named.items():
+        pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+    return Tables({folder: "here"})
+
+
+def group(outcome, median, domains=3, score="logit", aggregator="signed_max", extreme="peak"):
+    return {
+        "model": "net", "aggregator": aggregator, "score": score, "channel": "flair",
+        "extreme": extreme, "outcome": outcome, "median": median, "domains": domains,
+    }  # fmt: skip
+
+
+def holds(observations):
+    return [one.holds for one in observations]
+
+
+@pytest.mark.parametrize(
+    ("medians", "expected"),
+    [((1, 2, 3, 4), True), ((1, 3, 2, 4), False), ((1, 2, 3, 3), False)],
+)
+def test_peaks_rise_in_the_order_of_the_paper(tmp_path, medians, expected):
+    rows = [group(name, value) for name, value in zip(read.ORDER, medians, strict=True)]
+    assert holds(read.peaks_rise(tables(tmp_path, outcomes_groups=rows))) == [expected]
+
+
+def test_an_order_with_an_outcome_missing_or_rare_is_not_told(tmp_path):
+    rows = [group(name, k, domains=2 if name == "FN" else 9) for k, name in enumerate(read.ORDER)]
+    (rare,) = read.peaks_rise(tables(tmp_path, outcomes_groups=rows))
+    assert (rare.holds, rare.n) == (None, 2)
+    (missing,) = read.peaks_rise(tables(tmp_path, outcomes_groups=rows[1:]))
+    assert (missing.holds, missing.n) == (None, 0)
+
+
+def test_troughs_fall_in_the_order_of_the_paper(tmp_path):
+    rows = [group(name, -k, extreme="trough") for k, name in enumerate(read.ORDER, start=1)]
+    assert holds(read.troughs_fall(tables(tmp_path, outcomes_groups=rows))) == [True]
+
+
+def test_a_factor_is_that_of_medians(tmp_path):
+    rows = [group(name, k) for k, name in enumerate(read.ORDER, start=1)]
+    (one,) = read.factor(3.5, 4.5)(tables(tmp_path, outcomes_groups=rows))
+    assert (one.holds, one.text) == (True, "TP / TN 4")
+
+
+def test_a_lesion_is_compared_with_its_own_control(tmp_path):
+    about = {"model": "net", "aggregator": "mean", "score": "logit", "channel": "flair"}
+    rows = [
+        {**about, "extreme": "peak", "case": "a", "label": label, "source": source, "kind": kind,
+         "outcome": outcome, "value": value}
+        for label, source, kind, outcome, value in (
+            (1, None, None, "TP", 6.0), (2, None, None, "TP", 1.0), (3, None, None, "TP", 8.0),
+            (7, 1, "matched", "TN", 2.0), (8, 2, "matched", "TN", 4.0),
+            (9, 3, "matched", "TN", 2.0), (10, None, "sphere", "TN", 99.0),
+        )
+    ]  # fmt: skip
+    (one,) = read.matched(tables(tmp_path, outcomes=rows))
+    assert (one.holds, one.n, one.text) == (
+        False,
+        3,
+        "TP / its control: median 3, above 1 in 2 of 3",
+    )
+
+
+def test_signs_are_those_of_the_means_of_lesions(tmp_path):
+    rows = [
+        {"model": "net", "aggregator": "mean", "score": "logit", "outcome": "TP", "case": "a",
+         "label": label, "channel": channel, "region": region, "voxels": 10,
+         "positive_sum": 3.0 if positive else 1.0, "negative_sum": -2.0}
+        for label in (1, 2, 3)
+        for channel, inside in (("flair", True), ("mprage", False))
+        for region, positive in (("inside", inside), ("1-2", not inside), ("2-3", not inside))
+    ]  # fmt: skip
+    found = tables(tmp_path, modalities=rows)
+    assert [(one.holds, one.n, one.text) for one in read.signs_inside(found)] == [
+        (True, 3, "flair +0.1, mprage -0.1")
+    ]
+    assert holds(read.signs_around(found)) == [True]
+
+
+def curve(detected, sd=(0.1, 0.3, 0.2)):
+    rows = [
+        {"model": "net", "fill": "dark", "grown": "distance", "step": step, "instances": 5,
+         "detected": count, "mean_probability": 0.5, "sd_probability": spread}
+        for step, count, spread in zip((0, 3, 7), detected, sd, strict=True)
+    ]  # fmt: skip
+    return [*rows, {**rows[0], "fill": "none", "grown": "", "step": None, "detected": 4}]
+
+
+@pytest.mark.parametrize(
+    ("detected", "isolated", "at_7_mm"),
+    [((0, 3, 4), True, True), ((4, 4, 4), False, False), ((2, 4, 4), True, False)],
+)
+def test_context_is_read_from_the_curve(tmp_path, detected, isolated, at_7_mm):
+    found = tables(tmp_path, context_curves=curve(detected))
+    assert holds(read.alone(found)) == [isolated]
+    assert holds(read.enough(found)) == [at_7_mm]
+    assert holds(read.deviation(found)) == [True]
+
+
+def test_nothing_is_said_of_what_was_not_measured(tmp_path):
+    nothing = Tables({tmp_path: "here"})
+    assert {verdict(list(claim.observe(nothing))) for claim in CLAIMS} == {"cannot tell (n = 0)"}
+
+
+def test_the_page_names_what_was_not_run(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    page = tmp_path / "docs" / "part" / "claims.md"
+    page.parent.mkdir(parents=True)
+    words = ["--out", tmp_path / "out", "--data", tmp_path / "data", "--steps", "0", "--page", page]
+    monkeypatch.setattr(sys, "argv", list(map(str, [SCRIPT, *words])))
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    text = page.read_text()
+    assert "These were not run yet:" in text
+    assert "segxai experiment context OUT/patient26/ms_lesion/patient26.h5" in text
+    assert text.count("| cannot tell (n = 0) |") == len(CLAIMS)
