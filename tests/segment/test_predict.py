@@ -8,9 +8,10 @@ from segxai.errors import SegxaiError
 from segxai.geometry import Grid
 from segxai.segment.predict import segment
 from segxai.segment.predictor import Predictor
+from segxai.segment.readout import Readout
 from segxai.segment.windows import sliding_window, whole_image
 from segxai.types import Case
-from tests.networks import image_of, net2d
+from tests.networks import coarse_network, image_of, net2d
 
 
 def bare_case(image):
@@ -55,3 +56,15 @@ def test_segment_refuses_logits_that_are_not_finite(number):
     predictor = Predictor(network, whole_image((8, 8)))
     with pytest.raises(SegxaiError, match="not finite"):
         segment(predictor, bare_case(image_of((3, 8, 8))[0].numpy()), ("a", "b", "c"))
+
+
+def test_slabs_of_a_readout_are_its_logits(monkeypatch):
+    """They are made one by one, from the coarse logits."""
+    readout = Readout.linear((6, 5), (35, 31))
+    predictor = Predictor(coarse_network(), whole_image((24, 20)), readout=readout)
+    image = image_of((2, 24, 20))
+    whole = predictor(image)[0]
+    monkeypatch.setattr("segxai.segment.predictor.SLAB", whole.shape[0] * 31 * 8)
+    slabs = list(predictor.slabs(image))
+    assert [one.shape[1] for one in slabs] == [8, 8, 8, 8, 3]
+    torch.testing.assert_close(torch.cat(slabs, dim=1), whole, rtol=0, atol=1e-6)

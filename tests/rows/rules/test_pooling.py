@@ -96,3 +96,12 @@ def test_the_average_of_one_axis_keeps_to_its_box_along_the_others():
     image = image_of((3, 6, 9))
     agree(*compare(lambda x: x.mean(dim=2, keepdim=True), image, box_by(MIDDLE)), tight=True)
     agree(*compare(nn.AdaptiveAvgPool2d((1, 4)), image, box_by(MIDDLE)), tight=True)
+
+
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool2d(2), nn.AvgPool2d(2), nn.AdaptiveMaxPool2d(3), nn.AdaptiveAvgPool2d(3)]
+)
+def test_rows_that_are_dense_already_stay_dense(pool):
+    """Behind the pooling comes an operation without a rule."""
+    function = nn.Sequential(pool, nn.Softmax(dim=2))
+    agree(*compare(function, image_of((3, 8, 6)), box_by(MIDDLE)), on_box=False)
