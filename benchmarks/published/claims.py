@@ -29,7 +29,7 @@ PATIENT = "patient26"
 MAPS = ("--method", "gradient", "--score", "logit,probability")
 # Rows of the signed max: exact on the patient, and as many of each domain of a phantom.
 EXACT = ("--aggregator", "mean,signed_max", "--rows", "2000", "--controls", "spheres,matched")
-FEW_ROWS = ("--aggregator", "mean,signed_max", "--rows", "8", "--controls", "spheres")
+FEW_ROWS = ("--aggregator", "mean,signed_max", "--rows", "8", "--controls", "spheres,matched")
 STEPS_MM = ("--steps", "0,1,2,3,4,5,7,9,12,15,18,22,25", "--no-dilation")
 MOVED = ("--fills", "zero,dark", "--places", "5", "--sizes", "93", "--contrasts", "0,0.5,1,1.5")
 # Labels of two TP, an FP (of nnU-Net: two) and an FN: a map takes nine dense passes there.
@@ -155,9 +155,14 @@ def experiment(name: str, results: tuple[Path, ...], out: Path, *words: str) -> 
 
 def experiment_folders(out: Path) -> dict[Path, str]:
     """Name the data of every folder of experiments."""
-    names = {"held_out": "phantoms, held-out masks", "trained": "phantoms, trained masks"}
+    kinds = {"held_out": "held-out", "trained": "trained"}
     found = sorted(out.glob("*/*/experiments*"))
-    return {folder: names.get(folder.parent.name, PATIENT) for folder in found}
+    return {folder: _data_of(folder.parent, kinds) for folder in found}
+
+
+def _data_of(folder: Path, kinds: dict[str, str]) -> str:
+    kind = kinds.get(folder.name)
+    return f"phantoms, {len(list(folder.glob('mask*.h5')))} {kind} mask(s)" if kind else PATIENT
 
 
 def report(tables: Tables, plan: list[Step], asked: argparse.Namespace) -> None:

@@ -138,24 +138,36 @@ def test_signs_are_those_of_the_means_of_lesions(tmp_path):
     assert holds(read.signs_around(found)) == [True]
 
 
-def curve(detected, sd=(0.1, 0.3, 0.2)):
+def curve(detected, mean, sd=(0.1, 0.3, 0.2)):
     rows = [
         {"model": "net", "fill": "dark", "grown": "distance", "step": step, "instances": 5,
-         "detected": count, "mean_probability": 0.5, "sd_probability": spread}
+         "detected": count, "mean_probability": mean, "sd_probability": spread}
         for step, count, spread in zip((0, 3, 7), detected, sd, strict=True)
     ]  # fmt: skip
     return [*rows, {**rows[0], "fill": "none", "grown": "", "step": None, "detected": 4}]
 
 
 @pytest.mark.parametrize(
-    ("detected", "isolated", "at_7_mm"),
-    [((0, 3, 4), True, True), ((4, 4, 4), False, False), ((2, 4, 4), True, False)],
+    ("detected", "mean", "isolated", "at_7_mm"),
+    [
+        ((0, 3, 4), 0.3, [True, True], True),
+        ((4, 4, 4), 0.2, [False, True], False),
+        ((2, 4, 4), 0.4, [True, False], False),
+    ],
 )
-def test_context_is_read_from_the_curve(tmp_path, detected, isolated, at_7_mm):
-    found = tables(tmp_path, context_curves=curve(detected))
-    assert holds(read.alone(found)) == [isolated]
+def test_context_is_read_from_the_curve(tmp_path, detected, mean, isolated, at_7_mm):
+    found = tables(tmp_path, context_curves=curve(detected, mean))
+    assert holds(read.alone(found)) == isolated
     assert holds(read.enough(found)) == [at_7_mm]
     assert holds(read.deviation(found)) == [True]
+
+
+def test_a_moved_lesion_is_detected_by_a_voxel_or_by_the_mean(tmp_path):
+    rows = [{"model": "net", "arm": "outside", "fill": "dark", "places": 5, "detected": 4,
+             "mean_probability": 0.1}]  # fmt: skip
+    found = list(read.moved("outside", detected=False)(tables(tmp_path, synthetic_arms=rows)))
+    assert holds(found) == [False, True]
+    assert verdict(found) == "agrees only if detected by is the mean"
 
 
 def test_nothing_is_said_of_what_was_not_measured(tmp_path):
