@@ -51,6 +51,7 @@ def draw_matrix(summary: pd.DataFrame, title: str) -> Figure:
         if column == 0:
             names = [f"{first}\n{second}" for first, second in pairs]
             panel.set_yticks(range(len(pairs)), names, **TEXT, fontsize=_fitting(names))
+            panel.tick_params(axis="y", length=0)
     figure.text(0.1 / width, 1 - 0.12 / height, title, **TEXT, fontsize=11, va="top", weight="bold")
     _explain(figure, channels, width, height)
     return figure
