@@ -26,9 +26,10 @@ OF_ONE_CASE = ("images", "reference", "regions", "case_name", "full", "out", "dr
 # Of the embedded cohort, unless something else is asked for: minutes instead of hours.
 REDUCED: dict[str, Any] = {
     "method": "gradient",
+    "aggregator": ("mean", "signed_max"),
     "score": ("logit", "probability"),
     "controls": ("spheres", "matched"),
-    "rows": 8,
+    "rows": 6,
 }
 COHORT = "Cohort"
 

@@ -208,13 +208,12 @@ def _mark_reach(row: Sequence[Axes], table: pd.DataFrame, last: float, unit: str
     """Draw how far the network looks, or say it in words where that is beyond the axis."""
     one = table[table["fill"] == "none"]
     for panel in row:
-        for name, colour, words in (
-            ("reach", "#7b1fa2", "1 % of the influence"),
-            ("receptive_field", "#5d4037", "receptive field"),
+        for value, colour, words in (
+            (float(one["reach"].median()), "#7b1fa2", "1 % of the influence"),
+            (float(one["receptive_field"].max()), "#5d4037", "receptive field"),
         ):
-            value = float(one[name].median())
             inside = value <= last
-            text = f"{words} {value:.0f} {unit}" + ("" if inside else " (beyond)")
+            text = f"{words} {value:.1f} {unit}" + ("" if inside else " (beyond)")
             panel.axvline(value if inside else nan, color=colour, lw=1.0, ls="-.", label=text)
 
 

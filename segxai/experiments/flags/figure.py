@@ -46,7 +46,8 @@ def _is_of(row: Mapping[str, Any], table: pd.DataFrame) -> bool:
 def _draw_features(panel: Axes, table: pd.DataFrame) -> None:
     """Draw features in standard deviations, TP above and FP below each line."""
     saliency = [str(one) for one in table if str(one).startswith("saliency ")]
-    names = [name for name in (*BASELINES, *saliency) if table[name].notna().all()][:MOST_SHOWN]
+    known = [name for name in (*BASELINES, *saliency) if table[name].notna().all()]
+    names = known[:MOST_SHOWN]
     for place, name in enumerate(names):
         values = table[name].to_numpy(float)
         standard = (values - values.mean()) / max(float(values.std()), 1e-12)
@@ -59,11 +60,12 @@ def _draw_features(panel: Axes, table: pd.DataFrame) -> None:
                 panel.plot(np.median(own), place + shift, "|", ms=10, mew=2, color="black")
     for outcome in ("TP", "FP"):
         panel.scatter([], [], s=14, color=OUTCOME_COLOURS[outcome], label=outcome)
-    panel.legend(loc="upper right")
+    panel.legend(loc="upper right", ncols=2)
     labels = [name.replace("saliency ", "").replace("_", " ") for name in names]
     panel.set_yticks(range(len(names)), labels)
-    panel.set_xlabel("standard deviations; bars: medians")
-    panel.invert_yaxis()
+    left_out = f"; {len(known) - MOST_SHOWN} more in the table" if known[MOST_SHOWN:] else ""
+    panel.set_xlabel(f"standard deviations; bars: medians{left_out}")
+    panel.set_ylim(len(names) - 0.5, -1.3)  # room for the legend
 
 
 def _draw_curves(panel: Axes, table: pd.DataFrame, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -150,7 +150,7 @@ def regions_of(
     """Cut a box into the inside of a domain, its border, and shells around it.
 
     The border are the voxels of the domain with a neighbour outside of it that shares a face (in
-    2D an edge). A shell "1-2" are voxels more than 1 mm and up to 2 mm away; the last, "30-",
+    2D an edge). A shell "1-2" are voxels more than 1 mm and up to 2 mm away; the last, "over 30",
     is all that is farther.
     """
     faces = ndimage.generate_binary_structure(domain.ndim, 1)
@@ -158,7 +158,7 @@ def regions_of(
     away = np.asarray(ndimage.distance_transform_edt(~domain, sampling=spacing))
     found = [(INSIDE, np.asarray(inner)), (BORDER, domain & ~inner)]
     for low, high in pairwise((*EDGES, inf)):
-        name = f"{low:g}-{high:g}" if high < inf else f"{low:g}-"
+        name = f"{low:g}-{high:g}" if high < inf else f"over {low:g}"
         found.append((name, (away > low) & (away <= high)))
     return found
 

@@ -241,7 +241,10 @@ def _words(
     ranks: pd.DataFrame,
     cut: float,
 ) -> Iterator[str]:
-    yield "modalities: what maps say in each channel, inside a domain, at its border and around"
+    yield (
+        "modalities: what maps say in each channel, inside a domain, at its border and around "
+        "(shells in mm or px)"
+    )
     for key, one in weights.groupby([*RUN, "outcome"], sort=False):
         lesions, patients = one.groupby(LESION).ngroups, one["patient"].nunique()
         run = " ".join(part for part in key[:3] if part)

@@ -17,7 +17,7 @@ from scipy.ndimage import distance_transform_edt
 from scipy.special import comb
 
 from segxai.errors import SegxaiError, unknown_name
-from segxai.experiments.fills import IN_WORDS, Filler, Image, check_fills, usable_fills
+from segxai.experiments.fills import IN_WORDS, NEAR_MM, Filler, Image, check_fills, usable_fills
 from segxai.experiments.frame import CaseFile
 from segxai.experiments.probe import (
     Access,
@@ -112,6 +112,20 @@ def coalition_scores(
     return found
 
 
+def _near(
+    domain: Bool[np.ndarray, "*grid"], spacing: tuple[float, ...]
+) -> Float[np.ndarray, "*grid"]:
+    """Return the distance to a domain, in mm; infinite beyond what fills look at."""
+    grow = [int(np.ceil(NEAR_MM / step)) for step in spacing]
+    box = Box.holding(domain)
+    start = tuple(a - n for a, n in zip(box.start, grow, strict=True))
+    size = tuple(s + 2 * n for s, n in zip(box.size, grow, strict=True))
+    near = Box(start, size).inside(domain.shape).index
+    found = np.full(domain.shape, np.inf)
+    found[near] = distance_transform_edt(~domain[near], sampling=spacing)
+    return found
+
+
 def channel_values(
     tree: xr.DataTree,
     case: CaseFile,
@@ -138,7 +152,7 @@ def channel_values(
             probe = Probe.of(task, instances[label])
             # On the whole image: the healthy tissue nearby may be more than the model's part of it.
             domain = on_map(instances[label], task.case, whole).mask(whole.size)
-            distance = np.asarray(distance_transform_edt(~domain, sampling=task.case.grid.spacing))
+            distance = _near(domain, task.case.grid.spacing)
             other = filler.image(replacement.fill, whole, distance)[probe.box.index]
             where = probe.domain | (replacement.within == "image")
             found = coalition_scores(probe, other, where)
