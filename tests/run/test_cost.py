@@ -74,6 +74,17 @@ def test_it_counts_the_backward_passes_that_are_made(predictor, monkeypatch, agg
     assert cost.seconds == sum(cost.work.values()) > 0
 
 
+@pytest.mark.parametrize(
+    ("asked_for", "taken"),
+    [("auto", "windowed"), ("windowed", "windowed"), ("dense", "dense"), ("lowrank", "windowed")],
+)
+def test_a_mean_is_planned_with_an_exact_engine(predictor, asked_for, taken):
+    settings = replace(settings_of("mean"), engine=asked_for)
+    instances, image = [block(SHAPE, (13, 11, 5), (3, 2, 2))], image_of((2, *SHAPE))
+    cost = plan(predictor, image, instances, load_method("gradient"), *asked(settings))
+    assert (cost.engine, cost.batch) == (taken, 1)
+
+
 def test_disk_is_estimated_from_the_support_of_a_row(predictor):
     method, settings, image = (
         load_method("gradient"),
