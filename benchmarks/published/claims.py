@@ -162,7 +162,7 @@ def experiment_folders(out: Path) -> dict[Path, str]:
 
 def _data_of(folder: Path, kinds: dict[str, str]) -> str:
     kind = kinds.get(folder.name)
-    return f"phantoms, {len(list(folder.glob('mask*.h5')))} {kind} mask(s)" if kind else PATIENT
+    return f"phantoms, {len(list(folder.glob('mask*.h5')))} {kind} masks" if kind else PATIENT
 
 
 def report(tables: Tables, plan: list[Step], asked: argparse.Namespace) -> None:

@@ -8,11 +8,13 @@ from observations import Claim
 from verdicts import Observation
 
 Judged = Sequence[tuple[Claim, Sequence[Observation], str]]
-FIGURES = {
-    "context": ("patient26/ms_lesion/experiments", "Context of 12 lesions of patient26, U-Net"),
-    "synthetic": ("patient26/ms_lesion/experiments", "A lesion of patient26 moved, U-Net"),
-    "outcomes_ms_lesion-gradient-signed_max": (
-        "patient26/ms_lesion/experiments",
+UNET = "patient26/ms_lesion/experiments"
+FIGURES = {  # name of the picture: where it is, and what it shows
+    "claims-context": (f"{UNET}/context.png", "Context of 12 lesions of patient26, U-Net"),
+    "claims-context-dark": (f"{UNET}_dark/context.png", "The same on a dark fill"),
+    "claims-synthetic": (f"{UNET}/synthetic.png", "A lesion of patient26 moved, U-Net"),
+    "claims-outcomes": (
+        f"{UNET}/outcomes_ms_lesion-gradient-signed_max.png",
         "Peaks of the signed max by outcome, patient26, U-Net",
     ),
 }
@@ -80,12 +82,11 @@ def _section(claim: Claim, seen: Sequence[Observation], words: str) -> Iterator[
 
 
 def _figures(images: Path, out: Path) -> Iterator[str]:
-    for name, (folder, words) in FIGURES.items():
-        picture = out / folder / f"{name}.png"
+    for name, (place, words) in FIGURES.items():
+        picture = out / place
         if picture.is_file():
-            target = images / f"claims-{name.replace('_', '-')}.png"
-            shutil.copyfile(picture, target)
-            yield from (f"![{words}](../images/{target.name})", "")
+            shutil.copyfile(picture, images / f"{name}.png")
+            yield from (f"![{words}](../images/{name}.png)", "")
 
 
 def _commands(steps: Sequence[tuple[str, bool]]) -> Iterator[str]:
