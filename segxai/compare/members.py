@@ -214,8 +214,8 @@ def _check_same_case(first: Opened, other: Opened) -> None:
         )
     if not _explain_one_image(first, other):
         raise SegxaiError(
-            f"{other.path} explains another image than {first.path}: {_first_file(other)} instead "
-            f"of {_first_file(first)}; compare results of the same files"
+            f"{other.path} explains another image than {first.path}: {_other_file(other, first)} "
+            f"instead of {_other_file(first, other)}; compare results of the same files"
         )
 
 
@@ -231,10 +231,12 @@ def _explain_one_image(first: Opened, other: Opened) -> bool:
     return np.array_equal(values_of(images[0]), values_of(images[1])[order])
 
 
-def _first_file(file: Opened) -> str:
-    if not file.sources:
+def _other_file(file: Opened, than: Opened) -> str:
+    """Name the first image file that the other result does not have."""
+    found = [(name, sha256) for sha256, name in file.sources if (sha256, name) not in than.sources]
+    if not found:
         return "an image without a file"
-    sha256, name = file.sources[0]
+    name, sha256 = min(found)
     return f"{name} (sha256 {sha256[:8]}...)"
 
 

@@ -1,5 +1,6 @@
 """Results compared: matched instances, bounds, names, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from segxai.compare.measures import MEASURES
 from segxai.compare.places import patients_of
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.types import Source
 from tests.compare.results import (
     CHANNELS,
     CORNERS,
@@ -299,6 +301,15 @@ def test_what_cannot_be_compared_is_one_line(folder):
         with pytest.raises(SegxaiError, match=errors[name]) as caught:
             compared("a.h5", f"{name}.h5")
         assert "\n" not in str(caught.value)
+
+
+def test_of_several_files_one_that_differs_is_named(folder):
+    for name, digit in (("a", "a"), ("b", "b")):
+        flair, other = (Source("flair", "f.nii.gz", digit * 64), Source("t", "t.nii.gz", "9" * 64))
+        case = replace(case_of(seed=ord(digit)), sources=(flair, other))
+        write(f"{name}.h5", {"r": (how(), noise(1))}, case=case)
+    with pytest.raises(SegxaiError, match=r"f.nii.gz \(sha256 bbb.* instead of f.nii.gz .*aaa"):
+        compared("a.h5", "b.h5")
 
 
 def test_images_without_files_are_compared_by_their_voxels(folder):
