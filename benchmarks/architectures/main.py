@@ -65,8 +65,9 @@ def compared(place: Place, wanted: Sequence[Job], name: str) -> pd.DataFrame | N
 
 
 def compared_within(place: Place, case: str, network: str) -> pd.DataFrame | None:
-    """Compare all methods on one network."""
-    return compared(place, _runs(case, network, METHODS), f"{case}-{network}")
+    """Compare all methods on one network, each with its first seed."""
+    wanted = [job for job in _runs(case, network, METHODS) if job.seed == 0]
+    return compared(place, wanted, f"{case}-{network}")
 
 
 def compared_across(place: Place, case: str) -> pd.DataFrame:
