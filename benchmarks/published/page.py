@@ -28,7 +28,7 @@ images, and about no population.
 - patient26 of open_ms (Lesjak et al., Neuroinformatics 2017) was not seen in training. The models
   are `ms_lesion` (a U-Net), `nnunet` and `swin_unetr`, as they come with segxai. Maps are
   gradients on the clean image, without noisy copies. The U-Net's are exact; the others are means
-  over four domains and their controls, because a map takes half a minute there.
+  of three small domains, because a map takes half a minute there.
 - Phantoms have the lesions of real masks in one anatomy (the ICBM 152 template), deformed, drawn
   by the recipe that the models were trained with. Six masks were held out from training; those
   that were trained on are a cohort of their own. The mean's map is exact, the signed max is of 8
