@@ -105,13 +105,15 @@ def channels(tables: Tables) -> Observations:
 # ---------------------------------------------------------------------------------------- outcomes
 
 
-def _medians(tables: Tables, extreme: str) -> Iterator[tuple[dict[str, str], pd.Series, int]]:
+def _medians(
+    tables: Tables, extreme: str, outcomes: tuple[str, ...] = ORDER
+) -> Iterator[tuple[dict[str, str], pd.Series, int]]:
     groups = tables.groups(
         "outcomes_groups", "aggregator", "score", channel="flair", extreme=extreme
     )
     for setting, own in groups:
-        own = own.set_index("outcome").reindex(ORDER).dropna(subset=["domains"])
-        yield setting, own["median"], int(own["domains"].min()) if len(own) == len(ORDER) else 0
+        own = own.set_index("outcome").reindex(outcomes).dropna(subset=["domains"])
+        yield setting, own["median"], int(own["domains"].min()) if len(own) == len(outcomes) else 0
 
 
 def _order(tables: Tables, extreme: str, sign: int) -> Observations:
@@ -168,7 +170,7 @@ def factor(low: float, high: float) -> Callable[[Tables], Observations]:
     """Build the test whether TP peak so many times higher than TN."""
 
     def observe(tables: Tables) -> Observations:
-        for setting, medians, n in _medians(tables, "peak"):
+        for setting, medians, n in _medians(tables, "peak", ("TN", "TP")):
             if n:
                 ratio = medians["TP"] / medians["TN"]
                 says = low <= ratio <= high
