@@ -15,6 +15,7 @@ class NnUNet:
     compute_gaussian: Any
     compute_steps: Any
     pad: Any
+    resample: Any
 
 
 @pytest.fixture(scope="module")
@@ -26,10 +27,14 @@ def theirs():
             patch.setenv(name, os.environ.get(name, "."))
         from acvl_utils.cropping_and_padding.padding import pad_nd_image
         from nnunetv2.inference import predict_from_raw_data, sliding_window_prediction
+        from nnunetv2.preprocessing.resampling.default_resampling import (
+            resample_data_or_seg_to_shape,
+        )
 
         yield NnUNet(
             predict_from_raw_data.nnUNetPredictor,
             sliding_window_prediction.compute_gaussian,
             sliding_window_prediction.compute_steps_for_sliding_window,
             pad_nd_image,
+            resample_data_or_seg_to_shape,
         )

@@ -1,7 +1,9 @@
 """The plugin nnunet against nnU-Net itself: the same folder, the same images, the same logits."""
 
+import inspect
 import json
 from contextlib import redirect_stdout
+from dataclasses import fields
 from io import StringIO
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from segxai_nnunet import adapter
+from segxai_nnunet.resampling import Resampling
 
 from segxai.segment.inference_mode import frozen
 from segxai.segment.mirrored import Mirrored
@@ -233,3 +236,9 @@ def test_regions_have_a_logit_each_and_the_background_has_none(theirs, folder):
     assert made.criteria.class_index == 0
     case = made.read(nnunet.files(folder))
     assert made.predict(made.load_network(), case, made.criteria).activation == "sigmoid"
+
+
+def test_what_plans_do_not_say_of_resampling_is_what_nnunet_takes(theirs):
+    signature = inspect.signature(theirs.resample)
+    for one in fields(Resampling):
+        assert one.default == signature.parameters[one.name].default, one.name
