@@ -377,7 +377,7 @@ def test_a_call_is_measured(scene, monkeypatch):
         [references.exact_gradient(network, where, one) for one in where.lesions],
     )
     assert figure.factors == pytest.approx((1, 1))
-    assert len(figure.line) == 9
+    assert len(figure.line) == 10  # as in the head of the table
 
 
 def test_a_command_that_is_started_is_run():
