@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 
 from segxai.report.output_files import MARK
@@ -51,7 +52,8 @@ def chart(
 
     Draw on it within `rc_context(STYLE)`.
     """
-    figure = Figure(figsize=(columns * width, rows * height), dpi=DPI, layout="constrained")
+    engine = ConstrainedLayoutEngine(w_pad=0.1)  # labels at the ends of two axes keep apart
+    figure = Figure(figsize=(columns * width, rows * height), dpi=DPI, layout=engine)
     FigureCanvasAgg(figure)
     panels = figure.subplots(rows, columns, squeeze=False, sharex="col" if share_x else False)
     return figure, panels.tolist()
