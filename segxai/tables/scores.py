@@ -84,7 +84,8 @@ def dice(
     ----------
     normalised : bool
         Weight false positives by the odds of the lesion load over those of a load of 0.001, both
-        over the whole grid, so that scores do not grow with the load.
+        over the grid of the masks, so that scores do not grow with the load. A grid that was
+        cropped to the brain has a larger load, and a lower score.
 
     References
     ----------
