@@ -18,7 +18,7 @@ run: $(VENV)/installed ## Explain the embedded case; ARGS="--samples 5" adds opt
 	$(BIN)/segxai run --plugin ms_lesion $(ARGS)
 
 test: $(VENV)/installed-dev ## All tests, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(VENV)/installed-all ## Style, types, layers, pinned versions, documentation
 	$(BIN)/ruff check

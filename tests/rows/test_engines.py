@@ -45,3 +45,9 @@ def test_forced_engines_are_taken_as_asked(small):
             find_engine(predictor, image, voxels, engine="fast")
     with pytest.raises(SegxaiError, match="unknown engine 'auto'"):
         make_engine("auto")
+
+
+@pytest.mark.parametrize("name", ["dense", "windowed", "lowrank"])
+def test_an_engine_takes_on_as_many_rows_as_asked(name):
+    assert make_engine(name, 3).batch == 3
+    assert make_engine(name) == make_engine(name, make_engine(name).batch)

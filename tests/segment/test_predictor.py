@@ -89,3 +89,9 @@ def test_a_readout_belongs_to_one_window():
 )
 def test_the_stride_is_how_many_voxels_a_logit_spans(logits, image, stride):
     assert stride_of((1, 2, *logits), (1, 3, *image)) == stride
+
+
+def test_instances_live_on_the_grid_of_the_readout():
+    layout, readout = whole_image((24, 20)), Readout.linear((6, 5), (35, 31))
+    assert Predictor(coarse_network(), layout).domain_shape == (24, 20)
+    assert Predictor(coarse_network(), layout, readout=readout).domain_shape == (35, 31)
