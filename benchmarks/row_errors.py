@@ -184,7 +184,7 @@ def show(figures: list[Figure]) -> None:
 
 def line(name: str, group: list[Figure]) -> list[str]:
     """Format one line of the table."""
-    ratios = np.array([one.true / one.told for one in group])
+    ratios = np.array([one.true / one.told if one.told else np.inf for one in group])
     return [
         name,
         str(len(group)),

@@ -35,6 +35,7 @@ HELD_OUT = 5  # rows of a window that are computed densely, to estimate the erro
 # What the estimate is multiplied by: it then covers the largest error of all rows in 95 % or more
 # of small random and trained networks (`benchmarks/row_errors.py`).
 MARGIN = 2.0
+LEAST_PEAK = 1e-3  # of the largest row: a row may be 0, and what is shared is divided by its peak
 LEAST_LEFT_OUT = 0.01  # of what another row leaves out: below, rounding would decide the estimate
 KEPT_BYTES = 2**30  # bytes of windowed rows that are kept, rather than computed twice
 
@@ -104,7 +105,7 @@ class WindowedRows:
     left_out : Tensor of shape (voxel, coefficient)
         Coefficients of the fields that the rows leave out, relative to the row's peak.
     peaks : Tensor of shape (voxel)
-        Largest magnitude of each row.
+        Largest magnitude of each row, and at least a thousandth of that of all.
     """
 
     def __init__(self, one: Pass, voxels: Voxels, weights: Weights, batch: int) -> None:
@@ -120,11 +121,12 @@ class WindowedRows:
             left_out.update(zip(members.tolist(), torch.cat(parts, dim=1).cpu(), strict=True))
             free -= found.values.nbytes
             for member, row in zip(members.tolist(), found.values, strict=True):
-                peaks[member] = row.abs().max().cpu().clamp(min=torch.finfo(row.dtype).tiny)
+                peaks[member] = row.abs().max().cpu()
                 if free >= 0:
                     self._kept[member] = RowBatch(row[None], found.start)
         order = range(len(voxels))
-        self.peaks = torch.stack([peaks[member] for member in order])
+        largest = float(max(peaks.values())) or 1.0
+        self.peaks = torch.stack([peaks[member] for member in order]).clamp(LEAST_PEAK * largest)
         self.left_out = torch.stack([left_out[member] for member in order]) / self.peaks[:, None]
 
     def rows(self, members: Members) -> RowBatch:
@@ -159,7 +161,10 @@ class SharedFields:
         self.fields: list[Tensor] = []
         self.error = 0.0
         # The same for each noisy copy: a draw must not depend on how a run was divided.
-        drawn = np.random.default_rng(0).choice(len(windowed.voxels), HELD_OUT, replace=False)
+        # Rows that leave nothing out, as those of 0 behind a dead ReLU, would tell nothing.
+        telling = np.flatnonzero(windowed.left_out.any(dim=1))
+        count = min(HELD_OUT, len(telling))
+        drawn = np.random.default_rng(0).choice(telling, count, replace=False)
         self._held_out = {member: self._dense(member) for member in drawn.tolist()}
 
     def grow(self, tolerance: float) -> None:

@@ -17,6 +17,7 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
 from tests.networks import block, image_of
+from tests.rows.whole_grid import rows_on_grid
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 INSTANCE = {1: nn.InstanceNorm1d, 2: nn.InstanceNorm2d, 3: nn.InstanceNorm3d}
@@ -299,3 +300,23 @@ def test_the_result_says_how_good_the_approximation_is(dynunet):
     # Where the largest and the smallest entry nearly tie, the sign is that of the error.
     worst = float(abs(abs(found) - abs(exact)).max() / abs(exact).max())
     assert 0 < worst < 0.06
+
+
+def test_rows_of_zeros_tell_nothing_of_the_error_of_others():
+    """Behind a dead ReLU a row is 0, and exact. With this seed all rows that were drawn are."""
+    torch.manual_seed(5)
+    layers = [nn.Conv2d(2, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.ReLU()]
+    layers += [nn.Conv2d(4, 4, 3, padding=1), nn.InstanceNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1)]
+    network = nn.Sequential(*layers).eval()
+    with torch.no_grad():
+        network[6].weight[:, 1:] = 0
+    looking, image = Predictor(network, whole_image((16, 14))), image_of((2, 16, 14), 5)
+    voxels, engine = block((16, 14), (4, 3), (6, 6)).voxels, LowRank(0.1)
+    with frozen(network):
+        wanted, found = (
+            rows_on_grid(looking, image, voxels, one) for one in (make_engine("dense"), engine)
+        )
+    peaks = wanted.abs().flatten(1).amax(dim=1)
+    assert (peaks == 0).sum() > 20
+    errors = (found - wanted).abs().flatten(1).amax(dim=1)[peaks > 0] / peaks[peaks > 0]
+    assert 1e-3 < float(errors.max()) <= engine.facts()["row_error"]
