@@ -49,5 +49,6 @@ def test_forced_engines_are_taken_as_asked(small):
 
 @pytest.mark.parametrize("name", ["dense", "windowed", "lowrank"])
 def test_an_engine_takes_on_as_many_rows_as_asked(name):
+    assert type(make_engine(name)).__name__.lower() == name
     assert make_engine(name, 3).batch == 3
     assert make_engine(name) == make_engine(name, make_engine(name).batch)
