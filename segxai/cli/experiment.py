@@ -285,7 +285,10 @@ def _run_on_model(
     overwrite: bool,
     one_each: bool = True,
 ) -> None:
-    """Run an experiment that asks the models of results; `one_each`: once a scan and model."""
+    """Run an experiment that needs the models behind the results.
+
+    With `one_each`, it is measured once for each scan and model, whatever the number of results.
+    """
     from segxai.cli.progress import watched
     from segxai.experiments.frame import cases_in, one_a_model, run_experiment
     from segxai.experiments.probe import Access

@@ -110,7 +110,7 @@ def _without(
 def _looks_like_surroundings(
     case: Case, image: Float[np.ndarray, "channel *grid"], objects: list[Voxels]
 ) -> Bool[np.ndarray, "*grid"]:
-    """Mark where all channels, smoothed, look as around objects: the middle 80 % of values."""
+    """Mark where each smoothed channel lies in the middle 80 % of its values around objects."""
     smooth = ndimage.gaussian_filter(image, (0, *(1.0,) * (image.ndim - 1)))
     around = np.any([_around(_mask(one, case.grid), case) for one in objects], axis=0)
     inside = ndimage.binary_erosion(case.foreground, iterations=3 * MARGIN)

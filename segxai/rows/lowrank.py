@@ -35,7 +35,7 @@ HELD_OUT = 5  # rows of a window that are computed densely, to estimate the erro
 # What the estimate is multiplied by: it then covers the largest error of all rows in 95 % or more
 # of small random and trained networks (`benchmarks/row_errors.py`).
 MARGIN = 2.0
-LEAST_PEAK = 1e-3  # of the largest row: a row may be 0, and what is shared is divided by its peak
+LEAST_PEAK = 1e-3  # of the largest peak: rows are divided by their peaks, and some rows are 0
 LEAST_LEFT_OUT = 0.01  # of what another row leaves out: below, rounding would decide the estimate
 KEPT_BYTES = 2**30  # bytes of windowed rows that are kept, rather than computed twice
 

@@ -92,7 +92,10 @@ def _shapley(
     replacement: Replacement,
     access: Access,
 ) -> tuple[pd.DataFrame, str]:
-    """Compute Shapley values; none, and the reason, where a model that nobody named fails."""
+    """Compute Shapley values, and return them with the reason if there are none.
+
+    There are none if the model of a result cannot be used. That is an error if the user named it.
+    """
     try:
         rows = list(channel_values(tree, case, labels, replacement, access)) if labels else []
     except SegxaiError as error:
