@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mask_phantoms import write_phantoms
+from others import write_others
 from page import write_page
 from paper import CLAIMS
 from scoring import write_scores
@@ -67,10 +68,13 @@ def main() -> None:
         write_phantoms(data, out / "phantoms")
     for step in left[: asked.steps]:
         print(f"$ {step.told(out, data)}", flush=True)
+        step.product.parent.mkdir(parents=True, exist_ok=True)
         # 1 is a cohort with cases that failed, which its tables say.
         if subprocess.run([sys.executable, "-m", "segxai", *step.words]).returncode not in (0, 1):
             raise SystemExit("the step failed; the same command goes on from here")
-    folders = experiment_folders(out)
+    for results in sorted({path.parent for path in out.glob("*/*/*.h5")}):
+        write_others(results)
+    folders = table_folders(out)
     for folder in folders:
         write_scores(folder)
     report(Tables(folders), plan, asked)
@@ -97,13 +101,15 @@ def arguments() -> argparse.Namespace:
 def steps(out: Path, data: Path) -> Iterator[Step]:
     """List all commands, the most telling first."""
     home = out / PATIENT
-    yield run(home / "ms_lesion", data, "ms_lesion", *EXACT)
+    yield run(home / "ms_lesion", data, "ms_lesion", *MAPS, *EXACT)
     yield from on_tables((home / "ms_lesion" / f"{PATIENT}.h5",), home / "ms_lesion")
     yield from on_model(home / "ms_lesion", "--volume", "all")
     yield from phantoms(out / "phantoms", "held_out")
+    for model in ("ms_lesion", *FEW):
+        yield run(home / f"{model}_heat", data, model, "--method", "gradcam++")
     for model, labels in FEW.items():
         few = ("--aggregator", "mean", "--instances", labels)
-        yield run(home / model, data, model, *few)
+        yield run(home / model, data, model, *MAPS, *few)
         yield from on_tables((home / model / f"{PATIENT}.h5",), home / model)
         yield from on_model(home / model, "--volume", "10,200")
     yield from phantoms(out / "phantoms", "trained")
@@ -122,7 +128,7 @@ def run(folder: Path, data: Path, model: str, *words: str) -> Step:
     images = [f"{name}={data / PATIENT / file}.nii.gz" for name, file in CHANNELS.items()]
     reference = str(data / PATIENT / "gt.nii.gz")
     file = folder / f"{PATIENT}.h5"
-    asked = ("--plugin", model, "--reference", reference, "--case", PATIENT, *MAPS, *words)
+    asked = ("--plugin", model, "--reference", reference, "--case", PATIENT, *words)
     return Step(("run", *images, *asked, "--out", str(file)), file.with_suffix(".png"))
 
 
@@ -153,10 +159,10 @@ def experiment(name: str, results: tuple[Path, ...], out: Path, *words: str) -> 
 # ------------------------------------------------------------------------------------------ report
 
 
-def experiment_folders(out: Path) -> dict[Path, str]:
-    """Name the data of every folder of experiments."""
+def table_folders(out: Path) -> dict[Path, str]:
+    """Name the data of every folder of tables."""
     kinds = {"held_out": "held-out", "trained": "trained"}
-    found = sorted(out.glob("*/*/experiments*"))
+    found = sorted([*out.glob("*/*/experiments*"), *out.glob("*/*/others")])
     return {folder: _data_of(folder.parent, kinds) for folder in found}
 
 

@@ -1,4 +1,4 @@
-"""How each of the paper's claims is read from the tables of segxai's experiments.
+"""How the paper's claims about maps, peaks and scores are read from the tables of experiments.
 
 Each function asks one question in every setting that was measured.
 """
@@ -10,11 +10,9 @@ import numpy as np
 import pandas as pd
 
 from tables import FEWEST, FEWEST_PATIENTS, Tables
-from verdicts import Observation
+from verdicts import Observation, Observations, holds
 
-Observations = Iterator[Observation]
 ORDER = ("TN", "FN", "FP", "TP")
-PAPER_THRESHOLD = 0.3
 AROUND = ("1-2", "2-3", "3-4", "4-5")
 RATES = {"TPR": "tpr_of_reference", "FDR": "fdr_of_predicted", "FNR": "fnr_of_reference"}
 PAPER_SCORES = {  # nDSC and these rates
@@ -51,10 +49,6 @@ class Claim:
     reasons: str = ""
 
 
-def _holds(says: object, n: int, fewest: int = FEWEST) -> bool | None:
-    return bool(says) if n >= fewest else None
-
-
 # -------------------------------------------------------------------------------------- modalities
 
 
@@ -75,18 +69,30 @@ def signs_inside(tables: Tables) -> Observations:
     """Ask whether maps are positive in FLAIR and negative in MPRAGE, in the domain."""
     for setting, net, n in _nets(tables, ("inside", "border")):
         says = net["flair"] > 0 > net["mprage"]
-        yield Observation(setting, _signed(net), n, _holds(says, n))
+        yield Observation(setting, _signed(net), n, holds(says, n))
 
 
 def signs_around(tables: Tables) -> Observations:
     """Ask for the opposite signs from 1 to 5 mm away."""
     for setting, net, n in _nets(tables, AROUND):
         says = net["flair"] < 0 < net["mprage"]
-        yield Observation(setting, _signed(net), n, _holds(says, n))
+        yield Observation(setting, _signed(net), n, holds(says, n))
 
 
 def _signed(net: pd.Series) -> str:
     return ", ".join(f"{name} {net[name]:+.2g}" for name in ("flair", "mprage"))
+
+
+def medians(tables: Tables) -> Observations:
+    """Ask whether medians of what the cut leaves have the paper's signs and order."""
+    inside = {"outcome": "TP", "region": "inside"}
+    for setting, own in tables.groups("modalities", "aggregator", "score", **inside):
+        positive = own.loc[own["channel"] == "flair", "median_positive"].dropna()
+        negative = own.loc[own["channel"] == "mprage", "median_negative"].dropna()
+        n, high, low = min(len(positive), len(negative)), positive.median(), negative.median()
+        told = f"FLAIR positive {high:.3f}, MPRAGE negative {low:.3f}"
+        text = told if n else "the cut leaves nothing of one of them"
+        yield Observation(setting, text, n, holds(high > -low > 0, n))
 
 
 def channels(tables: Tables) -> Observations:
@@ -99,7 +105,7 @@ def channels(tables: Tables) -> Observations:
         told = ratio.median()[ratio.size() >= FEWEST].reindex(ORDER).dropna()
         n = int(ratio.size()[told.index].min()) if len(told) else int(ratio.size().max())
         text = ", ".join(f"{name} {value:.1f}" for name, value in told.items())
-        yield Observation(setting, f"FLAIR / MPRAGE: {text}", n, _holds((told > 1).all(), n))
+        yield Observation(setting, f"FLAIR / MPRAGE: {text}", n, holds((told > 1).all(), n))
 
 
 # ---------------------------------------------------------------------------------------- outcomes
@@ -121,7 +127,7 @@ def _order(tables: Tables, extreme: str, sign: int) -> Observations:
         if setting["aggregator"] == "signed_max":
             text = ", ".join(f"{name} {value:.3g}" for name, value in medians.items())
             says = (np.diff(sign * medians) > 0).all()
-            yield Observation(setting, text, n, _holds(says, n))
+            yield Observation(setting, text, n, holds(says, n))
 
 
 def peaks_rise(tables: Tables) -> Observations:
@@ -146,7 +152,7 @@ def matched(tables: Tables) -> Observations:
             text = f"TP / its control: median {ratio.median():.3g}"
             text += f", above 1 in {int((ratio > 1).sum())} of {len(ratio)}"
             yield Observation(
-                setting, text, len(ratio), _holds((ratio > 1).mean() > 0.9, len(ratio))
+                setting, text, len(ratio), holds((ratio > 1).mean() > 0.9, len(ratio))
             )
 
 
@@ -163,7 +169,7 @@ def differ(tables: Tables) -> Observations:
         pairs = int((some["p_holm"] < 0.05).sum())
         text = f"{pairs} of {len(some)} pairs below 0.05 (Holm), the largest p {worst:.2g}"
         says = pairs == len(some) == 6
-        yield Observation(setting, text, patients, _holds(says, patients, FEWEST_PATIENTS))
+        yield Observation(setting, text, patients, holds(says, patients, FEWEST_PATIENTS))
 
 
 def factor(low: float, high: float) -> Callable[[Tables], Observations]:
@@ -174,7 +180,7 @@ def factor(low: float, high: float) -> Callable[[Tables], Observations]:
             if n:
                 ratio = medians["TP"] / medians["TN"]
                 says = low <= ratio <= high
-                yield Observation(setting, f"TP / TN {ratio:.3g}", n, _holds(says, n))
+                yield Observation(setting, f"TP / TN {ratio:.3g}", n, holds(says, n))
 
     return observe
 
@@ -192,107 +198,7 @@ def sizes(tables: Tables) -> Observations:
                 f"rank correlation {rho['mean']:+.2f} (mean), {rho['signed_max']:+.2f} (signed max)"
             )
             says = rho["mean"] < -0.3 <= rho["signed_max"]
-            yield Observation(setting, text, n, _holds(says, n, 10))
-
-
-# ---------------------------------------------------------------------------------------- synthetic
-
-
-def _arm(tables: Tables, arm: str) -> Iterator[tuple[dict[str, str], pd.Series]]:
-    for setting, own in tables.groups("synthetic_arms", "fill", arm=arm):
-        if setting["fill"] == "none":
-            del setting["fill"]
-        yield setting, own.iloc[0]
-
-
-def moved(arm: str, *, detected: bool) -> Callable[[Tables], Observations]:
-    """Build the test whether a moved lesion is mostly detected, or mostly not."""
-
-    def observe(tables: Tables) -> Observations:
-        for setting, one in _arm(tables, arm):
-            n, share = int(one["places"]), one["detected"] / one["places"]
-            yield from _detected(setting, share, one["mean_probability"], n, "places", detected)
-
-    return observe
-
-
-def _detected(
-    setting: dict[str, str], share: float, mean: float, n: int, of: str, wanted: bool
-) -> Observations:
-    """Judge detection by one voxel, as in section 2.5, and by the mean, as section 3.4 reads."""
-    text = f"a voxel is above the threshold in {share * n:.0f} of {n} {of}"
-    yield Observation(
-        {**setting, "detected by": "one voxel"}, text, n, _holds((share > 0.5) == wanted, n)
-    )
-    text, says = f"mean probability {mean:.2f}", (mean > PAPER_THRESHOLD) == wanted
-    yield Observation({**setting, "detected by": "the mean"}, text, n, _holds(says, n))
-
-
-def rim_raises_peak(tables: Tables) -> Observations:
-    """Ask whether, outside of the head, the FLAIR peak is higher with a rim."""
-    bare = {tuple(setting.items()): one for setting, one in _arm(tables, "outside")}
-    for setting, one in _arm(tables, "outside, 3 mm rim"):
-        without, n = bare[tuple(setting.items())], int(one["places"])
-        for score in ("logit", "probability"):
-            low, high = (part[f"flair_peak_{score}"] for part in (without, one))
-            told = {**setting, "score": score}
-            yield Observation(told, f"{low:.3g} without, {high:.3g} with", n, _holds(high > low, n))
-
-
-# ------------------------------------------------------------------------------------------ context
-
-
-def _curves(tables: Tables) -> Iterator[tuple[dict[str, str], pd.DataFrame, int]]:
-    """Yield the curves by distance, with the number detected in the unchanged image."""
-    for setting, own in tables.groups("context_curves", "fill", grown="distance"):
-        every = tables.named("context_curves")
-        whole = every[(every["fill"] == "none") & (every["data"] == setting["data"])]
-        clean = whole[whole["model"] == setting["model"]].iloc[0]
-        yield setting, own.sort_values("step"), int(clean["detected"])
-
-
-def alone(tables: Tables) -> Observations:
-    """Ask whether a lesion by itself, in its own place, is mostly not detected."""
-    for setting, curve, _ in _curves(tables):
-        first, n = curve.iloc[0], int(curve["instances"].iloc[0])
-        share = first["detected"] / n
-        yield from _detected(setting, share, first["mean_probability"], n, "lesions", False)
-
-
-def enough(tables: Tables) -> Observations:
-    """Ask whether all are detected from 5 to 9 mm on that are in the whole image, not before."""
-    for setting, curve, whole in _curves(tables):
-        n, missed = int(curve["instances"].iloc[0]), curve[curve["detected"] < whole]["step"]
-        after = curve["step"][curve["step"] > missed.max()] if len(missed) else curve["step"]
-        found = after.min()
-        text = f"from {found:g} mm" if np.isfinite(found) else "not within the steps"
-        yield Observation(setting, text, n, _holds(5 <= found <= 9, n))
-
-
-def deviation(tables: Tables) -> Observations:
-    """Ask whether the standard deviation between lesions is largest at 2 to 4 mm."""
-    for setting, curve, _ in _curves(tables):
-        n, widest = int(curve["instances"].iloc[0]), curve.loc[curve["sd_probability"].idxmax()]
-        text = f"{widest['sd_probability']:.2f} at {widest['step']:g} mm"
-        yield Observation(setting, text, n, _holds(2 <= widest["step"] <= 4, n))
-
-
-def plateau(tables: Tables) -> Observations:
-    """Ask whether the curve stays within 5 % of its end from 12 to 15 mm on."""
-    for setting, own in tables.groups("context_plateaus", "fill", "score", grown="distance"):
-        one, n = own.iloc[0], int(own["instances"].iloc[0])
-        value = float(one["plateau"])
-        text = f"{value:g} mm" if np.isfinite(value) else f"> {one['last_step']:g} mm"
-        yield Observation(setting, text, n, _holds(12 <= value <= 15, n))
-
-
-def reach(tables: Tables) -> Observations:
-    """Ask whether the influence is under 1 % of its peak beyond 44 mm; say where it is 0."""
-    for setting, every in tables.groups("context", fill="none"):
-        own = every.drop_duplicates(["case", "label"])  # each folder of fills has it
-        n, near, far = len(own), own["reach"].median(), own["receptive_field"].max()
-        text = f"under 1 % of the peak beyond {near:.0f} mm (median), 0 beyond {far:.0f} mm"
-        yield Observation(setting, text, n, _holds(near <= 44, n))
+            yield Observation(setting, text, n, holds(says, n, 10))
 
 
 # ------------------------------------------------------------------------------------------- scores
@@ -312,7 +218,7 @@ def scores(tables: Tables) -> Observations:
             *(abs(a - b) <= 10 for a, b in zip(rates, found.values(), strict=True)),
         ]
         patients = 1 if setting["data"].startswith("phantoms") else int(one["scans"])
-        yield Observation(setting, text, patients, _holds(all(near), patients, FEWEST_PATIENTS))
+        yield Observation(setting, text, patients, holds(all(near), patients, FEWEST_PATIENTS))
 
 
 def flags(tables: Tables) -> Observations:
@@ -321,4 +227,4 @@ def flags(tables: Tables) -> Observations:
         one = own.iloc[0]
         text = f"adds {one['value']:+.3f} to the AUC ({one['low']:+.3f} to {one['high']:+.3f})"
         n = int(one["patients"])
-        yield Observation(setting, text, n, _holds(one["low"] > 0, n, FEWEST_PATIENTS))
+        yield Observation(setting, text, n, holds(one["low"] > 0, n, FEWEST_PATIENTS))

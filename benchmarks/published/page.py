@@ -69,7 +69,8 @@ def _summary(judged: Judged) -> Iterator[str]:
 def _section(claim: Claim, seen: Sequence[Observation], words: str) -> Iterator[str]:
     yield f"## {claim.text[0].upper()}{claim.text[1:]}"
     yield ""
-    command = claim.experiment if claim.experiment == "run" else f"experiment {claim.experiment}"
+    is_run = claim.experiment.startswith("run")
+    command = claim.experiment if is_run else f"experiment {claim.experiment}"
     yield f"`segxai {command}`. Holds if {claim.rule}."
     yield ""
     yield f"**{words[0].upper()}{words[1:]}.**"

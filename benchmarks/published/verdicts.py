@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from tables import FEWEST
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -25,6 +27,14 @@ class Observation:
     text: str
     n: int
     holds: bool | None
+
+
+Observations = Iterator[Observation]
+
+
+def holds(says: object, n: int, fewest: int = FEWEST) -> bool | None:
+    """Tell whether a claim holds; None below the fewest lesions, places or patients."""
+    return bool(says) if n >= fewest else None
 
 
 def verdict(observations: Sequence[Observation]) -> str:

@@ -3,12 +3,16 @@
 import runpy
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import observations as read
+import others
+import surroundings as around
 from paper import CLAIMS
 from tables import Tables
+from tests.compare.results import case_of, how, write
 from tests.markdown import ROOT
 from verdicts import Observation, verdict
 
@@ -138,6 +142,61 @@ def test_signs_are_those_of_the_means_of_lesions(tmp_path):
     assert holds(read.signs_around(found)) == [True]
 
 
+@pytest.mark.parametrize(
+    ("flair", "mprage", "expected"),
+    [((0.4, 0.5, 0.9), (-0.1, -0.4, -0.2), True), ((0.1, 0.2, 0.3), (-0.3, -0.4, -0.5), False)],
+)
+def test_medians_are_those_that_the_cut_leaves(tmp_path, flair, mprage, expected):
+    about = {"model": "net", "aggregator": "mean", "score": "logit", "outcome": "TP",
+             "region": "inside"}  # fmt: skip
+    rows = [{**about, "channel": "flair", "median_positive": value} for value in flair]
+    rows += [{**about, "channel": "mprage", "median_negative": value} for value in mprage]
+    rows += [{**about, "channel": "flair"}, {**about, "region": "1-2", "median_positive": 9}]
+    (one,) = read.medians(tables(tmp_path, modalities=rows))
+    assert (one.holds, one.n) == (expected, 3)
+
+
+def heat(inside, on_nearest, distance=5.0, method="gradcam++", channel="heat"):
+    return {
+        "model": "net", "method": method, "aggregator": "mean", "score": "logit",
+        "channel": channel, "inside": inside, "on_nearest": on_nearest, "distance_mm": distance,
+    }  # fmt: skip
+
+
+def test_maps_are_near_zero_if_they_are_in_both_channels(tmp_path):
+    rows = [
+        heat(1, value * share, method="gradient", channel=channel)
+        for channel, share in (("flair", 0.01), ("mprage", 0.2))
+        for value in (1, 1, 5)
+    ]
+    (one,) = others.near_zero(tables(tmp_path, others=rows))
+    assert (one.holds, one.text) == (False, "on the nearest / inside: flair 0.010, mprage 0.200")
+    assert holds(others.near_zero(tables(tmp_path, others=rows[:3]))) == [True]
+
+
+def test_heat_is_compared_with_that_of_close_lesions(tmp_path):
+    good, far = [heat(2, 1)] * 9, [heat(1, 1, distance=11)] * 5
+    (one,) = others.apart(tables(tmp_path, others=[*good, *far, heat(1.9, 1)]))
+    assert (one.holds, one.text) == (True, "twice the heat of the other in 9 of 10")
+    assert holds(others.apart(tables(tmp_path, others=[*good[1:], heat(1.9, 1)]))) == [False]
+
+
+def test_the_nearest_other_lesion_is_no_control(tmp_path):
+    line = np.array([0, 1, 0, 0, 2, 0, 3, 0]).reshape(8, 1, 1)
+    values = np.array([0, 3, 0, 0, 7, 0, -2, 0], np.float32).reshape(1, 8, 1, 1)
+    write(
+        tmp_path / "a.h5",
+        {"gradient": (how(), lambda label, mask: values)},
+        case=case_of(line.shape, channels=("flair",)),
+        domains={label: line == label for label in (1, 2, 3)},
+        outcomes={1: "TP", 2: "TN", 3: "FN"},
+    )
+    others.write_others(tmp_path)
+    (row,) = pd.read_csv(tmp_path / "others" / "others.csv").to_dict("records")
+    assert (row["label"], row["nearest"], row["distance_mm"]) == (1, 3, 5)
+    assert (row["inside"], row["on_nearest"]) == (3, 2)
+
+
 def curve(detected, mean, sd=(0.1, 0.3, 0.2)):
     rows = [
         {"model": "net", "fill": "dark", "grown": "distance", "step": step, "instances": 5,
@@ -157,15 +216,15 @@ def curve(detected, mean, sd=(0.1, 0.3, 0.2)):
 )
 def test_context_is_read_from_the_curve(tmp_path, detected, mean, isolated, at_7_mm):
     found = tables(tmp_path, context_curves=curve(detected, mean))
-    assert holds(read.alone(found)) == isolated
-    assert holds(read.enough(found)) == [at_7_mm]
-    assert holds(read.deviation(found)) == [True]
+    assert holds(around.alone(found)) == isolated
+    assert holds(around.enough(found)) == [at_7_mm]
+    assert holds(around.deviation(found)) == [True]
 
 
 def test_a_moved_lesion_is_detected_by_a_voxel_or_by_the_mean(tmp_path):
     rows = [{"model": "net", "arm": "outside", "fill": "dark", "places": 5, "detected": 4,
              "mean_probability": 0.1}]  # fmt: skip
-    found = list(read.moved("outside", detected=False)(tables(tmp_path, synthetic_arms=rows)))
+    found = list(around.moved("outside", detected=False)(tables(tmp_path, synthetic_arms=rows)))
     assert holds(found) == [False, True]
     assert verdict(found) == "agrees only if detected by is the mean"
 

@@ -44,13 +44,19 @@ def how(**more):
     return {"method": "gradient", "aggregator": "mean", "score": "logit", "started": "1"} | more
 
 
-def write(path, runs, *, case=None, domains=DOMAINS, plugin="net", unit="score per input"):
+def write(
+    path, runs, *, case=None, domains=DOMAINS, plugin="net", unit="score per input", outcomes=()
+):
     """The path of a result.
 
     A run is its provenance and a function of (label, mask) to a map, or to a map and its error.
     """
     case = case or case_of()
-    instances = [Instance.from_mask(mask, label=label) for label, mask in domains.items()]
+    known = dict(outcomes)
+    instances = [
+        Instance.from_mask(mask, label=label, outcome=known.get(label, ""))
+        for label, mask in domains.items()
+    ]
     logits = np.zeros((2, *case.grid.shape), dtype=np.float32)
     provenance = {
         "plugin": {**PLUGIN, "name": plugin},
