@@ -23,7 +23,7 @@ CLAIMS = (
         read.signs_around,
     ),
     Claim(
-        "without |v| < 0.1, FLAIR's positive values are greater than MPRAGE's negative ones",
+        "of values from 0.1 on, FLAIR's positive ones are larger than MPRAGE's negative ones",
         "medians of TP: FLAIR 0.501, MPRAGE -0.196",
         "3.2",
         "modalities --cut 0.1",
