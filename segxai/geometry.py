@@ -1,5 +1,6 @@
 """Geometry: grids of voxels in space, boxes on them, and balls."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -49,9 +50,19 @@ class Grid:
         """Volume of one voxel, in mm3 (area in 2D)."""
         return float(abs(np.linalg.det(self.affine[:-1, :-1])))
 
+    @property
+    def length_unit(self) -> str:
+        """The unit of distances: "mm", or "px" in a picture."""
+        return "mm" if len(self.shape) == 3 else "px"
+
+    @property
+    def volume_unit(self) -> str:
+        """The unit of volumes: "mm3", or "px" for the areas of a picture."""
+        return "mm3" if len(self.shape) == 3 else "px"
+
     def volume_in_words(self, volume_mm3: float) -> str:
         """Format a volume for a message; in a picture it is an area."""
-        return f"{volume_mm3:.6g} {'mm3' if len(self.shape) == 3 else 'px'}"
+        return f"{volume_mm3:.6g} {self.volume_unit}"
 
     def to_mm(
         self, voxels: Shaped[np.ndarray, "*points axis"]
@@ -144,6 +155,13 @@ class Box:
         start = tuple(max(a, 0) for a in self.start)
         stop = tuple(min(b, n) for b, n in zip(self.stop, shape, strict=True))
         return Box(start, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+    def grown(self, reach_mm: float, grid: Grid) -> "Box":
+        """Return the box of all voxels of a grid up to this distance from it along each axis."""
+        more = [math.ceil(reach_mm / step) for step in grid.spacing]
+        start = tuple(a - n for a, n in zip(self.start, more, strict=True))
+        size = tuple(n + 2 * m for n, m in zip(self.size, more, strict=True))
+        return Box(start, size).inside(grid.shape)
 
     def seen_from(self, other: "Box") -> "Box":
         """Return the same block, counted from the first voxel of another box."""

@@ -18,6 +18,13 @@ def test_boxes_cut_and_count():
     assert box.contains(np.array([[0, 3], [3, 3], [-2, 6]])).tolist() == [True, False, True]
 
 
+def test_a_box_grows_by_a_distance_in_mm_up_to_the_border_of_the_grid():
+    grid = Grid((20, 20), np.diag([1.0, 2.0, 1.0]))
+    box = Box((5, 5), (2, 3))
+    assert box.grown(3.0, grid) == Box((2, 3), (8, 7))  # 3 voxels of 1 mm, 2 of 2 mm
+    assert box.grown(10.0, grid) == Box((0, 0), (17, 13))
+
+
 def crop_of(grid, start, shape):
     affine = grid.affine.copy()
     affine[:-1, -1] = grid.to_mm(np.array(start, dtype=float))

@@ -84,7 +84,7 @@ def neighbourhood(
     order : sequence of int
         The order of channels, as their places in the map.
     """
-    box = _around(domain, grid)
+    box = Box.around(domain).grown(REACH_MM, grid)
     outside = np.ones(box.size, dtype=bool)
     outside[tuple(box.local(domain).T)] = False
     distance = ndimage.distance_transform_edt(outside, sampling=grid.spacing)
@@ -103,14 +103,6 @@ def neighbourhood(
         distance=distance,
         centre=domain.mean(axis=0) + place,
     )
-
-
-def _around(domain: Voxels, grid: Grid) -> Box:
-    """Find the box of all voxels within reach of a domain."""
-    whole, reach = Box.around(domain), np.ceil(REACH_MM / np.array(grid.spacing)).astype(int)
-    start = np.array(whole.start) - reach
-    size = np.array(whole.size) + 2 * reach
-    return Box(tuple(start.tolist()), tuple(size.tolist())).inside(grid.shape)
 
 
 def _cut(values: np.ndarray, stored: Box, box: Box) -> np.ndarray:

@@ -66,15 +66,11 @@ def rows_of(members: Sequence[Member], comparer: Comparer, seed: int) -> CaseRow
             values = comparer.compare(first, second, pair)
             known = {"first": keys[0], "second": keys[1], "instance": pair[0]}
             known["other_instance"] = pair[1]
-            for row in _rows(values, lowest, highest, _length_unit(comparer)):
+            for row in _rows(values, lowest, highest, comparer.grid.length_unit):
                 found.rows.append({**known, **row})
     for member in members:
         found.rows.extend(_energy(member, comparer.channels))
     return found
-
-
-def _length_unit(comparer: Comparer) -> str:
-    return "mm" if len(comparer.grid.shape) == 3 else "px"
 
 
 def _rows(values: Values, lowest: Values, highest: Values, length: str) -> Iterator[Row]:

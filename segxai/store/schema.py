@@ -149,13 +149,13 @@ def _sources(instances: Sequence[Instance]) -> dict[str, Any]:
 
 def _sizes(volumes: np.ndarray, grid: Grid) -> dict[str, Any]:
     """Return the instances' sizes; pictures have no scale, so they get areas in pixels."""
-    name, unit = ("volume_mm3", "mm3") if len(grid.shape) == 3 else ("area_px", "px")
-    return {name: ("label", volumes, {"units": unit})}
+    name = "volume_mm3" if len(grid.shape) == 3 else "area_px"
+    return {name: ("label", volumes, {"units": grid.volume_unit})}
 
 
 def _places(instances: Sequence[Instance], grid: Grid) -> dict[str, Any]:
     """Locate the instances: centroids in mm (px in pictures), boxes in voxels of the grid."""
-    unit = "mm" if len(grid.shape) == 3 else "px"
+    unit = grid.length_unit
     count, rank = len(instances), len(grid.shape)
     centroids = [grid.to_mm(one.voxels.mean(axis=0)) for one in instances]
     boxes = [[one.voxels.min(axis=0), one.voxels.max(axis=0) + 1] for one in instances]

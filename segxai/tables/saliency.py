@@ -36,12 +36,11 @@ def map_numbers(stored: xr.Dataset, domain_grid: Grid) -> dict[str, float]:
     box = Box(tuple(int(stored[axis].values[0]) for axis in axes), values.shape[1:])
     grid = Grid(box.size, stored["affine"].values)
     domain = domain_on(box, stored, grid, domain_grid)
-    unit = "mm" if len(domain_grid.shape) == 3 else "px"
     numbers: dict[str, float] = {}
     for channel, one in zip(channels, values, strict=True):
         for name, sign in (("peak", 1), ("trough", -1)):
             distance = _distance(sign * one, box, grid, domain)
-            numbers[f"{channel}_{name}_distance_{unit}"] = distance
+            numbers[f"{channel}_{name}_distance_{domain_grid.length_unit}"] = distance
         numbers[f"{channel}_inside_share"] = _share(one[None], box.local(domain))
     return {**numbers, "inside_share": _share(values, box.local(domain))}
 

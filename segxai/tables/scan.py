@@ -193,10 +193,9 @@ class Scan:
         return values_of(self.segmentation["entropy"])
 
     def _centroid(self, voxels: Voxels) -> dict[str, float]:
-        unit = "mm" if len(self.grid.shape) == 3 else "px"
         centre = self.grid.to_mm(voxels.mean(axis=0))
         pairs = zip(self.grid.axes, centre.tolist(), strict=True)
-        return {f"centroid_{axis}_{unit}": value for axis, value in pairs}
+        return {f"centroid_{axis}_{self.grid.length_unit}": value for axis, value in pairs}
 
     def _mask(self, name: str) -> Bool[np.ndarray, "*grid"] | None:
         stored: Shaped[np.ndarray, "*grid"] | None = (

@@ -124,11 +124,9 @@ def _rows(tree: xr.DataTree, cut: float) -> Iterator[dict[str, Any]]:
 
 def _of_map(stored: xr.Dataset, grid: Grid, domains: Grid, cut: float) -> Iterator[dict[str, Any]]:
     """Summarise one map: its box is grown by the widest shell, as it is 0 outside."""
-    domain, attribution = (
-        domain_on(Box.whole(grid.shape), stored, grid, domains),
-        attribution_of(stored),
-    )
-    box = Box.spanning([_around(Box.around(domain), grid), attribution.box])
+    domain = domain_on(Box.whole(grid.shape), stored, grid, domains)
+    attribution = attribution_of(stored)
+    box = Box.spanning([Box.around(domain).grown(EDGES[-1], grid), attribution.box])
     mask = np.zeros(box.size, dtype=bool)
     mask[tuple(box.local(domain).T)] = True
     regions = regions_of(mask, grid.spacing)
@@ -137,14 +135,6 @@ def _of_map(stored: xr.Dataset, grid: Grid, domains: Grid, cut: float) -> Iterat
     for channel, one in zip(stored["channel"].values.tolist(), values, strict=True):
         for name, where in regions:
             yield {"channel": channel, "region": name, **summary(one[where], cut)}
-
-
-def _around(box: Box, grid: Grid) -> Box:
-    """Grow a box by the widest shell, within the grid."""
-    grow = [int(np.ceil(EDGES[-1] / step)) for step in grid.spacing]
-    start = tuple(a - n for a, n in zip(box.start, grow, strict=True))
-    size = tuple(s + 2 * n for s, n in zip(box.size, grow, strict=True))
-    return Box(start, size).inside(grid.shape)
 
 
 def regions_of(

@@ -28,7 +28,7 @@ from segxai.experiments.probe import (
     instances_of,
     ready,
 )
-from segxai.geometry import Box
+from segxai.geometry import Box, Grid
 from segxai.methods.cropping import on_map
 from segxai.store.hdf5 import open_result
 from segxai.store.schema import group
@@ -112,17 +112,11 @@ def coalition_scores(
     return found
 
 
-def _near(
-    domain: Bool[np.ndarray, "*grid"], spacing: tuple[float, ...]
-) -> Float[np.ndarray, "*grid"]:
+def _near(domain: Bool[np.ndarray, "*grid"], grid: Grid) -> Float[np.ndarray, "*grid"]:
     """Return the distance to a domain, in mm; infinite beyond what fills look at."""
-    grow = [int(np.ceil(NEAR_MM / step)) for step in spacing]
-    box = Box.holding(domain)
-    start = tuple(a - n for a, n in zip(box.start, grow, strict=True))
-    size = tuple(s + 2 * n for s, n in zip(box.size, grow, strict=True))
-    near = Box(start, size).inside(domain.shape).index
+    near = Box.holding(domain).grown(NEAR_MM, grid).index
     found = np.full(domain.shape, np.inf)
-    found[near] = distance_transform_edt(~domain[near], sampling=spacing)
+    found[near] = distance_transform_edt(~domain[near], sampling=grid.spacing)
     return found
 
 
@@ -152,7 +146,7 @@ def channel_values(
             probe = Probe.of(task, instances[label])
             # On the whole image: the healthy tissue nearby may be more than the model's part of it.
             domain = on_map(instances[label], task.case, whole).mask(whole.size)
-            distance = _near(domain, task.case.grid.spacing)
+            distance = _near(domain, task.case.grid)
             other = filler.image(replacement.fill, whole, distance)[probe.box.index]
             where = probe.domain | (replacement.within == "image")
             found = coalition_scores(probe, other, where)
