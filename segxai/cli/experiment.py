@@ -170,8 +170,8 @@ def synthetic(
     overwrite: Overwrite = False,
 ) -> None:
     """Move a clear lesion elsewhere, and add made-up ones of graded contrast and size."""
-    from segxai.experiments.synthetic.experiment import Synthetic
     from segxai.experiments.synthetic.experiment import synthetic as build
+    from segxai.experiments.synthetic.settings import Synthetic
 
     asked = {
         "fills": names(fills),

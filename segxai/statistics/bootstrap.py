@@ -1,9 +1,37 @@
 """Resampling of patients, then scans, then lesions."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Int, Shaped
+
+from segxai.statistics.estimate import CONFIDENCE, FEWEST_PATIENTS
+
+RESAMPLES, SEED = 999, 0
+
+
+def percentile_interval(
+    statistic: Callable[[Int[np.ndarray, " drawn"]], float],
+    levels: list[Shaped[np.ndarray, " lesion"]],
+) -> tuple[float, float]:
+    """Return the 95 % interval of a statistic: percentiles of its values on resampled lesions.
+
+    Each end is one of these values, and none between two of them, which may be infinite. NaN with
+    fewer than ten patients, where a bootstrap of patients covers too little.
+
+    Parameters
+    ----------
+    statistic : callable
+        Maps indices of lesions to a value.
+    levels : list of Shaped[np.ndarray, "lesion"]
+        As for `resamples`; the first are the patients.
+    """
+    if len(np.unique(levels[0])) < FEWEST_PATIENTS:
+        return float("nan"), float("nan")
+    drawn = [statistic(some) for some in resamples(levels, RESAMPLES, SEED)]
+    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(drawn, ends, method="inverted_cdf")
+    return float(low), float(high)
 
 
 def resamples(

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from segxai import SegxaiError
+from segxai.experiments.context.curves import all_detected_from, curves_of, plateau, plateaus_of
 from segxai.experiments.context.experiment import Context, context
-from segxai.experiments.context.report import all_detected_from, curves_of, plateau, plateaus_of
 from segxai.experiments.fills import Filler, dilation_distance, healthy_mean, usable_fills
 from segxai.experiments.frame import cases_in
 from segxai.experiments.probe import Access

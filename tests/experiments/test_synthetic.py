@@ -12,9 +12,10 @@ from scipy import ndimage
 
 from segxai.experiments.frame import cases_in
 from segxai.experiments.probe import Access
-from segxai.experiments.synthetic.experiment import Synthetic, synthetic
+from segxai.experiments.synthetic.experiment import synthetic
 from segxai.experiments.synthetic.places import balls_of, place_in, typical_tissue
-from segxai.experiments.synthetic.report import half_dose, half_doses, threshold_dose
+from segxai.experiments.synthetic.report import half_dose, half_doses
+from segxai.experiments.synthetic.settings import Synthetic
 from segxai.geometry import Grid
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import case_of, domains_of
@@ -188,14 +189,6 @@ def test_a_made_up_lesion_has_the_contrast_of_the_real_one(tables):
 
 
 # ------------------------------------------------------------------------------------------- doses
-
-
-def test_a_threshold_is_the_dose_from_which_a_lesion_stays_detected():
-    doses = np.array([0.0, 0.5, 1.0, 1.5])
-    assert threshold_dose(doses, np.array([0, 0, 1, 1], bool)) == 1.0
-    assert threshold_dose(doses, np.array([0, 1, 0, 1], bool)) == 1.5
-    assert threshold_dose(doses, np.array([1, 1, 1, 1], bool)) == 0.0
-    assert threshold_dose(doses, np.array([1, 1, 1, 0], bool)) == inf
 
 
 def test_at_the_half_dose_half_of_the_places_are_detected():

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from segxai.statistics.bootstrap import resamples
+from segxai.statistics.bootstrap import percentile_interval, resamples
 
 PATIENTS = np.repeat([0, 1, 2], [6, 4, 2])
 SCANS = np.array([0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 0, 0])  # named anew in each patient
@@ -32,3 +32,20 @@ def test_the_spread_of_a_mean_is_that_of_patients():
     patients = np.repeat(np.arange(40), 25)
     means = [level[patients][draw].mean() for draw in resamples([patients], 1000, seed=0)]
     assert np.isclose(np.std(means), level.std() / np.sqrt(40), rtol=0.1)
+
+
+def test_an_interval_has_the_percentiles_of_what_resampled_lesions_give():
+    patients = np.arange(12)
+    values = np.where(patients < 3, np.inf, patients.astype(float))
+
+    def smallest(some):
+        return float(values[some].min())
+
+    drawn = sorted(smallest(some) for some in resamples([patients], 999, seed=0))
+    # 25 of 999 draws are 2.5 %: their ends are values that were drawn, never a mean of two.
+    assert percentile_interval(smallest, [patients]) == (drawn[24], drawn[974])
+
+
+def test_fewer_than_ten_patients_have_no_interval():
+    patients = np.repeat(np.arange(9), 3)
+    assert np.isnan(percentile_interval(lambda some: float(some.mean()), [patients])).all()

@@ -189,11 +189,8 @@ def _strip(
     name = "dark" if "dark" in settings.fills else settings.fills[0]  # as black as the paper's
     other = filler.image(name, box, distance)
     steps = [one for one in STRIP_STEPS if one <= max(settings.steps)] or [max(settings.steps)]
-    frames = {step: np.where(distance <= step, case.image, other) for step in (*steps, inf)}
-    unit = "mm" if len(case.grid.shape) == 3 else "px"
-    titles = [f"up to {step:g} {unit}" if step < inf else "unfilled" for step in frames]
-    title = f"Instance {instance.label} on the fill {name}"
-    shown = [
-        Frame(words, image, domain) for words, image in zip(titles, frames.values(), strict=True)
-    ]
-    return strip_of(task, instance, shown, title)
+    frames = []
+    for step in (*steps, inf):
+        words = f"up to {step:g} {case.grid.length_unit}" if step < inf else "unfilled"
+        frames.append(Frame(words, np.where(distance <= step, case.image, other), domain))
+    return strip_of(task, instance, frames, f"Instance {instance.label} on the fill {name}")

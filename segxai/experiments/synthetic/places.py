@@ -1,20 +1,68 @@
 """Places: where in an image a moved or a made-up lesion may lie. No torch."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import ndimage
 
+from segxai.errors import SegxaiError
 from segxai.geometry import Grid
+from segxai.load.masks import load_mask
 from segxai.types import Case
 
 INSIDE = 0.9  # of a lesion's voxels must lie in the tissue that it is moved to
 MOST_TRIALS = 20_000
 NEAR_MM, FAR_MM = 2.0, 8.0  # the shell around objects whose brightness is typical
 MOST_DEVIATIONS = 1.5
+FROM_OBJECTS_MM = 5.0
+FROM_HEAD_MM = 2.0
 
 Voxels = Int[np.ndarray, "voxel axis"]
 Mask = Bool[np.ndarray, "*grid"]
+
+
+def target_of(case: Case, healthy: Mask, where: Path | None) -> Mask:
+    """Mark the healthy tissue that lesions are moved to: away from objects, and in a mask.
+
+    Parameters
+    ----------
+    healthy : ndarray of shape (*grid)
+        Foreground without objects.
+    where : Path, optional
+        The mask; by default, tissue as bright as that around the objects.
+
+    Raises
+    ------
+    SegxaiError
+        If there is none.
+    """
+    objects = case.foreground & ~healthy
+    away = np.full(objects.shape, np.inf)
+    if objects.any():
+        away = np.asarray(ndimage.distance_transform_edt(~objects, sampling=case.grid.spacing))
+    if where is None:
+        allowed = typical_tissue(case, healthy, away)
+    else:
+        allowed = np.asarray(load_mask(where, case) != 0)
+    target = healthy & (away >= FROM_OBJECTS_MM) & allowed
+    if not target.any():
+        raise SegxaiError(
+            f"no healthy tissue at {FROM_OBJECTS_MM:g} mm or more from all objects is "
+            f"{'in the mask' if where else 'as bright as their surroundings'}; say where "
+            "lesions may go with --where MASK"
+        )
+    return target
+
+
+def outside_of_head(case: Case) -> Mask:
+    """Mark what lies outside of the head, at 2 mm or more from it."""
+    head = ndimage.binary_fill_holes(case.foreground)
+    if head.all():
+        return np.zeros(case.grid.shape, dtype=bool)
+    away = ndimage.distance_transform_edt(~head, sampling=case.grid.spacing)
+    return np.asarray(away >= FROM_HEAD_MM)
 
 
 def typical_tissue(case: Case, healthy: Mask, away: Float[np.ndarray, "*grid"]) -> Mask:
