@@ -80,6 +80,11 @@ class Report:
     models: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of an experiment that has none."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """An experiment with its settings.
@@ -97,7 +102,7 @@ class Experiment:
     """
 
     name: str
-    settings: Any
+    settings: Any = NoSettings()
     measure: Callable[[CaseFile], Measured]
     report: Callable[[Sequence[tuple[CaseFile, Measured]]], Report]
 

@@ -1,5 +1,8 @@
 """Peaks: from the table of domains to one row for each extreme of each map and channel."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import pandas as pd
 
 from segxai.errors import SegxaiError
@@ -63,3 +66,11 @@ def extremes(table: pd.DataFrame) -> pd.DataFrame:
 def name_of_run(key: tuple[str, ...]) -> str:
     """Name a model and how its maps were made, without the score."""
     return " ".join(one for one in key[:3] if one)
+
+
+def rows_with(table: pd.DataFrame, values: Mapping[str, object]) -> pd.DataFrame:
+    """Select the rows that have these values in these columns."""
+    same = np.ones(len(table), dtype=bool)
+    for name, value in values.items():
+        same &= (table[name] == value).to_numpy(bool)
+    return table[same]

@@ -15,7 +15,7 @@ from segxai.experiments.modalities.experiment import (
     regions_of,
     summary,
 )
-from segxai.experiments.modalities.report import comparisons_of, profile_of, weights_of
+from segxai.experiments.modalities.weights import comparisons_of, profile_of, weights_of
 from segxai.experiments.probe import Access
 from segxai.store.hdf5 import open_result
 from segxai.store.reader import domains_of, maps

@@ -26,11 +26,6 @@ KEPT = 0.95  # of the TP
 RUN = ["model", "method", "aggregator"]
 
 
-@dataclass(frozen=True)
-class Flags:
-    """Settings of the experiment: there are none."""
-
-
 def flags() -> Experiment:
     """Build the experiment."""
 
@@ -38,7 +33,7 @@ def flags() -> Experiment:
         table = tabulate(case.path)
         return Measured({"features": features_of(table).assign(**case.columns)})
 
-    return Experiment(name="flags", settings=Flags(), measure=measure, report=report)
+    return Experiment(name="flags", measure=measure, report=report)
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:

@@ -5,7 +5,6 @@ probability does: so each comparison is made as it is, for equal size and shape,
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -16,7 +15,7 @@ from segxai.errors import SegxaiError
 from segxai.experiments.comparisons import adjusted, raw, row_of, with_holm
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.outcomes.figure import draw_forest, draw_violins
-from segxai.experiments.peaks import RUN, extremes, name_of_run
+from segxai.experiments.peaks import RUN, extremes, name_of_run, rows_with
 from segxai.statistics.estimate import FEWEST_PATIENTS
 from segxai.statistics.paired import paired_t, signed_rank
 from segxai.tables.domains import tabulate
@@ -27,18 +26,13 @@ LEAST = 2  # domains in a group, below which nothing is compared
 CORRECTED = [*GROUP, "comparison", "statistic"]
 
 
-@dataclass(frozen=True)
-class Outcomes:
-    """Settings of the experiment: there are none."""
-
-
 def outcomes() -> Experiment:
     """Build the experiment."""
 
     def measure(case: CaseFile) -> Measured:
         return Measured({"peaks": extremes(tabulate(case.path))})
 
-    return Experiment(name="outcomes", settings=Outcomes(), measure=measure, report=report)
+    return Experiment(name="outcomes", measure=measure, report=report)
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
@@ -169,7 +163,7 @@ def _words(peaks: pd.DataFrame, groups: pd.DataFrame, effects: pd.DataFrame) -> 
 def _words_of_group(
     here: dict[str, str], own: pd.DataFrame, groups: pd.DataFrame, effects: pd.DataFrame
 ) -> Iterator[str]:
-    medians = _of(groups, here).set_index("outcome")["median"]
+    medians = rows_with(groups, here).set_index("outcome")["median"]
     known = [name for name in ORDER if name in medians]
     listed = ", ".join(f"{name} {medians[name]:.3g}" for name in known)
     sign = 1 if here["extreme"] == "peak" else -1
@@ -177,7 +171,7 @@ def _words_of_group(
     order = " < ".join(known) if len(known) > 1 else ""
     verdict = f"; {order} in magnitude: {'yes' if rises else 'no'}" if order else ""
     yield f"  {here['channel']} {here['extreme']}: medians {listed}{verdict}"
-    found = _of(effects, here)
+    found = rows_with(effects, here)
     if not len(found):
         return
     for (first, second), pair in found.groupby(["first", "second"], sort=False):
@@ -203,14 +197,6 @@ def _statistics(pair: pd.DataFrame) -> Iterator[str]:
         interval = "" if np.isnan(row["low"]) else interval
         p = "" if np.isnan(row["p_holm"]) else f", p {row['p_holm']:.2g} (Holm)"
         yield f"{name} {row['value']:.3g}{interval}{p}"
-
-
-def _of(table: pd.DataFrame, here: dict[str, str]) -> pd.DataFrame:
-    """Select the rows that agree with some columns."""
-    same = np.ones(len(table), dtype=bool)
-    for name, value in here.items():
-        same &= (table[name] == value).to_numpy(bool)
-    return table[same]
 
 
 def _overlap(peaks: pd.DataFrame) -> Iterator[str]:

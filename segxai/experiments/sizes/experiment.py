@@ -5,7 +5,6 @@ that is why the paper compares lesions by the latter.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,6 @@ FEWEST = 5  # lesions, for a correlation
 RUN = ["model", "method", "aggregator", "score", "channel"]
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Settings of the experiment: there are none."""
-
-
 def sizes() -> Experiment:
     """Build the experiment."""
 
@@ -42,7 +36,7 @@ def sizes() -> Experiment:
         kept = found[(found["extreme"] == "peak") & (found["outcome"] != "TN")]
         return Measured({"peaks": kept.assign(unit_of_size=size_column(table))})
 
-    return Experiment(name="sizes", settings=Sizes(), measure=measure, report=report)
+    return Experiment(name="sizes", measure=measure, report=report)
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
