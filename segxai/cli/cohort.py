@@ -1,17 +1,16 @@
 """`segxai cohort` and `segxai join`: many cases alike, with tables of all of them."""
 
-import inspect
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segxai.cli.model_options import names
+from segxai.cli.parsing import names_of
 from segxai.cli.request import Request
 from segxai.cli.run import GOES_ON
 from segxai.cli.run import run as run_one
+from segxai.cli.signature import with_options_of
 from segxai.errors import SegxaiError, option
 
 if TYPE_CHECKING:
@@ -32,30 +31,6 @@ REDUCED: dict[str, Any] = {
     "rows": 6,
 }
 COHORT = "Cohort"
-
-
-def with_options_of(
-    other: Callable[..., None], *, without: tuple[str, ...]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the options of another one, too: typer reads them from its signature."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        theirs = inspect.signature(other).parameters.values()
-        own = [
-            one
-            for one in inspect.signature(command).parameters.values()
-            if one.kind is not inspect.Parameter.VAR_KEYWORD
-        ]
-        shared = [one for one in theirs if one.name not in without]
-        signature = inspect.Signature([*own, *shared])
-        hints = get_type_hints(other, include_extras=True) | get_type_hints(
-            command, include_extras=True
-        )
-        command.__signature__ = signature  # type: ignore[attr-defined]
-        command.__annotations__ = {name: hints[name] for name in signature.parameters}
-        return command
-
-    return decorate
 
 
 @with_options_of(run_one, without=OF_ONE_CASE)
@@ -213,7 +188,7 @@ def _channels(
 
     plugin = request.words.plugin
     known = files_of(plugin) if plugin and not request.files.checkpoint else None
-    known = known or names(request.words.channels) or None
+    known = known or names_of(request.words.channels) or None
     if known:
         return known
     checkpoint = work.model.checkpoint

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segxai.cli import options
+from segxai.cli.options import output
 from segxai.errors import SegxaiError, option
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    overwrite: options.OverwriteFiles = False,
+    overwrite: output.OverwriteFiles = False,
 ) -> None:
     """Compare runs instance by instance: how alike their maps are, against chance and seeds."""
     from segxai.cli.terminal import echo

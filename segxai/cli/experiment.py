@@ -1,13 +1,16 @@
 """`segxai experiment`: the paper's experiments, each a command on results and cohorts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segxai.cli.model_options import names
-from segxai.errors import SegxaiError
+from segxai.cli.options import restoring
+from segxai.cli.options.results import Results
+from segxai.cli.parsing import names_of, numbers_of, range_of
+from segxai.cli.signature import with_options_of
 
 if TYPE_CHECKING:
     from segxai.experiments.frame import CaseFile, Experiment
@@ -22,9 +25,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Results = Annotated[
-    list[Path], typer.Argument(metavar="FILE|DIR", help="Results, and folders of results.")
-]
 Out = Annotated[
     Path, typer.Option(metavar="DIR", help="Folder for tables, figures and words; made if new.")
 ]
@@ -61,27 +61,11 @@ Outcomes = Annotated[
         show_default=False,
     ),
 ]
-Checkpoint = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Weights, if they were not the plugin's own."),
-]
-Model = Annotated[
-    str | None,
-    typer.Option(metavar="MODULE:FACTORY|FILE", help="The model, if it was not a plugin's."),
-]
-Bundle = Annotated[Path | None, typer.Option(metavar="DIR", help="The model's MONAI bundle.")]
-Trust = Annotated[
-    bool,
-    typer.Option(
-        "--trust", help="Allow a program or a bundle to be loaded, which can run any code."
-    ),
-]
-Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
-
 Build = Callable[[Sequence["CaseFile"], "Access"], "Experiment"]
 
 
 @app.command()
+@with_options_of(restoring.places_of)
 def context(
     results: Results,
     out: Out,
@@ -99,33 +83,27 @@ def context(
     dilation: Annotated[
         bool, typer.Option(help="Also give back by dilation, as the paper's scripts do.")
     ] = True,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
-    bundle: Bundle = None,
-    trust: Trust = False,
-    device: Device = "auto",
+    device: restoring.Device = "auto",
     overwrite: Overwrite = False,
+    **model: Any,
 ) -> None:
     """Measure how much of its surroundings the model needs to see an instance."""
     from segxai.experiments.context.experiment import Context
     from segxai.experiments.context.experiment import context as build
 
     asked = {
-        "fills": names(fills),
-        "steps": tuple(_number("steps", one) for one in names(steps)),
-        "volume": _range(volume),
-        "outcomes": names(outcomes),
+        "fills": names_of(fills),
+        "steps": numbers_of("steps", steps),
+        "volume": range_of("volume", volume),
+        "outcomes": names_of(outcomes),
     }
     settings = Context(dilation=dilation, **_given(asked))
-    places = _places(checkpoint, model, bundle, trust)
-
-    def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
-        return build(settings, cases, access)
-
-    _run_on_model(build_it, results, out, places, device, overwrite=overwrite)
+    build_it = partial(build, settings)
+    _run_on_model(build_it, results, out, model, device, overwrite=overwrite)
 
 
 @app.command()
+@with_options_of(restoring.places_of)
 def synthetic(
     results: Results,
     out: Out,
@@ -162,34 +140,31 @@ def synthetic(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the places.")] = 0,
-    checkpoint: Checkpoint = None,
-    model: Model = None,
-    bundle: Bundle = None,
-    trust: Trust = False,
-    device: Device = "auto",
+    device: restoring.Device = "auto",
     overwrite: Overwrite = False,
+    **model: Any,
 ) -> None:
     """Move a clear lesion elsewhere, and add made-up ones of graded contrast and size."""
     from segxai.experiments.synthetic.experiment import synthetic as build
     from segxai.experiments.synthetic.settings import Synthetic
 
     asked = {
-        "fills": names(fills),
+        "fills": names_of(fills),
         "where": where,
         "label": label,
-        "contrasts": tuple(_number("contrasts", one) for one in names(contrasts)),
-        "sizes": tuple(_number("sizes", one) for one in names(sizes)),
+        "contrasts": numbers_of("contrasts", contrasts),
+        "sizes": numbers_of("sizes", sizes),
     }
     settings = Synthetic(places=places, seed=seed, **_given(asked))
-    places_of_model = _places(checkpoint, model, bundle, trust)
 
     def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
         return build(settings, access)
 
-    _run_on_model(build_it, results, out, places_of_model, device, overwrite=overwrite)
+    _run_on_model(build_it, results, out, model, device, overwrite=overwrite)
 
 
 @app.command()
+@with_options_of(restoring.places_of)
 def modalities(
     results: Results,
     out: Out,
@@ -214,12 +189,9 @@ def modalities(
         str,
         typer.Option(metavar="domain|image", help="Where it is replaced."),
     ] = "domain",
-    checkpoint: Checkpoint = None,
-    model: Model = None,
-    bundle: Bundle = None,
-    trust: Trust = False,
-    device: Device = "auto",
+    device: restoring.Device = "auto",
     overwrite: Overwrite = False,
+    **model: Any,
 ) -> None:
     """Compare what maps say in each channel, inside a domain, at its border and around."""
     from segxai.experiments.modalities.experiment import Modalities
@@ -227,12 +199,8 @@ def modalities(
     from segxai.experiments.modalities.shapley import Replacement
 
     settings = Modalities(cut=cut, shapley=shapley, replacement=Replacement(fill, within))
-    places = _places(checkpoint, model, bundle, trust)
-
-    def build_it(cases: Sequence["CaseFile"], access: "Access") -> "Experiment":
-        return build(settings, cases, access)
-
-    _run_on_model(build_it, results, out, places, device, overwrite=overwrite, one_each=False)
+    build_it = partial(build, settings)
+    _run_on_model(build_it, results, out, model, device, overwrite=overwrite, one_each=False)
 
 
 @app.command()
@@ -279,7 +247,7 @@ def _run_on_model(
     build: Build,
     results: list[Path],
     out: Path,
-    places: Any,
+    model: Mapping[str, Any],
     device: str,
     *,
     overwrite: bool,
@@ -297,7 +265,7 @@ def _run_on_model(
         cases = cases_in(results)
         if one_each:
             cases = one_a_model(cases, progress)
-        experiment = build(cases, Access(places, device, progress))
+        experiment = build(cases, Access(restoring.places_of(**model), device, progress))
         found = run_experiment(experiment, cases, out, overwrite=overwrite, progress=progress)
         progress.close()
         _print(*found)
@@ -312,32 +280,6 @@ def _print(report: Any, written: Sequence[Path]) -> None:
         echo(f"written: {path}")
 
 
-def _places(checkpoint: Path | None, model: str | None, bundle: Path | None, trust: bool) -> Any:
-    from segxai.models.own_model import OwnModel
-    from segxai.run.restore import Places
-
-    return Places(checkpoint=checkpoint, own=OwnModel(model or "", bundle, trust))
-
-
 def _given(asked: dict[str, Any]) -> dict[str, Any]:
     """Select the settings that were given."""
     return {name: value for name, value in asked.items() if value not in (None, ())}
-
-
-def _range(text: str | None) -> tuple[float, float] | None:
-    """Parse a smallest and a largest volume."""
-    if text is None:
-        return None
-    if text == "all":
-        return (0.0, float("inf"))
-    ends = tuple(_number("volume", one) for one in names(text))
-    if len(ends) != 2 or ends[0] > ends[1]:
-        raise SegxaiError(f"--volume {text}: give the smallest and the largest, such as 90,120")
-    return ends
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise SegxaiError(f"--{name} {text}: give numbers, such as 0,1,2") from None

@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
-from segxai.cli import options
+from segxai.cli.options import results
 from segxai.errors import SegxaiError, one_line
 
 
 def plugins(
-    as_json: options.AsJson = False,
+    as_json: results.AsJson = False,
     check: Annotated[
         bool, typer.Option("--check", help="Import each, in a separate process.")
     ] = False,

@@ -79,6 +79,28 @@ def names_of(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",")) if text else ()
 
 
+def numbers_of(name: str, text: str | None) -> tuple[float, ...]:
+    """Parse numbers such as `0,1,2`."""
+    try:
+        return tuple(map(float, names_of(text)))
+    except ValueError:
+        raise SegxaiError(f"{option(name, text)}: give numbers, such as 0,1,2") from None
+
+
+def range_of(name: str, text: str | None) -> tuple[float, float] | None:
+    """Parse a smallest and a largest number, such as `90,120`; `all` leaves out none."""
+    if text == "all":
+        return (0.0, float("inf"))
+    ends = numbers_of(name, text)
+    if not ends:
+        return None
+    if len(ends) != 2 or ends[0] > ends[1]:
+        raise SegxaiError(
+            f"{option(name, text)}: give the smallest and the largest, such as 90,120"
+        )
+    return ends
+
+
 def settings_of(pairs: Sequence[str]) -> dict[str, str]:
     """Parse a method's own options from `name=value`, each given once."""
     found: dict[str, str] = {}

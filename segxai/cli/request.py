@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from segxai.cli.model_options import Words, own_model
+from segxai.cli.own_model import Words, own_model
 from segxai.cli.parsing import (
     are_labels,
     copies,

@@ -1,11 +1,13 @@
 """`segxai show`, `export` and `rerun`: the commands that read a result file."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from segxai.cli import options
+from segxai.cli.options import output, restoring, results
+from segxai.cli.signature import with_options_of
 from segxai.load.limits import at_most
 
 if TYPE_CHECKING:
@@ -15,13 +17,13 @@ if TYPE_CHECKING:
 
 
 def show(
-    file: options.Result,
-    run_name: options.Run = None,
-    as_json: options.AsJson = False,
+    file: results.Result,
+    run_name: results.Run = None,
+    as_json: results.AsJson = False,
     png: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw each instance into this folder.")
     ] = None,
-    overwrite: options.OverwriteFiles = False,
+    overwrite: output.OverwriteFiles = False,
 ) -> None:
     """Print the table and the provenance of a result; with --png, draw its instances."""
     from segxai.cli.terminal import echo
@@ -41,10 +43,10 @@ def show(
 
 
 def export(
-    file: options.Result,
+    file: results.Result,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Output folder; made if new.")],
-    run_name: options.Run = None,
-    overwrite: options.OverwriteFiles = False,
+    run_name: results.Run = None,
+    overwrite: output.OverwriteFiles = False,
 ) -> None:
     """Write a run's maps as NIfTI on the input's own grid, with a label map and a table."""
     from segxai.cli.terminal import echo
@@ -60,32 +62,14 @@ def export(
             echo(path)
 
 
+@with_options_of(restoring.places_of)
 def rerun(
-    file: options.Result,
-    run_name: options.Run = None,
+    file: results.Result,
+    run_name: results.Run = None,
     images: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Folder of the input files; default: the result's own."),
     ] = None,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Weights, if they were not the plugin's own."),
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MODULE:FACTORY|FILE", help="The run's model, if it was not a plugin's."
-        ),
-    ] = None,
-    bundle: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="The run's MONAI bundle.")
-    ] = None,
-    trust: Annotated[
-        bool,
-        typer.Option(
-            "--trust", help="Allow a program or a bundle to be loaded, which can run any code."
-        ),
-    ] = False,
     max_voxels: Annotated[
         int | None,
         typer.Option(
@@ -94,24 +78,20 @@ def rerun(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="NAME", help="auto, cpu, cuda or cuda:N.")
-    ] = "auto",
+    device: restoring.Device = "auto",
+    **places: Any,
 ) -> None:
     """Repeat a run from its provenance, and compare the maps; exit with 1 if any differs."""
     from segxai.cli.progress import watched
-    from segxai.models.own_model import OwnModel
     from segxai.rerun import rerun as repeat_run
-    from segxai.run.restore import Places
     from segxai.store.hdf5 import open_result
     from segxai.store.reader import find_run
 
     watching = watched(afterwards="nothing was changed")
     with at_most(max_voxels), open_result(file) as tree, watching as progress:
         name = find_run(tree, run_name)
-        own = OwnModel(model or "", bundle, trust)
-        places = Places(images or file.parent, checkpoint, own)
-        found = list(repeat_run(tree, name, places, device=device, progress=progress))
+        known = replace(restoring.places_of(**places), folder=images or file.parent)
+        found = list(repeat_run(tree, name, known, device=device, progress=progress))
     _print_comparisons(found)
     if not all(one.agrees for one in found):
         raise typer.Exit(1)

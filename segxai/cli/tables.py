@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from segxai.cli import options
+from segxai.cli.options import output, results
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Paths = Annotated[
-    list[Path], typer.Argument(metavar="FILE|DIR", help="Results, and folders of results.")
+TableFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE.csv|FILE.parquet", help="Default: CSV on the screen."),
 ]
 
 
 def table(
-    paths: Paths,
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv|FILE.parquet", help="Default: CSV on the screen."),
-    ] = None,
-    overwrite: options.OverwriteTable = False,
+    paths: results.Results,
+    out: TableFile = None,
+    overwrite: output.OverwriteTable = False,
 ) -> None:
     """Write one table of all explained domains: a row for each domain of each run."""
     from segxai.tables.domains import tabulate
@@ -31,15 +29,12 @@ def table(
 
 
 def flag(
-    paths: Paths,
+    paths: results.Results,
     model: Annotated[
         Path, typer.Option("--with", metavar="MODEL.json", help="From `segxai experiment flags`.")
     ],
-    out: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.csv|FILE.parquet", help="Default: CSV on the screen."),
-    ] = None,
-    overwrite: options.OverwriteTable = False,
+    out: TableFile = None,
+    overwrite: output.OverwriteTable = False,
 ) -> None:
     """Write the table of explained domains with a flag on those that look like false alarms."""
     from segxai.experiments.flags.model import FlagModel, flagged
