@@ -6,13 +6,12 @@ the same head, and looks as the phantoms that the networks were trained on: noth
 patients. Masks that were not trained on are a cohort of their own.
 """
 
-from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pandas as pd
-from segxai_ms_lesion.recipe.cases import Sources, TrainingCase, open_sources, random_case
+from segxai_ms_lesion.recipe.cases import Sources, TrainingCase, made_case, open_sources
 from segxai_ms_lesion.recipe.sources import open_masks, training_mask_numbers
 
 from segxai.report.output_files import make_folder
@@ -50,8 +49,8 @@ def write_phantoms(data: Path, folder: Path) -> None:
 
 
 def _phantom(data: Path, sources: Sources, number: int) -> TrainingCase:
-    own = replace(sources, masks=open_masks(data, (number,)))
-    return random_case(own, np.random.default_rng([SEED, number]), patient=False)
+    random = np.random.default_rng([SEED, number])
+    return made_case(sources, open_masks(data, (number,)), random, on_patient=False, heavy=False)
 
 
 def _write(case: TrainingCase, folder: Path, files: dict[str, str]) -> None:

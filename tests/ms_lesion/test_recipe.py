@@ -20,6 +20,7 @@ from segxai_ms_lesion.recipe.train import rate_factor
 from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, grid_points, sample
 
 from segxai.plugins.registry import load_adapter
+from segxai.tables.scores import COLUMNS
 
 SHARED = Path(__file__).parents[3] / "shared"
 OPEN_MS = SHARED / "data" / "open_ms"
@@ -100,12 +101,18 @@ def test_scores_of_a_small_example() -> None:
     predicted = box((20, 20, 20), np.s_[3:5, 2:4, 2:4], np.s_[15:17, 15:17, 15:17])
     predicted[0, 0, :3] = True  # a speck of 3 voxels
     found = score(predicted, reference)
-    assert (found.reference_lesions, found.predicted_lesions) == (2, 2)
-    assert (found.true_positive_rate, found.false_discovery_rate) == (0.5, 0.5)
-    assert found.dice == pytest.approx(2 * 4 / 32)
     factor = (16 / (8000 - 16)) * 0.999 / 0.001
-    assert found.normalised_dice == pytest.approx(8 / (8 + factor * 12 + 12))
-    assert found.lesion_f1 == pytest.approx(0.5)
+    assert found.columns == {
+        "dice": pytest.approx(2 * 4 / 32),
+        "ndsc": pytest.approx(8 / (8 + factor * 12 + 12)),
+        "predicted_tp": 1,
+        "predicted_fp": 1,
+        "reference_found": 1,
+        "reference_fn": 1,
+        "tpr_of_reference": 0.5,
+        "fdr_of_predicted": 0.5,
+    }
+    assert set(found.columns) <= set(COLUMNS)
 
 
 def test_components_connect_over_edges_and_not_over_corners() -> None:
@@ -115,8 +122,8 @@ def test_components_connect_over_edges_and_not_over_corners() -> None:
 
 def test_scores_are_undefined_where_there_is_nothing() -> None:
     nothing = np.zeros((4, 4, 4), dtype=bool)
-    found = score(nothing, nothing)
-    assert np.isnan([found.dice, found.true_positive_rate, found.false_discovery_rate]).all()
+    found = score(nothing, nothing).columns
+    assert np.isnan([found["dice"], found["tpr_of_reference"], found["fdr_of_predicted"]]).all()
 
 
 def test_blob_loss_agrees_with_a_loop_over_lesions() -> None:
@@ -243,7 +250,7 @@ def test_the_embedded_case_is_small_and_skull_stripped() -> None:
 
 def test_the_network_finds_most_lesions_of_the_embedded_case() -> None:
     adapter = load_adapter("ms_lesion")
-    assert scored(adapter, adapter.embedded_case()).true_positive_rate >= 0.7
+    assert scored(adapter, adapter.embedded_case()).matching.recall >= 0.7
 
 
 def test_the_threshold_of_the_weights_is_the_constant() -> None:

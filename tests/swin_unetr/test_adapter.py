@@ -31,7 +31,7 @@ def test_the_threshold_of_the_weights_is_the_adapters():
 
 def test_the_network_finds_most_lesions_of_the_embedded_case():
     adapter = load_adapter("swin_unetr")
-    assert scored(adapter, adapter.embedded_case()).true_positive_rate >= 0.7
+    assert scored(adapter, adapter.embedded_case()).matching.recall >= 0.7
 
 
 @pytest.mark.parametrize("sizes", [(12, 7, (2, 2, 2, 2)), (24, 3, (2, 1, 2, 1))])

@@ -1,4 +1,6 @@
 """How the embedded weights and the embedded case were made.
 
-`train` makes the weights, `embedded_case` the phantom, `evaluate` scores the test patient.
+`bank` makes training cases and `train` the weights, `curve` draws how they improved, `validate`
+scores and calibrates them by load, `evaluate` scores the test patient, `embedded_case` makes the
+phantom.
 """

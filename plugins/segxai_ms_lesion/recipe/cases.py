@@ -1,11 +1,11 @@
 """Training cases: a brain, real lesion shapes, a scanner; and patches cut from them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Integer
+from jaxtyping import Bool, Float, Integer
 from scipy.ndimage import label
 
 from segxai_ms_lesion.recipe.anatomies import (
@@ -16,13 +16,22 @@ from segxai_ms_lesion.recipe.anatomies import (
     phantom_anatomy,
 )
 from segxai_ms_lesion.recipe.appearance import scanned
-from segxai_ms_lesion.recipe.lesions import NEIGHBOURS_18, placed, random_look, with_lesions
+from segxai_ms_lesion.recipe.lesions import (
+    NEIGHBOURS_18,
+    is_heavy,
+    placed,
+    random_look,
+    with_lesions,
+)
 from segxai_ms_lesion.recipe.sources import open_masks
 from segxai_ms_lesion.recipe.volumes import Volume, deformed_points, sample
 
 Normalise = Callable[[Float[np.ndarray, "channel x y z"]], Float[np.ndarray, "channel x y z"]]
 
 PATIENT_SHARE = 0.7
+HEAVY_SHARE = 0.5  # of the cases with pasted lesions: those of masks with a confluent one
+BARE_SHARE = 0.15  # of the patient's cases: those with its own lesions alone
+PAIR_SHARE = 0.3  # of the cases of heavy load: those with the lesions of two masks
 LESION_PATCH_SHARE = 0.6
 
 
@@ -34,6 +43,7 @@ class Sources:
     phantom: Volume
     masks: list[Volume]
     normalise: Normalise
+    heavy_masks: list[Volume] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -47,18 +57,41 @@ class TrainingCase:
 def open_sources(data: Path, mask_numbers: tuple[int, ...], normalise: Normalise) -> Sources:
     """Open the two brains and the lesion masks of the given patients."""
     masks = open_masks(data, mask_numbers)
-    return Sources(open_patient(data), open_phantom(), masks, normalise)
+    heavy = [mask for mask in masks if is_heavy(mask.values[0] > 0)]
+    return Sources(open_patient(data), open_phantom(), masks, normalise, heavy)
 
 
-def random_case(
-    sources: Sources, random: np.random.Generator, *, patient: bool | None = None
+def random_case(sources: Sources, random: np.random.Generator) -> TrainingCase:
+    """Make a new case on the training patient or the phantom; some have its own lesions alone."""
+    on_patient = random.random() < PATIENT_SHARE
+    heavy = bool(sources.heavy_masks) and random.random() < HEAVY_SHARE
+    masks = _heavy_masks(sources.heavy_masks, random) if heavy else [_any(sources.masks, random)]
+    if on_patient and random.random() < BARE_SHARE:
+        masks = []
+    return made_case(sources, masks, random, on_patient=on_patient, heavy=heavy)
+
+
+def made_case(
+    sources: Sources,
+    masks: list[Volume],
+    random: np.random.Generator,
+    *,
+    on_patient: bool,
+    heavy: bool,
 ) -> TrainingCase:
-    """Make a new case on the training patient or the phantom, drawn at random if not given."""
-    on_patient = random.random() < PATIENT_SHARE if patient is None else patient
+    """Make a case with lesions of the masks in one of the two brains, both deformed at random.
+
+    Parameters
+    ----------
+    masks : list of Volume
+        The lesions of all are pasted; none leaves the brain with its own.
+    heavy : bool
+        Whether nearly all lesions are kept; see `with_masks`.
+    """
     strength = random.uniform(0, 1)
     anatomy = _random_anatomy(sources, on_patient, random)
-    if not on_patient or random.random() < 0.85:
-        anatomy = _with_random_lesions(anatomy, sources.masks, random)
+    if masks:
+        anatomy = with_masks(anatomy, masks, random, heavy=heavy)
     images = [scanned(image, strength, random) for image in (anatomy.flair, anatomy.mprage)]
     return finished(np.stack(images), anatomy, sources.normalise)
 
@@ -82,17 +115,37 @@ def _random_anatomy(sources: Sources, on_patient: bool, random: np.random.Genera
     return phantom_anatomy(sources.phantom, points, random)
 
 
-def _with_random_lesions(
-    anatomy: Anatomy, masks: list[Volume], random: np.random.Generator
+def _any(masks: list[Volume], random: np.random.Generator) -> Volume:
+    """Draw one of the masks."""
+    return masks[int(random.integers(len(masks)))]
+
+
+def _heavy_masks(masks: list[Volume], random: np.random.Generator) -> list[Volume]:
+    """Draw a mask of heavy load, or two."""
+    count = 2 if random.random() < PAIR_SHARE else 1
+    return [_any(masks, random) for _ in range(count)]
+
+
+def with_masks(
+    anatomy: Anatomy, masks: list[Volume], random: np.random.Generator, *, heavy: bool
 ) -> Anatomy:
-    """Add a random share of one patient's lesions to the brain, moved and deformed."""
-    mask = masks[int(random.integers(len(masks)))]
+    """Add a random share of the lesions of the masks to the brain, moved and deformed.
+
+    A heavy load keeps most of them, and its edges may be softer.
+    """
+    shape = np.logical_or.reduce([_deformed(mask, random) for mask in masks])
+    share = random.uniform(0.8, 1.0) if heavy else random.uniform(0.3, 1.0)
+    labels = placed(shape, anatomy, share, random)
+    look = random_look(random, 1.6 if heavy else 0.9)
+    return with_lesions(anatomy, labels, look, random)
+
+
+def _deformed(mask: Volume, random: np.random.Generator) -> Bool[np.ndarray, "x y z"]:
+    """Move and deform the lesions of a mask, and make them a little larger or smaller."""
     points = deformed_points(
         random, scale=(0.85, 1.15), degrees=8.0, shift_mm=6.0, displacement_mm=3.0, flip=True
     )
-    shape = sample(mask, points)[0] > random.uniform(0.35, 0.6)
-    labels = placed(shape, anatomy, random.uniform(0.3, 1.0), random)
-    return with_lesions(anatomy, labels, random_look(random), random)
+    return np.asarray(sample(mask, points)[0] > random.uniform(0.35, 0.6))
 
 
 def random_patch(case: TrainingCase, size: int, random: np.random.Generator) -> TrainingCase:

@@ -14,6 +14,9 @@ Mask = Bool[np.ndarray, "x y z"]
 
 NEIGHBOURS_18 = generate_binary_structure(3, 2)
 SMALLEST_SHARE_IN_WHITE_MATTER = 0.5
+SMALLEST_SHARE_OF_CONFLUENT = 0.25
+CONFLUENT_MM3 = 1000  # from here on a lesion may join others, and stays close to white matter
+HEAVY_MM3 = 3000  # a mask that holds a lesion of this size is one of heavy load
 
 
 @dataclass(frozen=True)
@@ -27,13 +30,19 @@ class LesionLook:
     halo: float  # brightness of the unlabelled surroundings, relative to the lesion
 
 
-def random_look(random: np.random.Generator) -> LesionLook:
+def is_heavy(mask: Mask) -> bool:
+    """Whether the largest lesion has `HEAVY_MM3`."""
+    labels, _ = label(mask, NEIGHBOURS_18)
+    return bool(np.bincount(labels.ravel())[1:].max(initial=0) >= HEAVY_MM3)
+
+
+def random_look(random: np.random.Generator, widest_edge_mm: float = 0.9) -> LesionLook:
     """Draw a look around the measured contrasts: FLAIR +36 to 47 %, MPRAGE -12 to -17 %."""
     return LesionLook(
         flair_gain=random.uniform(0.2, 0.65),
         mprage_loss=random.uniform(0.0, 0.35),
         spread=random.uniform(0.1, 0.5),
-        edge_mm=random.uniform(0.4, 0.9),
+        edge_mm=random.uniform(0.4, widest_edge_mm),
         halo=random.choice([0.0, random.uniform(0, 0.3)]),
     )
 
@@ -44,7 +53,8 @@ def placed(
     """Labels of the lesions of a mask that fit the brain, a random share of them; 0 elsewhere.
 
     A lesion fits if at least half of it lies in white matter and it touches no lesion already
-    there; what reaches into cerebrospinal fluid is cut off.
+    there; what reaches into cerebrospinal fluid is cut off. Confluent lesions need
+    a quarter only, join those already there, and are cut off 2 mm from white matter.
     """
     labels, number = label(mask, NEIGHBOURS_18)
     flat = labels.ravel()
@@ -52,10 +62,14 @@ def placed(
     in_white = np.bincount(flat, anatomy.white_matter.ravel(), minlength=number + 1)
     occupied = binary_dilation(anatomy.lesions, NEIGHBOURS_18, iterations=2)
     taken = np.bincount(flat, occupied.ravel(), minlength=number + 1)
-    keep = (in_white >= SMALLEST_SHARE_IN_WHITE_MATTER * size) & (taken == 0)
+    confluent = size >= CONFLUENT_MM3
+    needed = np.where(confluent, SMALLEST_SHARE_OF_CONFLUENT, SMALLEST_SHARE_IN_WHITE_MATTER)
+    keep = (in_white >= needed * size) & ((taken == 0) | confluent)
     keep &= random.random(number + 1) < share
     keep[0] = False
-    return np.where(keep[labels] & anatomy.tissue, labels, 0)
+    near_white = binary_dilation(anatomy.white_matter, NEIGHBOURS_18, iterations=2)
+    free = anatomy.tissue & ~anatomy.lesions & (near_white | ~confluent[labels])
+    return np.where(keep[labels] & free, labels, 0)
 
 
 def with_lesions(

@@ -12,6 +12,7 @@ from queue import Empty
 import numpy as np
 import torch
 
+from segxai_ms_lesion.recipe.bank import StoredCases
 from segxai_ms_lesion.recipe.cases import (
     Normalise,
     TrainingCase,
@@ -26,7 +27,7 @@ POOL_CASES = 150
 class CasePool:
     """The latest cases that arrived; patches are drawn from all of them alike."""
 
-    def __init__(self, queue: "Queue[TrainingCase]") -> None:
+    def __init__(self, queue: "Queue[TrainingCase] | StoredCases") -> None:
         self._queue = queue
         self._cases: deque[TrainingCase] = deque(maxlen=POOL_CASES)
         self.made = 0

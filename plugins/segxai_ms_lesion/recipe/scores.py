@@ -7,31 +7,40 @@ from jaxtyping import Bool
 
 from segxai import Grid, InstanceCriteria
 from segxai.instances import components
-from segxai.matching import Voxels, match
+from segxai.matching import Matching, Voxels, match
+from segxai.tables.scores import dice
 
 Mask = Bool[np.ndarray, "x y z"]
 
 CRITERIA = InstanceCriteria(min_volume_mm3=5.0, connectivity=2)
-NORMALISED_DICE_LOAD = 0.001
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Fit of a prediction; NaN where a score divides by nothing."""
+    """Fit of a prediction; NaN where a score divides by nothing.
+
+    Parameters
+    ----------
+    dice, normalised_dice : float
+        See `segxai.tables.scores.dice`; the load is over the whole grid.
+    matching : Matching
+        The lesions of each side that touch one of the other.
+    """
 
     dice: float
     normalised_dice: float
-    true_positive_rate: float  # reference lesions touched by a predicted one
-    false_discovery_rate: float  # predicted lesions that touch no reference
-    reference_lesions: int
-    predicted_lesions: int
+    matching: Matching
 
     @property
-    def lesion_f1(self) -> float:
-        """Harmonic mean of the true positive rate and the precision of lesions."""
-        precision = 1 - self.false_discovery_rate
-        total = precision + self.true_positive_rate
-        return 2 * precision * self.true_positive_rate / total if total > 0 else 0.0
+    def columns(self) -> dict[str, float]:
+        """Scores and the counts of both sides, named as in the table of `segxai table`."""
+        return {
+            "dice": self.dice,
+            "ndsc": self.normalised_dice,
+            **self.matching.counts,
+            "tpr_of_reference": self.matching.recall,
+            "fdr_of_predicted": 1 - self.matching.precision,
+        }
 
 
 def score(prediction: Mask, reference: Mask) -> Scores:
@@ -41,14 +50,8 @@ def score(prediction: Mask, reference: Mask) -> Scores:
     """
     predicted, known = lesions(prediction), lesions(reference)
     found, expected = _mask(predicted, prediction.shape), _mask(known, reference.shape)
-    matching = match(predicted, known)
     return Scores(
-        dice=_dice(found, expected, 1.0),
-        normalised_dice=_dice(found, expected, _load_factor(expected)),
-        true_positive_rate=matching.recall,
-        false_discovery_rate=1 - matching.precision,
-        reference_lesions=len(known),
-        predicted_lesions=len(predicted),
+        dice(found, expected), dice(found, expected, normalised=True), match(predicted, known)
     )
 
 
@@ -62,28 +65,3 @@ def _mask(parts: list[Voxels], shape: tuple[int, ...]) -> Mask:
     for voxels in parts:
         mask[tuple(voxels.T)] = True
     return mask
-
-
-def _load_factor(reference: Mask) -> float:
-    """Weight of a false positive in normalised Dice: odds of the load over the reference odds.
-
-    References
-    ----------
-    Raina et al., ISBI 2023, doi 10.1109/ISBI53787.2023.10230755; load 0.001 over the whole grid.
-    """
-    load = reference.mean()
-    odds = NORMALISED_DICE_LOAD / (1 - NORMALISED_DICE_LOAD)
-    return float(load / (1 - load) / odds)
-
-
-def _dice(prediction: Mask, reference: Mask, false_positive_weight: float) -> float:
-    """Dice score with weighted false positives."""
-    both = int(np.count_nonzero(prediction & reference))
-    extra = np.count_nonzero(prediction & ~reference)
-    missed = np.count_nonzero(reference & ~prediction)
-    return _ratio(2 * both, 2 * both + false_positive_weight * extra + missed)
-
-
-def _ratio(part: int | float, whole: int | float) -> float:
-    """Quotient, NaN for nothing of nothing."""
-    return float(part / whole) if whole else float("nan")

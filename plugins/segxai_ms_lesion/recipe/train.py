@@ -9,7 +9,8 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -20,14 +21,16 @@ from torch import Tensor, nn
 
 from segxai_ms_lesion.network import load_unet, unet
 from segxai_ms_lesion.preprocessing import normalise_all
+from segxai_ms_lesion.recipe.bank import StoredCases
 from segxai_ms_lesion.recipe.cases import Normalise
-from segxai_ms_lesion.recipe.losses import training_loss
+from segxai_ms_lesion.recipe.losses import Loss, training_loss
 from segxai_ms_lesion.recipe.pool import CasePool, running_pool
 from segxai_ms_lesion.recipe.sources import training_mask_numbers
 from segxai_ms_lesion.recipe.validation import Choice, best_threshold, held_out_cases
 
 PATCH_VOXELS = 64
 FIRST_CASES = 24
+STEPS_A_CASE = 10  # at least: making cases shares the processor with training
 WEIGHT_DECAY = 1e-4
 WARM_UP_SHARE = 0.03
 AVERAGE_STEPS = 1000
@@ -50,6 +53,8 @@ class Recipe:
         Maps a network and a whole image to logits, for validation.
     save : callable
         Writes a network with its threshold and validation scores to a path.
+    loss : callable
+        Maps logits and labelled lesions to what is minimised.
     batch : int
         Patches a step.
     peak_rate : float
@@ -67,6 +72,7 @@ class Recipe:
     save: Callable[[nn.Module, Choice, Path], None]
     batch: int
     peak_rate: float
+    loss: Loss = training_loss
     memory_format: torch.memory_format = torch.contiguous_format
     validation_minutes: float = 5.0
 
@@ -90,28 +96,56 @@ def main() -> None:
 
 def train(recipe: Recipe, minutes: float) -> None:
     """Read the command line and train; `minutes` unless told otherwise."""
+    asked = _arguments(recipe, minutes)
+    recipe = replace(recipe, peak_rate=asked.rate)
+    torch.manual_seed(asked.seed)
+    torch.set_num_threads(asked.threads)
+    cases = held_out_cases(asked.data, recipe.normalise)
+    with pool_of(recipe, asked.data, asked.bank, asked.seed) as pool:
+        pool.wait_for(FIRST_CASES)
+        model = recipe.with_weights(asked.start) if asked.start else recipe.network()
+        training = Training(recipe, model, pool, asked.seed, asked.minutes)
+        while training.progress() < 1:
+            training.run(recipe.validation_minutes)
+            choice = best_threshold(partial(_predicted, recipe, training.average), cases)
+            report(training, choice)
+            recipe.save(training.average, choice, latest(asked.out))
+            if training.improves(choice):
+                recipe.save(training.average, choice, asked.out)
+
+
+def _arguments(recipe: Recipe, minutes: float) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description="Train an embedded lesion network.")
     parser.add_argument("--data", type=Path, required=True, help="the open_ms folder")
     parser.add_argument("--minutes", type=float, default=minutes)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="weights to start from; default: random ones")
+    parser.add_argument("--bank", type=Path, help="cases of `recipe.bank`, not made as it trains")
+    parser.add_argument("--rate", type=float, default=recipe.peak_rate, help="at its peak")
     parser.add_argument("--out", type=Path, required=True, help="where to write the weights")
-    asked = parser.parse_args()
-    torch.manual_seed(asked.seed)
-    torch.set_num_threads(asked.threads)
-    masks = tuple(training_mask_numbers(asked.data))
-    cases = held_out_cases(asked.data, recipe.normalise)
-    with running_pool(asked.data, masks, recipe.normalise, asked.seed) as pool:
-        pool.wait_for(FIRST_CASES)
-        model = recipe.with_weights(asked.start) if asked.start else recipe.network()
-        training = Training(recipe, model, pool, asked.seed, asked.minutes)
-        while training.progress() < 1:
-            training.run(recipe.validation_minutes)
-            choice = best_threshold(partial(recipe.predict, training.average), cases)
-            report(training, choice)
-            if training.improves(choice):
-                recipe.save(training.average, choice, asked.out)
+    return parser.parse_args()
+
+
+def pool_of(
+    recipe: Recipe, data: Path, bank: Path | None, seed: int
+) -> AbstractContextManager[CasePool]:
+    """Take the cases of a bank, or those that another process makes meanwhile."""
+    if bank is not None:
+        return nullcontext(CasePool(StoredCases(bank, recipe.normalise)))
+    return running_pool(data, tuple(training_mask_numbers(data)), recipe.normalise, seed)
+
+
+def _predicted(recipe: Recipe, model: nn.Module, image: Tensor) -> Tensor:
+    """Logits of a whole image, convolved as in training: quick, for validation alone."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return recipe.predict(model, image.contiguous(memory_format=recipe.memory_format))
+
+
+def latest(path: Path) -> Path:
+    """Where the weights of the last validation lie, beside the best ones."""
+    return path.with_stem(f"{path.stem}_latest")
 
 
 class Training:
@@ -146,7 +180,8 @@ class Training:
 
     def step(self) -> None:
         """One batch, one update of the weights and of their running average."""
-        self.pool.refresh()
+        if self.steps % STEPS_A_CASE == 0:
+            self.pool.refresh()
         patches = self.pool.patches(self.recipe.batch, PATCH_VOXELS, self.random)
         image = torch.from_numpy(np.stack([patch.image for patch in patches])).float()
         lesions = torch.from_numpy(np.stack([patch.lesions for patch in patches])).long()
@@ -155,7 +190,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = self.model(image.contiguous(memory_format=self.recipe.memory_format))
-        loss = training_loss(logits, lesions)
+        loss = self.recipe.loss(logits, lesions)
         torch.autograd.backward(loss)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         # In bfloat16 the backward pass of a transformer overflows now and then.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 from monai.inferers.utils import sliding_window_inference
+from segxai_ms_lesion.recipe.losses import even_loss
 from segxai_ms_lesion.recipe.train import Recipe, train
 from segxai_ms_lesion.recipe.validation import Choice
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ def main() -> None:
         normalise=z_scored,
         predict=predict,
         save=save_checkpoint,
+        loss=even_loss,
         batch=2,
         peak_rate=2e-3,
         validation_minutes=18.0,

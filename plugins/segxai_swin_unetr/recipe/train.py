@@ -2,8 +2,10 @@
 
 from functools import partial
 
+import torch
 from monai.inferers.utils import sliding_window_inference
 from segxai_ms_lesion.preprocessing import normalise_all
+from segxai_ms_lesion.recipe.losses import even_loss
 from segxai_ms_lesion.recipe.train import Recipe, save_weights, train
 from torch import Tensor, nn
 
@@ -18,8 +20,10 @@ def main() -> None:
         normalise=normalise_all,
         predict=predict,
         save=partial(save_weights, half=True),
+        loss=even_loss,
         batch=2,
         peak_rate=1e-3,
+        memory_format=torch.channels_last_3d,
         validation_minutes=22.0,
     )
     train(recipe, minutes=90.0)
