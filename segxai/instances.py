@@ -4,12 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.matching import ANY, ONE_TO_ONE, Matching, Voxels, match
+from segxai.matching import ANY, ONE_TO_ONE, Matching, Voxels, match, overlaps
 from segxai.types import Instance, InstanceCriteria
 
 RULES = (ANY, ONE_TO_ONE)  # by which a run counts its outcomes
@@ -89,6 +89,36 @@ def matchings(
     drawn, too_small = _drawn(reference, grid, criteria)
     rules = dict.fromkeys((*RULES, criteria.match))
     return tuple(match(predicted, drawn, rule, too_small=too_small) for rule in rules)
+
+
+def structural_uncertainty(
+    instances: Iterable[Instance],
+    masks: Iterable[Bool[np.ndarray, "*grid"]],
+    grid: Grid,
+    criteria: InstanceCriteria,
+) -> Float[np.ndarray, " instance"]:
+    """Compute the structural uncertainty of instances over the members of an ensemble.
+
+    One less the mean, over the members, of the largest intersection over union of an instance with
+    a component that the member predicts, of any volume: 0 where all agree on the shape, 1 where no
+    member predicts a voxel of it.
+
+    Parameters
+    ----------
+    masks : iterable of ndarray of shape (*grid)
+        Where each member predicts the class.
+
+    References
+    ----------
+    Molchanova et al., "Structural-based uncertainty in deep learning across anatomical scales:
+    analysis in white matter lesion segmentation", Computers in Biology and Medicine, 2025: LSU.
+    """
+    domains = [one.voxels for one in instances]
+    every = replace(criteria, min_volume_mm3=0.0)
+    best = [
+        overlaps(domains, components(mask, grid, every)).max(axis=1, initial=0.0) for mask in masks
+    ]
+    return np.asarray(1 - np.mean(best, axis=0))
 
 
 def _drawn(

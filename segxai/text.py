@@ -59,6 +59,16 @@ def file_names(texts: Iterable[str]) -> list[str]:
     return list(names.values())
 
 
+def plural(count: int, noun: str) -> str:
+    """Count things: "1 patient", "2 patients".
+
+    >>> from segxai.text import plural
+    >>> plural(1, "patient"), plural(0, "case")
+    ('1 patient', '0 cases')
+    """
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def format_shape(shape: Iterable[int]) -> str:
     """Format a shape for a message: "182 x 218 x 182"."""
     return " x ".join(str(size) for size in shape)

@@ -5,7 +5,15 @@ import pytest
 
 from segxai.errors import SegxaiError
 from segxai.geometry import Grid
-from segxai.instances import balls, chosen, components, find_instances, from_labels, whole_class
+from segxai.instances import (
+    balls,
+    chosen,
+    components,
+    find_instances,
+    from_labels,
+    structural_uncertainty,
+    whole_class,
+)
 from segxai.types import InstanceCriteria
 from tests.networks import block
 
@@ -120,3 +128,32 @@ def test_balls_are_numbered_and_may_overlap():
     assert (first.mask(grid.shape) & second.mask(grid.shape)).any()
     with pytest.raises(SegxaiError, match="give 2 finite coordinates"):
         balls([(4, 4, 4, 3.0)], grid, 1)
+
+
+def iou(one, other):
+    first, second = (set(map(tuple, voxels.tolist())) for voxels in (one, other))
+    return len(first & second) / len(first | second)
+
+
+def test_structural_uncertainty_is_one_less_the_mean_of_the_best_overlaps():
+    found = find_instances(
+        mask_of(((2, 2, 2), (4, 3, 3)), ((10, 9, 3), (3, 3, 3)), ((2, 12, 9), (3, 2, 1))),
+        GRID,
+        RULE,
+    )
+    members = [
+        mask_of(((2, 2, 2), (4, 3, 3))),  # the first as it is, the others missed
+        mask_of(((3, 2, 2), (1, 1, 1)), ((5, 3, 3), (3, 3, 3)), ((10, 9, 3), (3, 3, 2))),
+        np.zeros(GRID.shape, dtype=bool),
+    ]
+    wanted = []
+    for one in found:
+        best = []
+        for mask in members:
+            parts = components(mask, GRID, InstanceCriteria())  # the smallest counts, too
+            best.append(max((iou(one.voxels, part) for part in parts), default=0.0))
+        wanted.append(1 - sum(best) / len(members))
+    uncertainty = structural_uncertainty(found, members, GRID, RULE)
+    np.testing.assert_allclose(uncertainty, wanted)
+    assert 0 < uncertainty[0] < uncertainty[1] < uncertainty[2] == 1
+    np.testing.assert_array_equal(structural_uncertainty(found[:1], members[:1], GRID, RULE), [0])

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from segxai.methods.cropping import crop_to_support
+from segxai.methods.domain_scores import DomainScores
 from segxai.methods.measured import MeasuredFacts
 from segxai.methods.method import Aggregator, Context, Method, ignore, with_rows_for
 from segxai.methods.open_signs import open_signs
@@ -32,7 +33,8 @@ from segxai.plugins.hookspecs import hookimpl
 from segxai.plugins.registry import load_aggregator
 from segxai.rows.engines import Engine, find_engine
 from segxai.rows.jacobian import rows
-from segxai.rows.mean_row import mean_row
+from segxai.rows.mean_row import score_gradient
+from segxai.rows.weighted_score import WeightedScore
 from segxai.rows.window_pass import Voxels
 from segxai.segment.inference_mode import exact_arithmetic, frozen
 from segxai.segment.predictor import Predictor, as_predictor
@@ -70,6 +72,9 @@ class InstanceGradient(GradientAttribution):
     bookmark : Bookmark, optional
         Keeps the progress within an image, for a process that continues it. Not used for linear
         aggregators, which need no single rows, nor for batches of images.
+    domain_scores : DomainScores, optional
+        Takes the mean score of the domain on each image. The model is then a predictor that is cut
+        down to the instance.
 
     References
     ----------
@@ -89,6 +94,7 @@ class InstanceGradient(GradientAttribution):
         precision: str = "float32",
         tick: Callable[[float], None] = ignore,
         bookmark: Bookmark | None = None,
+        domain_scores: DomainScores | None = None,
     ) -> None:
         super().__init__(model)
         self.model = model
@@ -101,9 +107,16 @@ class InstanceGradient(GradientAttribution):
         self.measured = MeasuredFacts()
         self.tick = tick
         self.bookmark = WithExtraState(bookmark or NoBookmark(), self.measured.state)
+        self.domain_scores = domain_scores
 
     @classmethod
-    def in_context(cls, model: nn.Module, score: str, context: Context) -> "InstanceGradient":
+    def in_context(
+        cls,
+        model: nn.Module,
+        score: str,
+        context: Context,
+        domain_scores: DomainScores | None = None,
+    ) -> "InstanceGradient":
         """Build the attribution of a method's context."""
         return cls(
             model,
@@ -115,6 +128,7 @@ class InstanceGradient(GradientAttribution):
             precision=context.numerics.precision,
             tick=context.tick,
             bookmark=context.bookmark,
+            domain_scores=domain_scores,
         )
 
     # Captum's NoiseTunnel calls `attribute.__wrapped__`, which only a logged method has.
@@ -158,10 +172,12 @@ class InstanceGradient(GradientAttribution):
 
         Several aggregators together make (fold, channel, *grid).
         """
-        predictor = as_predictor(self.model, image)
-        predictor, box = predictor.crop_to(instance.row_voxels)
+        whole = as_predictor(self.model, image)
+        predictor, box = whole.crop_to(instance.row_voxels)
         local = instance.seen_from(box)
         found = self._aggregate(predictor, image[box.index], local, bookmark)
+        if self.domain_scores is not None and not self.aggregator.linear:
+            self.domain_scores.measure(whole, image, instance)
         full = image.new_zeros(*found.shape[: 2 - image.ndim], *image.shape[2:])
         full[box.index] = found
         return full
@@ -178,7 +194,10 @@ class InstanceGradient(GradientAttribution):
         if self.numerics.precision != "float32" and "precision_error" not in self.measured.largest:
             self.measured.include(compare_precision(predictor, crop, instance, self.score))
         if self.aggregator.linear:
-            mean = mean_row(predictor, crop, voxels, **options, engine=self.engine)
+            score = WeightedScore.mean_over(voxels, **options, activation=predictor.activation)
+            mean, value = score_gradient(predictor, crop, score, engine=self.engine)
+            if self.domain_scores is not None:
+                self.domain_scores.values.append([value])
             self.tick(1.0)
             return mean
         engine = self._engine_for(predictor, crop, voxels)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from segxai.geometry import Box
 from segxai.methods.cropping import crop_to_support
+from segxai.methods.domain_scores import DomainScores
 from segxai.methods.gradient import InstanceGradient
 from segxai.methods.method import Context, Method, with_rows_for
 from segxai.methods.noise import Draw, draw_noise, stop_at
@@ -36,25 +37,28 @@ def smoothgrad(
     """Average the map of one instance over noisy copies, and compute its standard error.
 
     In the map's facts, "samples" is the number of copies and "standard_error_of_peak" the largest
-    standard error of any voxel and channel, divided by the map's largest magnitude (None for a
-    single copy). Where the number of copies follows from a tolerance, "within_tolerance" says
-    whether the error came within it before the largest number of copies was reached.
+    standard error of any voxel and channel, divided by the map's largest magnitude, and
+    "score_deviation" the standard deviation over the copies of the mean score of the domain (both
+    None for a single copy). Where the number of copies follows from a tolerance, "within_tolerance"
+    says whether the error came within it before the largest number of copies was reached.
     """
     aggregator = context.aggregator or load_aggregator("signed_max")
     growth = SamplingErrorTracker()
     instance = with_rows_for(aggregator, instance)
-    local, box = predictor.crop_to(instance.row_voxels)
+    local, box = predictor.crop_to(instance.voxels)
     bookmark = WithExtraState(context.bookmark, growth.state)
     growth.restore(bookmark.load(), image)
     draw = partial(_draw_in_box, options.seed, tuple(image.shape[2:]), box)
     watched = replace(context, aggregator=growth.watch(aggregator, instance), bookmark=bookmark)
-    gradient, tunnel = _tunnel(local, draw, options, watched)
+    scores = DomainScores(options.score)
+    gradient, tunnel = _tunnel(local, draw, options, watched, scores)
     maps = _smooth(tunnel, image[box.index], instance.seen_from(box), options, context)
     error = _joined(tunnel.standard_error or ()) if tunnel.sums.independent > 1 else None
     facts = {
         "rows": len(instance.row_voxels),
         **gradient.facts(),
         **tunnel.facts(instance.label),
+        "score_deviation": scores.deviation(options.only_score, tunnel.sums.copies),
         **growth.facts(instance),
     }
     found = Attribution(instance.label, _joined(maps), box.start, error, facts)
@@ -70,10 +74,10 @@ def smoothgrads_together(
     context: Context,
 ) -> tuple[Attribution, ...]:
     """Average the maps of several aggregators and scores over noisy copies, from the same rows."""
-    local, box = predictor.crop_to(instance.row_voxels)
+    local, box = predictor.crop_to(instance.voxels)
     draw = partial(_draw_in_box, options.seed, tuple(image.shape[2:]), box)
-    several = options.of_pair(None, together.base)
-    gradient, tunnel = _tunnel(local, draw, several, replace(context, aggregator=together))
+    several, scores = options.of_pair(None, together.base), DomainScores(together.scores)
+    gradient, tunnel = _tunnel(local, draw, several, replace(context, aggregator=together), scores)
     maps = _smooth(tunnel, image[box.index], instance.seen_from(box), options, context)
     values, domain = _joined(maps, 2), predictor.on_image(instance)  # fold channel box
     error = _joined(tunnel.standard_error or (), 2) if tunnel.sums.independent > 1 else None
@@ -85,6 +89,7 @@ def smoothgrads_together(
             **gradient.facts(),
             "samples": tunnel.sums.copies,
             "standard_error_of_peak": peak if isfinite(peak) else None,
+            "score_deviation": scores.deviation(together.folds[fold][1], tunnel.sums.copies),
         }
         spread = None if error is None else error[fold]
         whole = Attribution(instance.label, one, box.start, spread, facts)
@@ -110,16 +115,22 @@ def _smooth(
 
 
 def _tunnel(
-    predictor: Predictor, draw: Draw, options: MethodOptions, context: Context
+    predictor: Predictor,
+    draw: Draw,
+    options: MethodOptions,
+    context: Context,
+    scores: DomainScores,
 ) -> tuple[InstanceGradient, SeededNoiseTunnel]:
     """Build the gradient of a copy and the tunnel around it, which keep their states as one."""
     ticker = CopyTicker(context.tick)
+    scores.restore(context.bookmark.load())
+    context = replace(context, bookmark=WithExtraState(context.bookmark, scores.state))
     of_a_copy = replace(
         context,
         tick=lambda share: ticker.tick(share, tunnel),
         bookmark=NestedState(context.bookmark, lambda: tunnel.sums.state()),
     )
-    gradient = InstanceGradient.in_context(predictor, options.only_score, of_a_copy)
+    gradient = InstanceGradient.in_context(predictor, options.only_score, of_a_copy, scores)
     gradient.measured.restore(context.bookmark.load())
     tunnel = SeededNoiseTunnel(
         gradient,

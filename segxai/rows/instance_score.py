@@ -101,7 +101,7 @@ class InstanceScore(nn.Module):
         local, full = weighted.seen_from(box), torch.zeros_like(image)
         for found, one in zip(full, image, strict=True):
             crop = one[None][box.index]
-            found[box.index] = score_gradient(predictor, crop, local, prepare)
+            found[box.index] = score_gradient(predictor, crop, local, prepare)[0]
         return full
 
     def cropped(self, image: Float[Tensor, "batch channel *grid"]) -> tuple["InstanceScore", Box]:

@@ -35,9 +35,8 @@ def mean_row(
         differ from 0, which takes less time and gives the same values. Where an operation cannot be
         carried on a box, "windowed" raises CannotCarryError, and the others go back densely.
     """
-    weights = torch.full((len(voxels),), 1 / len(voxels))
-    mean = WeightedScore(voxels, weights, class_index, score, None, predictor.activation)
-    return score_gradient(predictor, image, mean, engine=engine)
+    mean = WeightedScore.mean_over(voxels, class_index, score, predictor.activation)
+    return score_gradient(predictor, image, mean, engine=engine)[0]
 
 
 def score_gradient(
@@ -47,8 +46,8 @@ def score_gradient(
     prepare: Callable[[Tensor], object] | None = None,
     *,
     engine: str = "dense",
-) -> Float[Tensor, "channel *grid"]:
-    """Compute the gradient of a weighted score, by one backward pass per window.
+) -> tuple[Float[Tensor, "channel *grid"], float]:
+    """Compute the gradient of a weighted score by one backward pass per window, and the score.
 
     Parameters
     ----------
@@ -59,6 +58,7 @@ def score_gradient(
     """
     total = torch.zeros_like(image[0])
     blended = None if score.is_linear else logits_at(predictor, image, score.voxels)
+    value = 0.0 if blended is None else float(score.value(blended))
     for window in predictor.layout.windows:
         covered = predictor.covers(window, score.voxels)
         if not covered.any():
@@ -72,9 +72,13 @@ def score_gradient(
         weights = score.derivative(logits, covered).cpu() * one.shares(inner)
         if prepare is not None:
             prepare(one.logits)
+        if blended is None:  # a linear score is its derivative times the logits
+            classes = score.classes(weights.shape[1])
+            logits = one.outputs(inner, classes).detach().cpu()
+            value += float((weights[:, classes] * logits).sum(dtype=torch.float64))
         found = _sum_of_rows(one, inner, weights, engine)
         total[found.box.index] += found.values[0].to(total)
-    return total
+    return total, value
 
 
 def _sum_of_rows(

@@ -45,6 +45,18 @@ class WeightedScore:
     activation: Activation = "softmax"
 
     @classmethod
+    def mean_over(
+        cls,
+        voxels: Int[np.ndarray, "voxel axis"],
+        class_index: int,
+        score: str = "logit",
+        activation: Activation = "softmax",
+    ) -> "WeightedScore":
+        """Build the mean score of a class over some voxels."""
+        weights = torch.full((len(voxels),), 1 / len(voxels))
+        return cls(voxels, weights, class_index, score, None, activation)
+
+    @classmethod
     def of(
         cls,
         instance: Instance,
@@ -75,16 +87,15 @@ class WeightedScore:
             weights = torch.full((len(voxels),), 1 / len(inner))
             weights[len(inner) :] = -1 / len(outer)
             return cls(voxels, weights, instance.class_index, score, None, activation)
-        voxels = instance.row_voxels
-        weights, against = torch.full((len(voxels),), 1 / len(voxels)), contrast
-        if not isinstance(against, int | None):
+        if not isinstance(contrast, int | None):
             raise ValueError(f"unknown contrast {contrast!r}")
-        if against == instance.class_index:
+        if contrast == instance.class_index:
             raise SegxaiError(
-                f"instance {instance.label} is of class {against} itself: name another with "
+                f"instance {instance.label} is of class {contrast} itself: name another with "
                 f"{option('contrast')}, or leave it out"
             )
-        return cls(voxels, weights, instance.class_index, score, against, activation)
+        mean = cls.mean_over(instance.row_voxels, instance.class_index, score, activation)
+        return replace(mean, against=contrast)
 
     @property
     def is_linear(self) -> bool:

@@ -1,6 +1,6 @@
 """Mirroring: test-time augmentation as part of the network, so that rows pass through it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 import torch
@@ -36,10 +36,23 @@ class Mirrored(nn.Module):
 
     def forward(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
         """Return the mean of the logits, each mirrored back first."""
-        total = self._logits(image)
-        for flip in self.flips[1:]:
-            total = total + torch.flip(self._logits(torch.flip(image, flip)), flip)
+        first, *others = self.flips
+        total = self._logits(image, first)
+        for flip in others:
+            total = total + self._logits(image, flip)
         return total / len(self.flips)
 
-    def _logits(self, image: Float[Tensor, "1 channel *window"]) -> Float[Tensor, "1 class *out"]:
-        return logits_of(self.network(image), self.output)
+    def members(self) -> Iterator["Mirrored"]:
+        """Yield the network on each mirror image alone: the members of the ensemble."""
+        for flip in self.flips:
+            member = Mirrored(self.network, (), self.output)
+            member.flips = [flip]
+            yield member
+
+    def _logits(
+        self, image: Float[Tensor, "1 channel *window"], flip: tuple[int, ...]
+    ) -> Float[Tensor, "1 class *out"]:
+        """Compute the logits of a mirror image, mirrored back."""
+        if not flip:
+            return logits_of(self.network(image), self.output)
+        return torch.flip(logits_of(self.network(torch.flip(image, flip)), self.output), flip)

@@ -169,12 +169,17 @@ class Predictor(nn.Module):
         """Return the instance if its voxels are the image's; None if it is on a readout's grid."""
         return instance if self.readout is None else None
 
+    def with_network(self, network: nn.Module) -> "Predictor":
+        """Return the predictor of another network, read in the same way on the same windows."""
+        return self._with(network=network)
+
     def with_layout(self, layout: Layout) -> "Predictor":
         """Return the predictor of the same network, read in the same way, on other windows."""
         return self._with(layout=layout)
 
     def _with(self, **changes: Any) -> "Predictor":
         kept: dict[str, Any] = {
+            "network": self.network,
             "layout": self.layout,
             "readout": self.readout,
             "activation": self.activation,
@@ -182,7 +187,7 @@ class Predictor(nn.Module):
             "align_corners": self.align_corners,
             "is_coarse": self.is_coarse,
         }
-        return Predictor(self.network, **{**kept, **changes})
+        return Predictor(**{**kept, **changes})
 
     def window_logits(
         self, crop: Float[Tensor, "1 channel *inside"], window: Box

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import h5py
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from segxai.errors import SegxaiError, one_line
 from segxai.segment.segmentation import Segmentation
@@ -46,6 +46,7 @@ def create(
     instances: list[Instance],
     provenance: Mapping[str, Any],
     predicted: Bool[np.ndarray, "*grid"] | None = None,
+    uncertainty: Float[np.ndarray, " instance"] | None = None,
 ) -> None:
     """Create a result file with everything but the maps; it replaces an existing one.
 
@@ -53,12 +54,14 @@ def create(
     ----------
     predicted : ndarray of shape (*grid), optional
         Where the class is predicted, small components included.
+    uncertainty : ndarray of shape (instance,), optional
+        The structural uncertainty of each instance.
     """
     groups = {
         "/": schema.root_dataset(provenance),
         "/input": schema.input_dataset(case),
         "/segmentation": schema.segmentation_dataset(case, segmentation, instances, predicted),
-        "/instances": schema.instances_dataset(case, segmentation, instances),
+        "/instances": schema.instances_dataset(case, segmentation, instances, uncertainty),
     }
     with replacing(path, copy=False) as draft:
         for group, dataset in groups.items():

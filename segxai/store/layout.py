@@ -118,7 +118,7 @@ def _check_instances(stored: xr.Dataset, axes: dict[str, int]) -> None:
     size = "volume_mm3" if len(axes) == 3 else "area_px"
     for name in (size, "mean_probability"):
         _array(stored, where, name, NUMBERS, ("label",))
-    for name in ("volume_mm3", "area_px"):
+    for name in ("volume_mm3", "area_px", "structural_uncertainty"):
         _array(stored, where, name, NUMBERS, ("label",), optional=True)
     _array(stored, where, "bbox", INTEGERS, ("label", "side", "axis"))
     _unique(stored, where, "label")

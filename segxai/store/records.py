@@ -73,6 +73,7 @@ FACTS: dict[str, Any] = {
     "samples?": int,
     "domain_voxels?": int,
     "within_tolerance?": bool,
+    "score_deviation?": (*Number, None),
     "peak_error?": (*Number, None),
     "map_error?": (*Number, None),
     "map_error_l2?": (*Number, None),

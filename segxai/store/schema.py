@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 
 from segxai.geometry import Grid
 from segxai.segment.segmentation import Segmentation
@@ -115,12 +115,19 @@ def segmentation_dataset(
 
 
 def instances_dataset(
-    case: Case, segmentation: Segmentation, instances: Sequence[Instance]
+    case: Case,
+    segmentation: Segmentation,
+    instances: Sequence[Instance],
+    uncertainty: Float[np.ndarray, " instance"] | None = None,
 ) -> xr.Dataset:
-    """Build the group of the instances, one row each, by label."""
+    """Build the group of the instances, one row each, by label.
+
+    `uncertainty` is the structural uncertainty of each, where it is known.
+    """
     grid = case.domain_grid
     probability = {n: segmentation.probability(n) for n in {one.class_index for one in instances}}
     voxels = np.array([len(one.voxels) for one in instances], dtype=np.int64)
+    known = {} if uncertainty is None else {"structural_uncertainty": ("label", uncertainty)}
     means = [probability[one.class_index][tuple(one.voxels.T)].mean() for one in instances]
     return xr.Dataset(
         {
@@ -130,6 +137,7 @@ def instances_dataset(
             **_sources(instances),
             **_sizes(voxels * grid.voxel_volume_mm3, grid),
             "mean_probability": ("label", np.array(means, dtype=np.float64)),
+            **known,
             **_places(instances, grid),
         },
         coords={

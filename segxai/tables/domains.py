@@ -1,6 +1,6 @@
 """The table of explained domains: one row for each map of each run, from one result or several."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ FIRST = (
     "score", "unit", "label", "class", "outcome", "kind", "source", "match", "reference_labels",
     "reference_iou", "region", "voxels", "volume_mm3", "area_px", "load_from", "lesion_load_mm3",
     "lesion_load_px", "mean_probability", "max_probability", "mean_entropy",
+    "structural_uncertainty",
 )  # fmt: skip
 LAST = (
     "inside_share", "estimate", "rows", "samples", "peak_error", "map_error", "map_error_l2",
@@ -107,7 +108,7 @@ def rows_of(tree: xr.DataTree) -> Iterator[Row]:
                 voxels = np.argwhere(domain_of(stored, scan.grid.shape))
                 domains[label] = scan.columns(label, voxels)
             row = {**run, "label": label, **domains[label], "unit": _unit(stored, run["score"])}
-            facts = {name: found.facts(label).get(name) for name in ("rows", "samples")}
+            facts = _fact_columns(found.facts(label), run["score"])
             yield row | _summary_columns(summary) | facts | map_numbers(stored, scan.grid)
 
 
@@ -136,6 +137,18 @@ def _run_columns(tree: xr.DataTree, name: str) -> Row:
 
 def _unit(stored: xr.Dataset, score: str) -> str:
     return str(stored["map"].attrs["units"]).replace("score", score or "score", 1)
+
+
+def _fact_columns(facts: Mapping[str, Any], score: str) -> Row:
+    """Take what is known of how a map was made; the spread of the score only where it is known."""
+    spread = facts.get("score_deviation")
+    known = {} if spread is None else {deviation_of(score): spread}
+    return {name: facts.get(name) for name in ("rows", "samples")} | known
+
+
+def deviation_of(score: str) -> str:
+    """Name the column of a score's standard deviation over noisy copies."""
+    return f"noisy_{score}_deviation"
 
 
 def _summary_columns(summary: Row) -> Row:

@@ -122,6 +122,7 @@ class Scan:
             "load_from": origin,
             f"lesion_load_{loads}": load,
             **self._probabilities(class_name, voxels, known),
+            "structural_uncertainty": float(known.get("structural_uncertainty", "nan")),
             **self._centroid(voxels),
         }
 

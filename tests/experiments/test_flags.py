@@ -8,9 +8,16 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from segxai import SegxaiError
+from segxai import SegxaiError, SegxaiWarning
 from segxai.experiments.flags.experiment import Part, out_of_fold, threshold_of, why_not
-from segxai.experiments.flags.model import FlagModel, features_of, fit, flagged, names_of_set
+from segxai.experiments.flags.model import (
+    FlagModel,
+    features_of,
+    fit,
+    flagged,
+    left_out,
+    names_of_set,
+)
 from segxai.tables.domains import tabulate
 from tests.commandline import make_result, segxai, write_reference
 
@@ -45,6 +52,8 @@ def made_up(*, saliency=1.0, volume=1.0, patients=12, lesions=14, seed=0):
                 "label": label, "outcome": "TP" if is_tp else "FP",
                 "log_size": generator.normal(volume * is_tp), "mean_probability": 0.5,
                 "max_probability": generator.random(), "mean_entropy": np.nan,
+                **dict.fromkeys(("noisy_logit_deviation", "structural_uncertainty"), np.nan),
+                "noisy_probability_deviation": np.nan,
                 SALIENCY: generator.normal(saliency * is_tp),
             })  # fmt: skip
     return pd.DataFrame(rows)
@@ -108,6 +117,65 @@ def test_constant_and_missing_features_do_no_harm():
     assert np.isfinite(rows["baseline"]["value"])
     assert part.model is not None
     assert part.model.features == tuple(names_of_set(table, "both"))
+
+
+def test_what_is_left_out_is_said_and_what_it_needs():
+    table = made_up()
+    table.loc[:2, "noisy_logit_deviation"] = 0.1
+    table.loc[0, SALIENCY] = np.nan
+    assert list(left_out(table)) == [
+        "mean_entropy is left out, as no domain has it (needs classes that exclude each other)",
+        f"noisy_logit_deviation is left out, as {len(table) - 3} of {len(table)} domains lack it "
+        "(needs --method smoothgrad --score logit)",
+        "structural_uncertainty is left out, as no domain has it (needs --tta)",
+        "noisy_probability_deviation is left out, as no domain has it (needs --method smoothgrad "
+        "--score probability)",
+        f"{SALIENCY} is left out, as 1 of {len(table)} domains lack it",
+    ]
+    part, _ = told(table)
+    _, second, *_, last = (line.strip() for line in part.words())
+    assert second.startswith("mean_entropy is left out")
+    assert last.startswith("cannot tell: no feature of the maps is known of every domain")
+
+
+def test_a_baseline_that_every_domain_has_is_one():
+    table = made_up(volume=0.0)
+    generator, is_tp = np.random.default_rng(5), table["outcome"] == "TP"
+    table["noisy_probability_deviation"] = generator.normal(2.0 * is_tp)
+    table["structural_uncertainty"] = generator.random(len(table))
+    part, rows = told(table)
+    assert rows["baseline"]["value"] > 0.85  # neither size nor probability tells anything here
+    assert rows["noisy_probability_deviation alone, unfitted"]["value"] > 0.85
+    assert "structural_uncertainty" in part.model.features
+    assert not any(
+        "deviation is left out, as no" in line and "probab" in line for line in part.words()
+    )
+
+
+def noisy(rows, *, run, score, deviation):
+    """Rows of a table of domains, as another run of the same result makes them."""
+    column = f"noisy_{score}_deviation"
+    return rows.assign(run=run, method=run, score=score, **{column: deviation})
+
+
+def test_a_baseline_of_an_instance_may_come_from_any_run(result):
+    table = tabulate(result)
+    clean = table[table["score"] == "logit"]
+    deviations = np.arange(len(clean)) + 1.0
+    both = pd.concat([
+        table,
+        noisy(clean, run="smoothgrad", score="logit", deviation=deviations),
+        noisy(clean, run="smoothgrad", score="probability", deviation=deviations / 10),
+    ])  # fmt: skip
+    found = features_of(both).set_index(["method", "label"])
+    for label, wanted in zip(clean["label"], deviations, strict=True):
+        for method in ("gradient", "smoothgrad"):
+            if (method, label) not in found.index:  # missed by the model
+                continue
+            row = found.loc[(method, label)]
+            assert row["noisy_logit_deviation"] == wanted
+            assert row["noisy_probability_deviation"] == wanted / 10
+    assert found["structural_uncertainty"].isna().all()
 
 
 def test_at_the_threshold_95_percent_of_the_tp_are_kept():
@@ -202,14 +270,30 @@ def test_a_file_that_is_no_model_is_refused(content, line, tmp_path):
 
 def test_a_model_of_other_channels_is_refused(result):
     model = FlagModel(("saliency logit t2 peak",), (0.0,), (1.0,), (1.0,), 0.0, 0.0)
-    with pytest.raises(SegxaiError, match="needs 1 features that these results do not have"):
+    with pytest.raises(SegxaiError, match="needs 1 feature that these results do not have"):
         flagged(tabulate(result), model)
+
+
+def test_a_flag_needs_the_baselines_of_its_model(result):
+    model = FlagModel(("noisy_logit_deviation",), (0.0,), (1.0,), (1.0,), 0.0, 0.0)
+    table = tabulate(result)
+    with pytest.raises(SegxaiError, match=r"'noisy_logit_deviation' \(needs --method smoothgrad"):
+        flagged(table, model)
+    first = table["label"] == table["label"].min()
+    some = table.assign(noisy_logit_deviation=np.where(first, -1.0, np.nan))
+    count = features_of(table)["label"].nunique()
+    said = f"{count - 1} of {count} predicted domains lack a feature of the model"
+    with pytest.warns(SegxaiWarning, match=said):
+        found = flagged(some, model)
+    assert found.loc[first, "flagged"].tolist() == [True, True]
+    assert found.loc[~first, "flagged"].isna().all()
 
 
 def test_the_command_cannot_tell_from_one_patient_and_succeeds(result, toy_result, tmp_path):
     done = segxai("experiment", "flags", result, "--out", tmp_path)
     assert done.status == 0, done.err
-    assert "cannot tell: 1 FP of 1 patients" in done.out
+    assert "cannot tell: 1 FP of 1 patient, and below" in done.out
+    assert "noisy_logit_deviation is left out, as no domain has it (needs --method" in done.out
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert {"flags.png", "flags.csv", "flags.txt"} <= names
     assert "flags_model.json" not in names

@@ -25,3 +25,11 @@ def test_it_averages_the_logits_of_every_mirror_image():
         for flip in ((), (2,), (3,), (2, 3)):
             total = total + torch.flip(network(torch.flip(image, flip))[output], flip)
         torch.testing.assert_close(found, total / 4)
+
+
+def test_the_mean_of_its_members_is_the_whole():
+    whole, image = Mirrored(seeded(Heads()), (0, 1), 1), image_of((1, 6, 5))
+    members = [member(image) for member in whole.members()]
+    assert len(members) == 4
+    torch.testing.assert_close(torch.stack(members).mean(dim=0), whole(image))
+    assert not torch.allclose(members[0], members[1], atol=1e-3)

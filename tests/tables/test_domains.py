@@ -180,4 +180,32 @@ def test_every_column_is_documented(table):
         assert (f"CHANNEL_{rest}" if channel in channels else name) in listed, name
     shown = {f"bright_{name.removeprefix('CHANNEL_')}" if "CHANNEL" in name else name
              for name in listed}  # fmt: skip
-    assert shown - set(table) == {"area_px", "lesion_load_px"}
+    elsewhere = {"area_px", "lesion_load_px", "noisy_probability_deviation"}
+    assert shown - set(table) == elsewhere
+
+
+def test_how_far_the_score_spreads_over_noisy_copies(three_methods, table):
+    rows = table[table["run"] == "smoothgrad-signed_max"].set_index("label")
+    with open_result(three_methods) as tree:
+        found = maps(tree, "smoothgrad-signed_max")
+        stored = {label: found.facts(label)["score_deviation"] for label in found}
+    assert rows["noisy_logit_deviation"].to_dict() == stored
+    assert (rows["samples"] == 2).all()
+    assert (rows["noisy_logit_deviation"] > 0).all()
+    others = table[table["run"] != "smoothgrad-signed_max"]  # no noise, or a single copy
+    assert others["noisy_logit_deviation"].isna().all()
+
+
+def test_what_an_older_result_does_not_know_is_empty(three_methods, tmp_path):
+    """A file without the spread of scores still opens."""
+    old, new = tmp_path / "r.h5", b'"score_deviation"'
+    content = Path(three_methods).read_bytes()
+    old.write_bytes(content)
+    with h5py.File(old, "a") as file:
+        facts = file["attributions/smoothgrad-signed_max/facts"]
+        text = facts[()].tobytes()
+        assert new in text
+        facts[...] = np.frombuffer(text.replace(new, b'"other_name_here"'), np.uint8)
+    found = tabulate(old)
+    assert "noisy_logit_deviation" not in found
+    assert len(found) == len(tabulate(three_methods))

@@ -14,11 +14,12 @@ from jaxtyping import Bool, Float, Shaped
 from segxai.errors import SegxaiError
 from segxai.experiments.comparisons import row_of
 from segxai.experiments.flags.figure import draw
-from segxai.experiments.flags.model import SETS, FlagModel, features_of, fit, names_of_set
+from segxai.experiments.flags.model import SETS, FlagModel, features_of, fit, left_out, names_of_set
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.peaks import name_of_run
 from segxai.statistics.pairs import Pairs, auc_difference, jackknife_auc, within_patient_auc
 from segxai.tables.domains import tabulate
+from segxai.text import plural
 
 FEWEST_FP, FEWEST_PATIENTS, FEWEST_WITH_BOTH = 10, 5, 2
 FOLDS = 10  # of patients; with fewer, each patient is a fold
@@ -101,6 +102,8 @@ class Part:
         """Evaluate all sets of features on some domains, if there are enough."""
         is_tp, patients = (table["outcome"] == "TP").to_numpy(bool), table["patient"].to_numpy(str)
         reason = why_not(is_tp, patients)
+        if not reason and not names_of_set(table, "saliency"):
+            reason = "no feature of the maps is known of every domain; run all with the same scores"
         if reason:
             return cls(key, table, [], scans, reason)
         scores = {
@@ -118,11 +121,13 @@ class Part:
     def words(self) -> Iterator[str]:
         """Say what was found, in plain words."""
         counts = self.table["outcome"].value_counts()
-        patients = self.table["patient"].nunique()
+        patients = plural(self.table["patient"].nunique(), "patient")
         yield (
             f"{name_of_run(self.key)}: {counts.get('TP', 0)} TP and {counts.get('FP', 0)} FP of "
-            f"{patients} patients in {self.scans} scans"
+            f"{patients} in {plural(self.scans, 'scan')}"
         )
+        for text in left_out(self.table):
+            yield f"  {text}"
         if self.reason:
             yield f"  cannot tell: {self.reason}"
             return
@@ -145,8 +150,8 @@ def why_not(is_tp: Bool[np.ndarray, " domain"], patients: Shaped[np.ndarray, " d
     count, with_false = len(np.unique(patients)), len(np.unique(patients[~is_tp]))
     if false < FEWEST_FP or count < FEWEST_PATIENTS:
         return (
-            f"{false} FP of {count} patients, and below {FEWEST_FP} FP or {FEWEST_PATIENTS} "
-            "patients no AUC means anything"
+            f"{false} FP of {plural(count, 'patient')}, and below {FEWEST_FP} FP or "
+            f"{FEWEST_PATIENTS} patients no AUC means anything"
         )
     if min(with_false, len(np.unique(patients[is_tp]))) < FEWEST_WITH_BOTH:
         return "all FP, or all TP, are of one patient"
@@ -225,8 +230,8 @@ def _verdict(row: dict[str, Any]) -> Iterator[str]:
     interval = f" ({low:+.3f} to {high:+.3f})"
     if not row["headline"] or np.isnan(low):
         yield (
-            f"  saliency adds {value:+.3f} to the AUC of all baselines; with {row['patients']} "
-            "patients, whether that is more than nothing cannot be told"
+            f"  saliency adds {value:+.3f} to the AUC of all baselines; whether that is more than "
+            f"nothing cannot be told with {plural(row['patients'], 'patient')}"
         )
     elif low <= 0 <= high:
         yield (

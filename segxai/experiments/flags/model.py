@@ -1,7 +1,7 @@
 """The model behind flags: its features, and how it is fitted, kept (as JSON) and applied."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -9,15 +9,27 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from segxai.errors import SegxaiError
+from segxai.errors import SegxaiError, warn
 from segxai.experiments.peaks import channels_of, size_column
 from segxai.store.schema import versions
+from segxai.text import plural
 
 KIND = "segxai flag"
-BASELINES = ("log_size", "mean_probability", "max_probability", "mean_entropy")
+BASELINES = (
+    "log_size", "mean_probability", "max_probability", "mean_entropy",
+    "noisy_logit_deviation", "noisy_probability_deviation", "structural_uncertainty",
+)  # fmt: skip
+# What a result needs for a baseline that not every result has.
+NEEDS = {
+    "mean_entropy": "classes that exclude each other",
+    "noisy_logit_deviation": "--method smoothgrad --score logit",
+    "noisy_probability_deviation": "--method smoothgrad --score probability",
+    "structural_uncertainty": "--tta",
+}
 SETS = ("baseline", "saliency", "both")
 SMALLEST = 1e-12  # of a magnitude, so that it has a logarithm
-DOMAIN = ["file", "case", "patient", "model", "method", "aggregator", "label", "outcome"]
+INSTANCE = ["file", "case", "patient", "model", "label", "outcome"]
+DOMAIN = [*INSTANCE, "method", "aggregator"]
 FIELDS = {
     "features": list, "mean": list, "scale": list, "coefficients": list, "intercept": float,
     "threshold": float,
@@ -27,9 +39,11 @@ FIELDS = {
 def features_of(table: pd.DataFrame) -> pd.DataFrame:
     """Build the features of predicted domains from a table of domains: a row each and way of maps.
 
-    Baselines are log size, mean and largest probability and the mean entropy. Saliency is, for
-    each channel and score, the log magnitude of peak and trough and the share of |map| inside;
-    its columns begin with "saliency ".
+    Baselines are log size, mean and largest probability, mean entropy, the standard deviation of
+    the score over noisy copies and the structural uncertainty. They belong to the instance, so that
+    any run of a result may know them; NaN where none does. Saliency is, for each channel and score,
+    the log magnitude of peak and trough and the share of |map| inside; its columns begin with
+    "saliency ".
 
     Raises
     ------
@@ -51,8 +65,9 @@ def features_of(table: pd.DataFrame) -> pd.DataFrame:
         found = part if found is None else found.merge(part, on=DOMAIN, how="outer")
     if found is None:
         return pd.DataFrame(columns=DOMAIN)
-    known = predicted.drop_duplicates(DOMAIN).assign(log_size=lambda t: np.log(t[size]))
-    return found.merge(known[[*DOMAIN, *BASELINES]], on=DOMAIN, how="left")
+    known = predicted.assign(log_size=np.log(predicted[size]))
+    known = known.reindex(columns=[*INSTANCE, *BASELINES]).groupby(INSTANCE, as_index=False).first()
+    return found.merge(known, on=INSTANCE, how="left")
 
 
 def names_of_set(features: pd.DataFrame, name: str) -> list[str]:
@@ -60,6 +75,22 @@ def names_of_set(features: pd.DataFrame, name: str) -> list[str]:
     saliency = [column for column in features if str(column).startswith("saliency ")]
     sets = {"baseline": BASELINES, "saliency": saliency, "both": (*BASELINES, *saliency)}
     return [str(one) for one in sets[name] if features[one].notna().all()]
+
+
+def left_out(features: pd.DataFrame) -> Iterator[str]:
+    """Say which features are in no set, as not every domain has them, and what they need."""
+    used = names_of_set(features, "both")
+    for name in features:
+        lacking, count = int(features[name].isna().sum()), len(features)
+        of_others = lacking == count and name not in BASELINES  # another model's channels
+        if name in (*DOMAIN, *used) or not lacking or of_others:
+            continue
+        who = "no domain has" if lacking == count else f"{lacking} of {count} domains lack"
+        yield f"{name} is left out, as {who} it{_need(str(name))}"
+
+
+def _need(name: str) -> str:
+    return f" (needs {NEEDS[name]})" if name in NEEDS else ""
 
 
 @dataclass(frozen=True)
@@ -156,6 +187,10 @@ def fit(
     )
 
 
+def _is_empty(values: pd.Series) -> bool:
+    return bool(values.isna().all() and len(values))
+
+
 def flagged(table: pd.DataFrame, model: FlagModel) -> pd.DataFrame:
     """Add `flag_log_odds` and `flagged` to the predicted domains of a table of domains.
 
@@ -165,15 +200,27 @@ def flagged(table: pd.DataFrame, model: FlagModel) -> pd.DataFrame:
     ------
     SegxaiError
         If the table's maps do not have the features.
+
+    Warns
+    -----
+    SegxaiWarning
+        If some domains do not have them.
     """
     features = features_of(table)
-    missing = [name for name in model.features if name not in features]
+    missing = [name for name in model.features if name not in features or _is_empty(features[name])]
     if missing:
+        count = plural(len(missing), "feature")
+        why = _need(missing[0]) or ": they come from another network's channels, or lack a score"
         raise SegxaiError(
-            f"the model needs {len(missing)} features that these results do not have, such as "
-            f"{missing[0]!r}: they come from another network's channels, or lack a score"
+            f"the model needs {count} that these results do not have, such as {missing[0]!r}{why}"
         )
     values = features[list(model.features)].to_numpy(float)
+    lacking = np.isnan(values).any(axis=1)
+    if lacking.any():
+        warn(
+            f"{lacking.sum()} of {plural(len(lacking), 'predicted domain')} lack a feature of the "
+            "model, and have no flag"
+        )
     odds = pd.DataFrame(features[DOMAIN]).assign(flag_log_odds=model.log_odds(values))
     found = table.merge(odds, on=DOMAIN, how="left")
     flags = (found["flag_log_odds"] < model.threshold).astype("boolean")
