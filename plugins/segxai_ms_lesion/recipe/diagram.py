@@ -26,13 +26,13 @@ def draw_reliability(groups: Mapping[str, Reliability], title: str, path: Path) 
     figure = Figure(figsize=(5.2, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    lower.set(yscale="symlog", xlabel="probability of lesion", ylabel="voxels")
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     for (name, binned), colour, marker in zip(groups.items(), COLOURS, MARKERS, strict=False):
         _draw_group(upper, lower, name, binned.in_doubt, colour, marker)
     upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of voxels that are lesion", title=title)
     heading = "expected calibration error"
     upper.legend(loc="upper left", frameon=False, fontsize=8, title=heading, title_fontsize=8)
-    lower.set(yscale="symlog", xlabel="probability of lesion", ylabel="voxels")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=DPI)
