@@ -42,7 +42,7 @@ def read_runs(logs: Sequence[Path]) -> list[list[dict[str, Any]]]:
 
 def draw_curve(runs: Sequence[Sequence[dict[str, Any]]], title: str, path: Path) -> None:
     """Write a picture: quality and the Dice of each group over hours; a line where a run ends."""
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    figure = Figure(figsize=(7.6, 4.0), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
     points = [one for run in runs for one in run]
@@ -55,9 +55,9 @@ def draw_curve(runs: Sequence[Sequence[dict[str, Any]]], title: str, path: Path)
         axes.plot(hours, dice, color=colour, marker=marker, markersize=4, label=f"Dice, {group}")
     for run in runs[:-1]:
         axes.axvline(run[-1]["hours"], color="0.6", linewidth=1, linestyle=":")
-    axes.set(xlabel="hours", ylim=(0, 1), title=title)
+    axes.set(xlabel="hours", xlim=(0, None), ylim=(0, 1), title=title)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     figure.savefig(path, dpi=DPI)
 
 
