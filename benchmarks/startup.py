@@ -18,6 +18,9 @@ COMMANDS = {
     "import segxai": ["-c", "import segxai"],
     "segxai --help": ["-m", "segxai", "--help"],
     "segxai run --help": ["-m", "segxai", "run", "--help"],
+    "segxai experiment --help": ["-m", "segxai", "experiment", "--help"],
+    "segxai cohort --help": ["-m", "segxai", "cohort", "--help"],
+    "segxai compare --help": ["-m", "segxai", "compare", "--help"],
     "from segxai import open_result": ["-c", "from segxai import open_result"],
     "from segxai import explain": ["-c", "from segxai import explain"],
 }

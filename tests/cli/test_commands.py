@@ -27,6 +27,7 @@ from tests.toy.segxai_toy import picture
 COMMAND = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--out", "r.h5")
 QUICK = ("--method", "gradient", "--aggregator", "mean")
 HEAVY = {"torch", "captum", "monai", "xarray", "h5py", "numpy", "scipy", "nibabel", "matplotlib"}
+HEAVY |= {"pandas", "pyarrow", "skimage", "sklearn", "statsmodels", "dask", "distributed"}
 
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -44,19 +45,35 @@ finally:
 """
 
 
-@pytest.mark.parametrize(
-    "words", [["--help"], ["run", "--help"], ["--version"], ["plugins", "--json"], []]
-)
-def test_help_and_listing_import_nothing_heavy(words):
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", IMPORTS, *words],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+LIGHT = ["", "--help", "--version", "plugins --json", "run --help", "cohort --help"]
+LIGHT += ["experiment --help", "experiment context --help", "experiment flags --help"]
+LIGHT += ["compare --help", "table --help", "flag --help", "rerun --help"]
+LIGHT_IMPORTS = """
+import contextlib, io, json, sys
+import segxai
+print(json.dumps(["import segxai", 0, "-", list(sys.modules)]))
+from segxai.cli import main
+for words in sys.argv[1:]:
+    sys.argv, said, status = ["segxai", *words.split()], io.StringIO(), 0
+    with contextlib.redirect_stdout(said):
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+    print(json.dumps([words, status, said.getvalue(), list(sys.modules)]))
+"""
+
+
+def test_help_and_listing_import_nothing_heavy():
+    command = [sys.executable, "-W", "error", "-c", LIGHT_IMPORTS, *LIGHT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout
-    assert not HEAVY & set(done.stderr.split())
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [words for words, *_ in lines] == ["import segxai", *LIGHT]
+    for words, status, said, modules in lines:
+        assert not status, words
+        assert said, words
+        assert not HEAVY & set(modules), words
 
 
 THERE = __file__
