@@ -68,7 +68,7 @@ def process(*arguments, **environment):
 def use_toys(monkeypatch, *, drawn=False):
     """Install the package of `tests/toy`, for this process and for those that it starts.
 
-    Unless they are `drawn`, the pictures of runs in this process are empty: they take the longest.
+    Unless they are `drawn`, pictures and charts in this process are empty: they take the longest.
     """
     install(monkeypatch, TOYS)
     if not drawn:
@@ -76,9 +76,12 @@ def use_toys(monkeypatch, *, drawn=False):
 
 
 def draw_nothing(monkeypatch):
-    """The pictures of runs in this process are empty files."""
+    """The pictures of runs, and the charts of experiments, in this process are empty files."""
     monkeypatch.setattr(
         "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
+    )
+    monkeypatch.setattr(
+        "segxai.experiments.frame.save_chart", lambda figure, path, ending: path.touch()
     )
 
 

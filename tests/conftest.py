@@ -46,7 +46,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """The toy, installed; runs draw no picture unless a test asks for `drawn`."""
+    """The toy, installed; runs and experiments draw nothing unless a test asks for `drawn`."""
     from tests.commandline import use_toys
 
     use_toys(monkeypatch, drawn="drawn" in request.fixturenames)
@@ -54,7 +54,7 @@ def toys(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Non
 
 @pytest.fixture
 def drawn() -> None:
-    """For tests that look at the picture of a run."""
+    """For tests that look at the picture of a run, or save the charts of an experiment."""
 
 
 @pytest.fixture

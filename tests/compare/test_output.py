@@ -10,7 +10,7 @@ import pytest
 
 from segxai.load.volumes import file_sha256
 from tests.commandline import segxai
-from tests.compare.results import how, noise, write
+from tests.compare.results import block, case_of, how, noise, write
 
 TABLES = ["compare.csv", "compare.parquet", "summary.csv", "compare.json"]
 
@@ -45,8 +45,12 @@ def test_runs_are_chosen_and_the_rest_is_left_alone(results):
     assert "unknown run 's'" in segxai("compare", "a.h5", "--run", "s", "--out", "out").error
 
 
-def test_only_our_files_are_replaced(results):
-    words = ("compare", "a.h5", "b.h5", "--out", "out")
+def test_only_our_files_are_replaced(folder):
+    shape = (9, 9, 9)
+    small = {"case": case_of(shape), "domains": {1: block((3, 3, 3), shape)}}
+    write("a.h5", {"r": (how(), noise(1))}, **small)
+    write("b.h5", {"r": (how(), noise(3))}, plugin="swin", **small)
+    words = ("compare", "a.h5", "b.h5", "--pictures", "0", "--out", "out")
     assert segxai(*words).status == segxai(*words).status == 0
     Path("out/summary.csv").write_text("mine")
     assert "out/summary.csv was not written by segxai" in segxai(*words).error

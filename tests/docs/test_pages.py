@@ -14,6 +14,7 @@ import yaml
 from segxai.plugins import hookspecs
 from segxai.store.hdf5 import open_result
 from tests import markdown
+from tests.commandline import draw_nothing
 from tests.markdown import ROOT
 from tests.test_public_names import HOMES
 
@@ -32,7 +33,9 @@ def named(page):
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page != PLUGIN_PAGE], ids=named)
-def test_the_blocks_of_a_page_run(page, folder, request):
+def test_the_blocks_of_a_page_run(page, folder, request, monkeypatch):
+    if page.parent.name == "how-to":  # the tutorial draws
+        draw_nothing(monkeypatch)
     if "ms_lesion_embedded.h5" in page.read_text():
         result = request.getfixturevalue("embedded_result")
         (folder / result.name).write_bytes(result.read_bytes())

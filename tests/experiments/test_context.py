@@ -205,7 +205,9 @@ def _read(path):
     return pd.read_csv(path, dtype=dict.fromkeys(words, str)).fillna(words)
 
 
-def test_the_command_writes_everything_goes_on_and_refuses_other_settings(toy_result, tmp_path):
+def test_the_command_writes_everything_goes_on_and_refuses_other_settings(
+    toy_result, tmp_path, drawn
+):
     out = tmp_path / "out"
     command = ("experiment", "context", toy_result, "--out", out, "--fills", "zero,dark")
     command = (*command, "--steps", "0,1,2,4")

@@ -289,7 +289,7 @@ def test_a_flag_needs_the_baselines_of_its_model(result):
     assert found.loc[~first, "flagged"].isna().all()
 
 
-def test_the_command_cannot_tell_from_one_patient_and_succeeds(result, toy_result, tmp_path):
+def test_the_command_cannot_tell_from_one_patient_and_succeeds(result, toy_result, tmp_path, drawn):
     done = segxai("experiment", "flags", result, "--out", tmp_path)
     assert done.status == 0, done.err
     assert "cannot tell: 1 FP of 1 patient, and below" in done.out

@@ -137,7 +137,7 @@ def test_channels_are_compared_lesion_by_lesion_with_patients_as_units():
 
 
 def test_pairs_are_those_of_the_same_lesion_in_any_order():
-    weights = weights_of(made_up())
+    weights = weights_of(made_up(patients=4))
     shuffled = weights.sample(frac=1, random_state=0)
     value = {}
     for name, one in (("in order", weights), ("shuffled", shuffled)):
@@ -157,7 +157,7 @@ def test_a_profile_counts_patients_of_either_sign():
     assert row["patients"] == 4
 
 
-def test_the_command_says_signs_and_writes_profiles(toy_result, tmp_path):
+def test_the_command_says_signs_and_writes_profiles(toy_result, tmp_path, drawn):
     done = segxai("experiment", "modalities", toy_result, "--out", tmp_path, "--cut", "0.1")
     assert done.status == 0, done.err
     assert "toy gradient mean, logit, all: 4 domains of 1 patients" in done.out

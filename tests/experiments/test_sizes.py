@@ -50,7 +50,7 @@ def test_within_patients_the_level_of_a_patient_does_not_count():
     assert small["note"] == "no patient has 5 lesions"
 
 
-def test_the_command_says_which_aggregator_is_missing(toy_result, tmp_path):
+def test_the_command_says_which_aggregator_is_missing(toy_result, tmp_path, drawn):
     done = segxai("experiment", "sizes", toy_result, "--out", tmp_path)
     assert done.status == 0, done.err
     assert "no map is aggregated by signed_max" in done.out

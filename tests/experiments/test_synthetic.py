@@ -221,7 +221,7 @@ def test_the_interval_of_a_dose_needs_ten_patients():
 # ------------------------------------------------------------------------------------- the command
 
 
-def test_the_command_leaves_out_what_has_no_room(toy_result, tmp_path):
+def test_the_command_leaves_out_what_has_no_room(toy_result, tmp_path, drawn):
     command = ("experiment", "synthetic", toy_result, "--out", tmp_path, "--places", "2")
     done = segxai(*command, "--sizes", "7", "--contrasts", "0,1")
     assert done.status == 0, done.err

@@ -6,7 +6,6 @@ the command to run there, and what it may write. `main` makes a command line of 
 
 import argparse
 import hashlib
-import multiprocessing
 import os
 import resource
 import shutil
@@ -23,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from tests.commandline import TOYS, segxai
+from tests.forks import FORKS
 
 FINE, REFUSED = "fine", "refused in one line"
 TRACEBACK, HANG, DIED = "traceback", "hang", "killed by a signal"
@@ -31,11 +31,6 @@ GOOD = (FINE, REFUSED)
 SECONDS = 60.0  # of the processor; a machine may be busy with something else, ...
 PATIENCE = 5  # ... but waits so many times as long at most
 MEMORY_BYTES = 8 * 2**30  # beyond what the libraries have mapped already
-PRELOADED = ["segxai.pipeline", "segxai.rerun", "segxai.cli.progress", "segxai.report.pictures"]
-PRELOADED += ["segxai.report.export", "segxai.methods.gradcam", "segxai.methods.gradient"]
-PRELOADED += ["segxai.models.own_model", "tests.commandline", __name__]
-
-FORKS = multiprocessing.get_context("forkserver")  # a warm process for each command
 
 
 @dataclass(frozen=True)
@@ -78,7 +73,6 @@ def verdict(attempt: Try, folder: Path, *, seconds: float = SECONDS) -> Verdict:
 
 
 def _ended(command: tuple[str, ...], folder: Path, seconds: float) -> Verdict:
-    FORKS.set_forkserver_preload(PRELOADED)
     receiver, sender = FORKS.Pipe(duplex=False)
     process = FORKS.Process(target=_child, args=(command, folder, sender))
     process.start()

@@ -1,6 +1,5 @@
 """A run that dies, at whatever moment, goes on with the same command and the same values."""
 
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -25,11 +24,11 @@ from tests.commandline import (
     segxai,
     snapshot,
 )
+from tests.forks import FORKS
 
 DEFAULT = ("run", "--plugin", "toy", "bright.nii.gz", "other.nii.gz", "--samples", "2")
 COMMAND = (*DEFAULT, "--aggregator", "mean")  # the same with little to compute
 RUN = "smoothgrad-mean"
-FORKS = multiprocessing.get_context("forkserver")  # a warm process for each command
 
 
 pytestmark = pytest.mark.usefixtures("toys")
@@ -64,7 +63,6 @@ def start():
         running.append(started)
         return started, receiver
 
-    FORKS.set_forkserver_preload(["segxai.pipeline", "segxai.cli.progress", "tests.commandline"])
     yield begin
     for one in running:
         one.kill()

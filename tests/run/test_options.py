@@ -421,7 +421,8 @@ def test_explain_takes_a_methods_own_options(stranger):
 
 
 def test_several_aggregators_and_scores_are_runs_of_their_own(case):
-    several = ["--aggregator", "mean,signed_max", "--score", "logit,probability", "--samples", "2"]
+    some = ["--samples", "2", "--instances", "1,2", "--rows", "20"]
+    several = ["--aggregator", "mean,signed_max", "--score", "logit,probability", *some]
     ok(*RUN, *several)
     assert set(runs(Path("r.h5"))) == {
         "smoothgrad-mean",
@@ -430,7 +431,7 @@ def test_several_aggregators_and_scores_are_runs_of_their_own(case):
         "smoothgrad-signed_max-probability",
     }
     assert "nothing left to do" in ok(*RUN, *several).err
-    alone = ["--aggregator", "signed_max", "--score", "probability", "--samples", "2"]
+    alone = ["--aggregator", "signed_max", "--score", "probability", *some]
     assert "nothing left to do" in ok(*RUN, *alone).err
     ok(*RUN[:-1], "alone.h5", *alone)
     both, one = snapshot("r.h5"), snapshot("alone.h5")
