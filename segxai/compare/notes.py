@@ -7,7 +7,7 @@ from segxai.compare.bounds import PAIRINGS
 from segxai.compare.neighbourhood import BORDER_MM, REACH_MM
 from segxai.compare.rows import CaseRows
 from segxai.compare.runs import ComparedRun, Key
-from segxai.statistics.estimate import FEWEST_PATIENTS
+from segxai.statistics.estimate import too_few
 
 if TYPE_CHECKING:
     from segxai.compare.comparison import Compared
@@ -59,8 +59,8 @@ def _about_units(compared: "Compared", units: Mapping[Key, str]) -> Iterator[str
         return
     listed = "; ".join(f"{unit}: {', '.join(names)}" for unit, names in kinds.items())
     yield (
-        "SSIM and difference are of values, and only there for maps in the same unit; the rest "
-        f"knows no scale ({listed})"
+        "SSIM and relative difference compare values, and are left out for maps in different units "
+        f"({listed}); the other measures do not depend on the scale"
     )
 
 
@@ -75,8 +75,8 @@ def _about_bounds(compared: "Compared", by_case: Mapping[str, CaseRows]) -> Iter
     )  # fmt: skip
     ceilingless = pairs & {pair for found in by_case.values() for pair in found.without_ceiling}
     yield (
-        "ceiling: the lower agreement of either run with runs that differ in the seed alone, 1 "
-        "where nothing depends on it"
+        "ceiling: how alike runs are that differ in the seed alone, the lower value of both; 1 "
+        "where nothing depends on the seed"
         + (f"; none for {len(ceilingless)} of {len(pairs)} pairs of runs: repeat the others with "
            "another --seed" if ceilingless else "")
     )  # fmt: skip
@@ -84,20 +84,14 @@ def _about_bounds(compared: "Compared", by_case: Mapping[str, CaseRows]) -> Iter
 
 def _about_patients(compared: "Compared") -> Iterator[str]:
     count = len(set(compared.patients.values()))
-    if count < FEWEST_PATIENTS:
-        yield (
-            f"no intervals: {count} patient{'s' if count > 1 else ''}, and they need "
-            f"{FEWEST_PATIENTS}"
-        )
-    else:
-        yield f"intervals: 95 %, over {count} patients' means (t)"
+    yield too_few(count) or f"intervals: 95 %, over the means of {count} patients (t)"
 
 
 def _about_samples(compared: "Compared") -> Iterator[str]:
     sampled = [name for key, name in compared.names.items() if _rows(compared.runs[key])]
     if sampled:
         listed = ", ".join(sampled)
-        yield f"estimated from a sample of rows, so that part of a difference is chance: {listed}"
+        yield f"part of a difference is chance, as rows were sampled: {listed}"
 
 
 def _rows(run: ComparedRun) -> int:
@@ -117,4 +111,4 @@ def _left_out(compared: "Compared", by_case: Mapping[str, CaseRows]) -> Iterator
                         f"{compared.names[other]}"
                     )
         if not found.matches:
-            yield f"case {case} has a single run: left out"
+            yield f"case {case} is left out: it has a single run"

@@ -10,8 +10,8 @@ from segxai.errors import SegxaiError
 EXTREMES = ("peak", "trough")
 RUN = ["model", "method", "aggregator", "score"]
 ABOUT = [
-    "file", "case", "patient", "session", *RUN, "run", "label", "outcome", "kind", "source",
-    "mean_probability",
+    "file", "case", "patient", "session", *RUN, "run", "unit", "label", "outcome", "kind",
+    "source", "mean_probability",
 ]  # fmt: skip
 
 

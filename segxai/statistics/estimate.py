@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from segxai.text import plural
+
 FEWEST_PATIENTS = 10  # below, an interval is reported but is no headline
 CONFIDENCE = 0.95
 
@@ -42,6 +44,13 @@ class Estimate:
     def is_headline(self) -> bool:
         """Whether there are patients enough (ten) for the interval to be relied on."""
         return self.patients >= FEWEST_PATIENTS
+
+
+def too_few(patients: int) -> str:
+    """Say that patients are too few for intervals; "" if they are enough."""
+    if patients >= FEWEST_PATIENTS:
+        return ""
+    return f"no intervals: {plural(patients, 'patient')}, and at least {FEWEST_PATIENTS} are needed"
 
 
 def t_interval(value: float, error: float, freedom: int) -> tuple[float, float]:

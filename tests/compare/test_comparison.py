@@ -163,7 +163,7 @@ def test_values_are_compared_in_one_unit_alone(folder):
     write("b.h5", {"r": (how(score="probability"), noise(1))})
     found = compared("a.h5", "b.h5")
     assert "ssim" not in set(found.table["metric"])
-    assert any("SSIM and difference are of values" in note for note in found.notes)
+    assert any("SSIM and relative difference compare values" in note for note in found.notes)
     assert "ssim" in set(compared("a.h5", "a.h5").table["metric"])
 
 
@@ -246,8 +246,8 @@ def test_cases_of_two_folders_are_compared_by_name(folder):
     found = compared("one", "two")
     known = set(zip(pairs(found.table)["case"], pairs(found.table)["patient"], strict=True))
     assert known == {("sub-1_ses-a", "sub-1"), ("sub-1_ses-b", "sub-1")}
-    assert "case x has a single run: left out" in found.notes
-    assert "no intervals: 2 patients, and they need 10" in found.notes
+    assert "case x is left out: it has a single run" in found.notes
+    assert "no intervals: 2 patients, and at least 10 are needed" in found.notes
     assert found.summary["low"].isna().all()
 
 

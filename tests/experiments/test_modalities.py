@@ -160,9 +160,9 @@ def test_a_profile_counts_patients_of_either_sign():
 def test_the_command_says_signs_and_writes_profiles(toy_result, tmp_path, drawn):
     done = segxai("experiment", "modalities", toy_result, "--out", tmp_path, "--cut", "0.1")
     assert done.status == 0, done.err
-    assert "toy gradient mean, logit, all: 4 domains of 1 patients" in done.out
-    assert "bright: positive inside to" in done.out
-    assert "bright less other: mean magnitude differs by" in done.out
+    assert "toy gradient mean, logit, all: 4 domains of 1 patient; values in logit per " in done.out
+    assert "bright: positive from inside to" in done.out
+    assert "mean magnitude of bright less that of other:" in done.out
     assert "medians leave out magnitudes below 0.1" in done.out
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert names >= {"modalities.png", "modalities_profile.svg", "modalities_tests.csv"}

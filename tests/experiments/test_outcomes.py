@@ -143,9 +143,10 @@ def test_extremes_are_those_of_the_table_for_each_channel(result):
 def test_the_command_says_both_scores_and_that_patients_are_few(result, tmp_path, drawn):
     done = segxai("experiment", "outcomes", result, "--out", tmp_path)
     assert done.status == 0, done.err
-    assert "toy gradient mean, logit: 1 FN, 1 FP, 3 TP of 1 patients" in done.out
-    assert "toy gradient mean, probability: 1 FN, 1 FP, 3 TP of 1 patients" in done.out
-    assert "no interval is a headline: 1 patients, below 10" in done.out
+    counts = "1 FN, 1 FP, 3 TP of 1 patient; values in"
+    assert f"toy gradient mean, logit: {counts} logit per " in done.out
+    assert f"toy gradient mean, probability: {counts} probability per " in done.out
+    assert "no intervals: 1 patient, and at least 10 are needed; compare" in done.out
     assert "no matched controls in the results" in done.out
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     assert names >= {"outcomes.png", "outcomes_forest.svg", "outcomes_effects.csv"}

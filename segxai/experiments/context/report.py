@@ -21,7 +21,7 @@ from segxai.experiments.fills import IN_WORDS
 from segxai.experiments.frame import CaseFile, Measured, Report, joined
 from segxai.experiments.steps import step_in_words
 from segxai.experiments.strips import draw_strip
-from segxai.statistics.estimate import FEWEST_PATIENTS
+from segxai.statistics.estimate import too_few
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
@@ -49,26 +49,22 @@ def _words(
             f"{int(one['detected'].sum())} detected in the unfilled image"
         )
         yield (
-            f"  its influence falls under 1 % of the largest at {one['reach'].median():.1f} {unit} "
-            f"(median), and is 0 beyond {one['receptive_field'].max():.1f} {unit}: a plateau "
-            "cannot lie farther out"
+            "  the influence of a voxel on the mean logit falls below 1 % of the largest at "
+            f"{one['reach'].median():.1f} {unit} (median), and is 0 beyond "
+            f"{one['receptive_field'].max():.1f} {unit}, so that no plateau can lie farther out"
         )
         for (name, *_), arm in arms_of(table):
             if name == model:
                 yield from _words_of_arm(arm, one, curves, plateaus, unit)
-    yield "fills, also outside of the brain or object:"
+    yield "fills, which also replace what lies outside of the brain or object:"
     for fill in dict.fromkeys(table["fill"]):
         if fill != "none":
             yield f"  {fill}: {IN_WORDS[fill]}"
     if "black" not in set(table["fill"]):
-        yield "  black is left out: it is 0 here, as zero, or is not known"
-    if clean["patient"].nunique() < FEWEST_PATIENTS:
-        yield (
-            f"no interval: {clean['patient'].nunique()} patients, and below {FEWEST_PATIENTS} a "
-            "bootstrap of patients covers too little"
-        )
-    else:
-        yield "intervals: percentiles of a bootstrap of patients, then scans, then instances (95 %)"
+        yield "  black is left out: it is the same as zero here, or not known"
+    yield too_few(clean["patient"].nunique()) or (
+        "intervals: 95 %, percentiles of a bootstrap of patients, then scans, then instances"
+    )
 
 
 def _words_of_arm(
@@ -93,13 +89,14 @@ def _words_of_arm(
     steps, detected = matrix_of(arm, "detected")
     whole = in_order(clean, "detected").to_numpy(bool)
     enough = all_detected_from(steps, detected > 0, whole)
-    at = f"from {enough:g} {unit}" if isfinite(enough) else f"not within {steps[-1]:g} {unit}"
+    at = f"from {enough:g} {unit}" if isfinite(enough) else f"at more than {steps[-1]:g} {unit}"
     yield (
         f"  {fill}{', by dilation' if grown == 'dilation' else ''}: alone, "
         f"{int(first['detected'])} of {int(first['instances'])} detected, mean probability "
-        f"{first['mean_probability']:.2f}; plateau: {', '.join(ends)}; all that the whole image "
-        f"shows are detected {at}; deviation largest ({widest['sd_probability']:.2f}) at "
-        f"{widest['step']:g} {unit}{'; the curve is not monotonic' if falls else ''}"
+        f"{first['mean_probability']:.2f}; plateau: {', '.join(ends)}; all that are detected in "
+        f"the whole image are detected {at}; standard deviation largest "
+        f"({widest['sd_probability']:.2f}) at {widest['step']:g} {unit}"
+        f"{'; the mean probability falls on part of the way' if falls else ''}"
     )
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from segxai.text import plural
+
 WORDS = {
-    "weight": "|Shapley value| as by the map's mean magnitude",
-    "positive": "Shapley value as by the map's positive part",
-    "negative": "Shapley value as by the map's negative part",
-    "net": "Shapley value as by the map's mean",
+    "weight": "|Shapley value| and mean magnitude",
+    "positive": "Shapley value and the map's positive part",
+    "negative": "Shapley value and the map's negative part",
+    "net": "Shapley value and the map's mean",
 }
 LEVELS = {"domain": ["case", "patient", "run", "label"], "patient": ["patient"]}
 
@@ -77,5 +79,5 @@ def rank_words(weights: pd.DataFrame, ranks: pd.DataFrame) -> Iterator[str]:
         for level, own in one.groupby("level", sort=False):
             mean = own["rank_correlation"].mean()
             words = f" (mean rank correlation {mean:+.2f})" if mean == mean else ""
-            counts.append(f"{own['same_order'].sum()} of {len(own)} {level}s{words}")
-        yield f"  same order of channels by {WORDS[str(measure)]}: {', '.join(counts)}"
+            counts.append(f"{own['same_order'].sum()} of {plural(len(own), str(level))}{words}")
+        yield f"  same order of channels by {WORDS[str(measure)]}: in {' and '.join(counts)}"

@@ -17,7 +17,8 @@ from segxai.experiments.modalities.weights import (
     profile_of,
 )
 from segxai.experiments.peaks import RUN, name_of_run, rows_with
-from segxai.statistics.estimate import FEWEST_PATIENTS
+from segxai.statistics.estimate import too_few
+from segxai.text import plural
 
 PAPER_CUT = 0.1
 VALUE = ["model", "case", "label", "score", "channel"]  # one Shapley value each
@@ -56,27 +57,30 @@ def _words(
     cut: float,
 ) -> Iterator[str]:
     yield (
-        "modalities: what maps say in each channel, inside a domain, at its border and around "
-        "(shells in mm or px)"
+        "modalities: maps in each channel, inside a domain, at its border, and in shells around it "
+        "(distances in mm; in pictures, pixels)"
     )
     for key, one in weights.groupby([*RUN, "outcome"], sort=False):
         lesions, patients = one.groupby(LESION).ngroups, one["patient"].nunique()
-        run = name_of_run(key)
-        yield f"{run}, {key[3]}, {key[4] or 'all'}: {lesions} domains of {patients} patients"
         same = dict(zip([*RUN, "outcome"], key, strict=True))
+        unit = rows_with(regions, same)["unit"].iloc[0].replace("score", key[3], 1)
+        yield (
+            f"{name_of_run(key)}, {key[3]}, {key[4] or 'all'}: {plural(lesions, 'domain')} of "
+            f"{plural(patients, 'patient')}; values in {unit}"
+        )
         yield from _signs(rows_with(profile, same))
         yield from _pairs(rows_with(tests, same))
         yield from rank_words(one, rows_with(ranks, same) if len(ranks) else ranks)
     if weights["channel"].nunique() == 1:
         yield "one channel: there is no pair to compare"
-    yield f"medians leave out magnitudes below {cut:g}; sums and tests leave out nothing"
-    if not cut:
-        yield f"the paper's own cut is {PAPER_CUT:g}: give --cut {PAPER_CUT:g} to see its medians"
-    if weights["patient"].nunique() < FEWEST_PATIENTS:
-        yield (
-            f"no interval is a headline: {weights['patient'].nunique()} patients, below "
-            f"{FEWEST_PATIENTS}"
-        )
+    else:
+        yield "p: t test of the patients' means, corrected by Holm over the pairs of channels"
+    if cut:
+        yield f"medians leave out magnitudes below {cut:g}; sums and tests leave out nothing"
+    else:
+        yield f"medians leave out nothing; those of the paper need --cut {PAPER_CUT:g}"
+    if reason := too_few(weights["patient"].nunique()):
+        yield reason
 
 
 def _left_out(measured: Sequence[tuple[CaseFile, Measured]]) -> Iterator[str]:
@@ -93,28 +97,24 @@ def _signs(profile: pd.DataFrame) -> Iterator[str]:
             del name
             ends = run["region"].iloc[0], run["region"].iloc[-1]
             sign = {1.0: "positive", -1.0: "negative", 0.0: "0"}[float(np.sign(run["net"].iloc[0]))]
-            where = ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+            where = ends[0] if ends[0] == ends[1] else f"from {ends[0]} to {ends[1]}"
             parts.append(f"{sign} {where}")
         inside = one[one["region"].isin(DOMAIN)]
         medians = ", ".join(
-            f"median {sign} {inside[f'median_{sign}'].mean():.3g}"
+            f"{sign} {inside[f'median_{sign}'].mean():.3g}"
             for sign in ("positive", "negative")
             if inside[f"median_{sign}"].notna().any()
         )
-        yield f"  {channel}: {'; '.join(parts)} ({medians} in the domain)"
+        yield f"  {channel}: {', '.join(parts)}; medians in the domain: {medians}"
 
 
 def _pairs(tests: pd.DataFrame) -> Iterator[str]:
     means = tests[tests["statistic"].str.startswith("mean") & (tests["question"] == "weight")]
     for row in means.to_dict("records"):
-        more = row["first"] if row["value"] > 0 else row["second"]
         interval = f" ({row['low']:.3g} to {row['high']:.3g})" if row["headline"] else ""
-        p = (
-            f", p {row['p_holm']:.2g} (t of patients, Holm)"
-            if row["p_holm"] == row["p_holm"]
-            else ""
-        )
+        p = f", p {row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
+        more = row["first"] if row["value"] > 0 else row["second"]
         yield (
-            f"  {row['first']} less {row['second']}: mean magnitude differs by {row['value']:.3g}"
+            f"  mean magnitude of {row['first']} less that of {row['second']}: {row['value']:.3g}"
             f"{interval}{p}; {more} weighs more"
         )

@@ -16,9 +16,10 @@ from segxai.experiments.comparisons import adjusted, raw, row_of, with_holm
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.outcomes.figure import draw_forest, draw_violins
 from segxai.experiments.peaks import RUN, extremes, name_of_run, rows_with
-from segxai.statistics.estimate import FEWEST_PATIENTS
+from segxai.statistics.estimate import too_few
 from segxai.statistics.paired import paired_t, signed_rank
 from segxai.tables.domains import tabulate
+from segxai.text import plural
 
 ORDER = ("TN", "FN", "FP", "TP")  # of the paper's peaks, upwards
 GROUP = [*RUN, "channel", "extreme"]
@@ -144,17 +145,19 @@ def _words(peaks: pd.DataFrame, groups: pd.DataFrame, effects: pd.DataFrame) -> 
         lesions = one[one["kind"] != "matched"].drop_duplicates(["file", "run", "label"])
         counts = lesions.groupby("outcome").size()
         listed = ", ".join(f"{counts[name]} {name}" for name in ORDER if name in counts)
-        yield f"{name_of_run(key)}, {key[3]}: {listed} of {patients} patients"
+        unit = f"; values in {one['unit'].iloc[0]}" if "unit" in one else ""
+        yield f"{name_of_run(key)}, {key[3]}: {listed} of {plural(patients, 'patient')}{unit}"
         for (channel, extreme), group in one.groupby(["channel", "extreme"], sort=False):
             here = {**dict(zip(RUN, key, strict=True)), "channel": channel, "extreme": extreme}
             yield from _words_of_group(here, group, groups, effects)
     yield "AUC: the chance that a domain of the first outcome has the larger value"
-    yield "Cliff's delta: twice the AUC less 1; Mann-Whitney ignores patients, as the paper does"
-    if peaks["patient"].nunique() < FEWEST_PATIENTS:
-        yield (
-            f"no interval is a headline: {peaks['patient'].nunique()} patients, below "
-            f"{FEWEST_PATIENTS}; compare the patients' medians in outcomes_groups.csv"
-        )
+    yield (
+        "Cliff's delta: twice that chance, less 1; its p value is of Mann-Whitney's test, which "
+        "takes all domains as independent, as the paper does"
+    )
+    yield "p values are corrected by Holm over the pairs of outcomes"
+    if reason := too_few(peaks["patient"].nunique()):
+        yield f"{reason}; compare the patients' medians in outcomes_groups.csv"
     if not (peaks["kind"] == "matched").any():
         yield "no matched controls in the results: run them with --controls matched"
     yield from _overlap(peaks)
@@ -181,10 +184,10 @@ def _words_of_group(
 def _statistics(pair: pd.DataFrame) -> Iterator[str]:
     """Say the statistics that hold, and the paper's own."""
     shown = {
-        "Mann-Whitney U": "Cliff's delta (Mann-Whitney)",
+        "Mann-Whitney U": "Cliff's delta",
         "AUC, jackknife over patients (logit, t)": "AUC",
-        "AUC within patients (mean, t)": "within patients",
-        "mean of patients' differences (t)": "mean difference from its control",
+        "AUC within patients (mean, t)": "AUC within patients",
+        "mean of patients' differences (t)": "mean difference",
     }
     for row in pair.to_dict("records"):
         name = shown.get(row["statistic"])
@@ -195,7 +198,7 @@ def _statistics(pair: pd.DataFrame) -> Iterator[str]:
             continue
         interval = f" ({row['low']:.3g} to {row['high']:.3g})" if row["headline"] else ""
         interval = "" if np.isnan(row["low"]) else interval
-        p = "" if np.isnan(row["p_holm"]) else f", p {row['p_holm']:.2g} (Holm)"
+        p = "" if np.isnan(row["p_holm"]) else f", p {row['p_holm']:.2g}"
         yield f"{name} {row['value']:.3g}{interval}{p}"
 
 
@@ -207,12 +210,12 @@ def _overlap(peaks: pd.DataFrame) -> Iterator[str]:
         return
     low = max(one.min() for one in values.values())
     high = min(one.max() for one in values.values())
-    shares = ", ".join(
+    shares = " and ".join(
         f"{one.between(low, high).mean():.0%} of {name}" for name, one in values.items()
     )
     yield (
-        f"mean probabilities of TP and FP overlap from {low:.2f} to {high:.2f}: {shares}; FN and "
-        "TN lie below the threshold and TP above, so that these are not adjusted for it"
+        f"mean probabilities of TP and FP overlap from {low:.2f} to {high:.2f}: {shares}; "
+        "nothing else is adjusted for them: FN and TN lie below the threshold, and TP above"
         if low <= high
-        else "mean probabilities of TP and FP do not overlap: the adjustment extrapolates"
+        else "mean probabilities of TP and FP do not overlap: the adjustment for them extrapolates"
     )

@@ -19,9 +19,10 @@ from segxai.errors import SegxaiError
 from segxai.experiments.drawing import COLOURS, STYLE, chart, label_logarithmic
 from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
 from segxai.experiments.peaks import extremes, size_column
-from segxai.statistics.estimate import FEWEST_PATIENTS, Estimate
+from segxai.statistics.estimate import Estimate, too_few
 from segxai.statistics.paired import paired_t
 from segxai.tables.domains import tabulate
+from segxai.text import plural
 
 FEWEST = 5  # lesions, for a correlation
 RUN = ["model", "method", "aggregator", "score", "channel"]
@@ -137,13 +138,13 @@ def _draw_peaks(panel: Axes, own: pd.DataFrame) -> None:
 
 
 def _words(peaks: pd.DataFrame, correlations: pd.DataFrame) -> Iterator[str]:
-    yield "sizes: the largest value of a map against the size of its lesion (rank correlation)"
+    yield "sizes: rank correlation of a map's largest value with the size of its lesion"
     for one in correlations.to_dict("records"):
         name = f"{one['model']} {one['method']} {one['aggregator']}, {one['score']}"
         text = f"{name}, {one['channel']}: {one['spearman']:+.2f} over {one['lesions']} lesions of "
-        text += f"{one['patients']} patients (as if independent)"
+        text += f"{plural(one['patients'], 'patient')}, taken as independent"
         if np.isfinite(one["within_patients"]):
-            text += f"; within patients {one['within_patients']:+.2f}"
+            text += f"; mean within patients {one['within_patients']:+.2f}"
         if one["headline"] and np.isfinite(one["low"]):
             text += f" ({one['low']:+.2f} to {one['high']:+.2f})"
         yield text if np.isfinite(one["spearman"]) else f"{name}: fewer than {FEWEST} lesions"
@@ -153,5 +154,5 @@ def _words(peaks: pd.DataFrame, correlations: pd.DataFrame) -> Iterator[str]:
             f"no map is aggregated by {' or '.join(sorted(missing))}, so that the two are not "
             "compared: run with --aggregator mean,signed_max"
         )
-    if correlations["patients"].max() < FEWEST_PATIENTS:
-        yield f"no interval is a headline: fewer than {FEWEST_PATIENTS} patients"
+    if reason := too_few(int(correlations["patients"].max())):
+        yield reason

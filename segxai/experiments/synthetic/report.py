@@ -15,7 +15,7 @@ from segxai.experiments.steps import settled_from, step_in_words
 from segxai.experiments.strips import draw_strip
 from segxai.experiments.synthetic.figure import draw
 from segxai.statistics.bootstrap import percentile_interval
-from segxai.statistics.estimate import FEWEST_PATIENTS
+from segxai.statistics.estimate import too_few
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
@@ -117,13 +117,10 @@ def _words(
         if fill != "none":
             yield f"  {fill}: {IN_WORDS[fill]}"
     if not (moved["arm"] == "outside").any():
-        yield "  none: there is no background in which the lesion has room, so that arm is left out"
-    yield "peaks are of the map of the mean of the rows, and not of the signed max"
-    if moved["patient"].nunique() < FEWEST_PATIENTS:
-        yield (
-            f"no interval: {moved['patient'].nunique()} patients, below {FEWEST_PATIENTS}; spreads "
-            "are between places"
-        )
+        yield "  none: no background has room for the lesion, so that arm is left out"
+    yield "peaks are of the map of the mean, not of the signed max, in score per unit of the input"
+    if reason := too_few(moved["patient"].nunique()):
+        yield f"{reason}; ranges and quartiles are over places"
 
 
 def _words_of_arm(one: Mapping[str, Any], peaks: Sequence[str]) -> Iterator[str]:
@@ -143,7 +140,7 @@ def _words_of_dose(one: Mapping[str, Any], unit: str) -> str:
         for name in ("half_dose", "lower_quartile", "upper_quartile", "low", "high")
     )
     text = (
-        f"  made up, {one['size']:.0f} {unit}: half detected at {half} of the lesion's contrast "
-        f"(quartiles of places {lower} to {upper})"
+        f"  made up, {one['size']:.0f} {unit}: half detected at {half} times the lesion's "
+        f"contrast (quartiles over places {lower} to {upper})"
     )
     return text if np.isnan(one["low"]) else f"{text}, interval {low} to {high}"
