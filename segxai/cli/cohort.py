@@ -54,7 +54,9 @@ def cohort(
     ] = None,
     jobs: Annotated[
         int,
-        typer.Option(metavar="N", help="Local processes, on Dask.", rich_help_panel=COHORT),
+        typer.Option(
+            metavar="N", help="Number of local processes, run by Dask.", rich_help_panel=COHORT
+        ),
     ] = 1,
     scheduler: Annotated[
         str | None,
@@ -69,7 +71,7 @@ def cohort(
         float | None,
         typer.Option(
             metavar="GB",
-            help="What all of --jobs together may use.",
+            help="Memory that all of --jobs may use together.",
             show_default="80 % of the machine",
             rich_help_panel=COHORT,
         ),
@@ -78,7 +80,7 @@ def cohort(
         str | None,
         typer.Option(
             metavar="I/N",
-            help="Run every N-th case, from the I-th; then `segxai join DIR`.",
+            help="Run every N-th case, starting at the I-th; afterwards, `segxai join DIR`.",
             show_default=False,
             rich_help_panel=COHORT,
         ),

@@ -28,7 +28,9 @@ def compare(
     ],
     run_names: Annotated[
         list[str] | None,
-        typer.Option("--run", metavar="NAME", help="Run to compare, all if not given; repeat it."),
+        typer.Option(
+            "--run", metavar="NAME", help="Run to compare; can be repeated; default: all."
+        ),
     ] = None,
     patients: Annotated[
         Path | None,

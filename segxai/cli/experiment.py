@@ -26,30 +26,22 @@ app = typer.Typer(
 )
 
 Out = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for tables, figures and words; made if new.")
+    Path, typer.Option(metavar="DIR", help="Folder for tables, figures and texts; made if new.")
 ]
 Overwrite = Annotated[
     bool,
     typer.Option(
-        "--overwrite", help="Measure anew, and replace files that segxai did not write there."
-    ),
-]
-Fills = Annotated[
-    str | None,
-    typer.Option(
-        "--fills",
-        metavar="A,B,...",
-        help="What replaces the surroundings: zero, black, dark, healthy, blurred; default: all "
-        "that the experiment is for.",
-        show_default=False,
+        "--overwrite",
+        help="Measure again what was measured with other settings, and replace files that segxai "
+        "did not write.",
     ),
 ]
 Volume = Annotated[
     str | None,
     typer.Option(
         metavar="LOW,HIGH|all",
-        help="Volumes in mm3 (pixels in pictures) of the instances; default: the paper's 90,120 "
-        "where any has it, or else all.",
+        help="Smallest and largest volume of the instances, in mm3 (pixels in pictures); default: "
+        "the paper's 90,120 if any instance has it, otherwise all.",
         show_default=False,
     ),
 ]
@@ -57,7 +49,7 @@ Outcomes = Annotated[
     str | None,
     typer.Option(
         metavar="A,B,...",
-        help="Outcomes of the instances; default: TP, and what has no outcome.",
+        help="Outcomes of the instances, such as TP,FN; default: TP, and those without an outcome.",
         show_default=False,
     ),
 ]
@@ -69,7 +61,15 @@ Build = Callable[[Sequence["CaseFile"], "Access"], "Experiment"]
 def context(
     results: Results,
     out: Out,
-    fills: Fills = None,
+    fills: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="What replaces the surroundings: zero, black, dark, healthy or blurred; default: "
+            "all of them.",
+            show_default=False,
+        ),
+    ] = None,
     steps: Annotated[
         str | None,
         typer.Option(
@@ -107,7 +107,15 @@ def context(
 def synthetic(
     results: Results,
     out: Out,
-    fills: Fills = None,
+    fills: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B,...",
+            help="What fills the background outside of the head: zero, black, dark or healthy; "
+            "default: zero,black,dark.",
+            show_default=False,
+        ),
+    ] = None,
     where: Annotated[
         Path | None,
         typer.Option(
@@ -119,14 +127,22 @@ def synthetic(
     ] = None,
     label: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Lesion to move; default: the surest of the larger half."),
+        typer.Option(
+            metavar="N",
+            help="Lesion to move; default: of the larger half, that of the highest probability.",
+        ),
     ] = None,
-    places: Annotated[int, typer.Option(metavar="N", help="Places of each arm and size.")] = 10,
+    places: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="Places to try for each way of moving it, and for each size."
+        ),
+    ] = 10,
     contrasts: Annotated[
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Doses, as multiples of the lesion's contrast; default: 0 to 2.",
+            help="Contrasts of made-up lesions, as multiples of the lesion's own; default: 0 to 2.",
             show_default=False,
         ),
     ] = None,
@@ -134,8 +150,8 @@ def synthetic(
         str | None,
         typer.Option(
             metavar="A,B,...",
-            help="Volumes of made-up lesions in mm3 (pixels in pictures); default: 10,30,93,300, "
-            "or a quarter to twice the median area.",
+            help="Volumes of made-up lesions, in mm3 (pixels in pictures); default: 10,30,93,300, "
+            "in pictures a quarter to twice the median area.",
             show_default=False,
         ),
     ] = None,
@@ -187,7 +203,9 @@ def modalities(
     ] = "healthy",
     within: Annotated[
         str,
-        typer.Option(metavar="domain|image", help="Where it is replaced."),
+        typer.Option(
+            metavar="domain|image", help="Replace it in the domain, or in the whole image."
+        ),
     ] = "domain",
     device: restoring.Device = "auto",
     overwrite: Overwrite = False,
@@ -205,7 +223,7 @@ def modalities(
 
 @app.command()
 def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
-    """Compare the extremes of maps of TP, FP, FN and healthy tissue."""
+    """Compare the largest and smallest values of maps of TP, FP, FN and healthy tissue."""
     from segxai.experiments.outcomes.experiment import outcomes as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)
@@ -221,7 +239,7 @@ def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 
 @app.command()
 def flags(results: Results, out: Out, overwrite: Overwrite = False) -> None:
-    """Ask whether maps tell false alarms from lesions, beyond volume and probability."""
+    """Test whether maps tell false alarms from lesions, beyond volume and probability."""
     from segxai.experiments.flags.experiment import flags as build
 
     _run_on_tables(build, results, out, overwrite=overwrite)

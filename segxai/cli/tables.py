@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 TableFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE.csv|FILE.parquet", help="Default: CSV on the screen."),
+    typer.Option(
+        metavar="FILE.csv|FILE.parquet", help="File to write; default: CSV on the screen."
+    ),
 ]
 
 
@@ -31,7 +33,10 @@ def table(
 def flag(
     paths: results.Results,
     model: Annotated[
-        Path, typer.Option("--with", metavar="MODEL.json", help="From `segxai experiment flags`.")
+        Path,
+        typer.Option(
+            "--with", metavar="MODEL.json", help="Model that `segxai experiment flags` wrote."
+        ),
     ],
     out: TableFile = None,
     overwrite: output.OverwriteTable = False,
