@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from segxai.cli.options import restoring
+from segxai.cli.options import experiments, restoring
 from segxai.cli.options.results import Results
 from segxai.cli.parsing import names_of, numbers_of, range_of
 from segxai.cli.signature import with_options_of
@@ -25,34 +25,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Out = Annotated[
-    Path, typer.Option(metavar="DIR", help="Folder for tables, figures and texts; made if new.")
-]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite",
-        help="Measure again what was measured with other settings, and replace files that segxai "
-        "did not write.",
-    ),
-]
-Volume = Annotated[
-    str | None,
-    typer.Option(
-        metavar="LOW,HIGH|all",
-        help="Smallest and largest volume of the instances, in mm3 (pixels in pictures); default: "
-        "the paper's 90,120 if any instance has it, otherwise all.",
-        show_default=False,
-    ),
-]
-Outcomes = Annotated[
-    str | None,
-    typer.Option(
-        metavar="A,B,...",
-        help="Outcomes of the instances, such as TP,FN; default: TP, and those without an outcome.",
-        show_default=False,
-    ),
-]
 Build = Callable[[Sequence["CaseFile"], "Access"], "Experiment"]
 
 
@@ -60,31 +32,14 @@ Build = Callable[[Sequence["CaseFile"], "Access"], "Experiment"]
 @with_options_of(restoring.places_of)
 def context(
     results: Results,
-    out: Out,
-    fills: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="What replaces the surroundings: zero, black, dark, healthy or blurred; default: "
-            "all of them.",
-            show_default=False,
-        ),
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="Distances in mm (pixels) up to which the image is given back; default: 0 to 25.",
-            show_default=False,
-        ),
-    ] = None,
-    volume: Volume = None,
-    outcomes: Outcomes = None,
-    dilation: Annotated[
-        bool, typer.Option(help="Also give back by dilation, as the paper's scripts do.")
-    ] = True,
+    out: experiments.Out,
+    fills: experiments.ContextFills = None,
+    steps: experiments.Steps = None,
+    volume: experiments.Volume = None,
+    outcomes: experiments.Outcomes = None,
+    dilation: experiments.Dilation = True,
     device: restoring.Device = "auto",
-    overwrite: Overwrite = False,
+    overwrite: experiments.Overwrite = False,
     **model: Any,
 ) -> None:
     """Measure how much of its surroundings the model needs to see an instance."""
@@ -106,58 +61,16 @@ def context(
 @with_options_of(restoring.places_of)
 def synthetic(
     results: Results,
-    out: Out,
-    fills: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="What fills the background outside of the head: zero, black, dark or healthy; "
-            "default: zero,black,dark.",
-            show_default=False,
-        ),
-    ] = None,
-    where: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MASK",
-            help="Tissue that lesions are moved to, on the grid of the images; default: healthy "
-            "tissue as bright as the surroundings of the lesions.",
-            show_default=False,
-        ),
-    ] = None,
-    label: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            help="Lesion to move; default: of the larger half, that of the highest probability.",
-        ),
-    ] = None,
-    places: Annotated[
-        int,
-        typer.Option(
-            metavar="N", help="Places to try for each way of moving it, and for each size."
-        ),
-    ] = 10,
-    contrasts: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="Contrasts of made-up lesions, as multiples of the lesion's own; default: 0 to 2.",
-            show_default=False,
-        ),
-    ] = None,
-    sizes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B,...",
-            help="Volumes of made-up lesions, in mm3 (pixels in pictures); default: 10,30,93,300, "
-            "in pictures a quarter to twice the median area.",
-            show_default=False,
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the places.")] = 0,
+    out: experiments.Out,
+    fills: experiments.BackgroundFills = None,
+    where: experiments.Where = None,
+    label: experiments.Label = None,
+    places: experiments.Places = 10,
+    contrasts: experiments.Contrasts = None,
+    sizes: experiments.Sizes = None,
+    seed: experiments.Seed = 0,
     device: restoring.Device = "auto",
-    overwrite: Overwrite = False,
+    overwrite: experiments.Overwrite = False,
     **model: Any,
 ) -> None:
     """Move a clear lesion elsewhere, and add made-up ones of graded contrast and size."""
@@ -183,32 +96,13 @@ def synthetic(
 @with_options_of(restoring.places_of)
 def modalities(
     results: Results,
-    out: Out,
-    cut: Annotated[
-        float,
-        typer.Option(
-            metavar="X", help="Leave smaller magnitudes out of medians; the paper's is 0.1."
-        ),
-    ] = 0.0,
-    shapley: Annotated[
-        bool, typer.Option(help="Also compute the channels' Shapley values with the model.")
-    ] = True,
-    fill: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="What replaces a channel for its Shapley value: healthy, zero, dark, black, "
-            "blurred.",
-        ),
-    ] = "healthy",
-    within: Annotated[
-        str,
-        typer.Option(
-            metavar="domain|image", help="Replace it in the domain, or in the whole image."
-        ),
-    ] = "domain",
+    out: experiments.Out,
+    cut: experiments.Cut = 0.0,
+    shapley: experiments.Shapley = True,
+    fill: experiments.ChannelFill = "healthy",
+    within: experiments.Within = "domain",
     device: restoring.Device = "auto",
-    overwrite: Overwrite = False,
+    overwrite: experiments.Overwrite = False,
     **model: Any,
 ) -> None:
     """Compare what maps say in each channel, inside a domain, at its border and around."""
@@ -222,7 +116,9 @@ def modalities(
 
 
 @app.command()
-def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+def outcomes(
+    results: Results, out: experiments.Out, overwrite: experiments.Overwrite = False
+) -> None:
     """Compare the largest and smallest values of maps of TP, FP, FN and healthy tissue."""
     from segxai.experiments.outcomes.experiment import outcomes as build
 
@@ -230,7 +126,7 @@ def outcomes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 
 
 @app.command()
-def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+def sizes(results: Results, out: experiments.Out, overwrite: experiments.Overwrite = False) -> None:
     """Compare how the peaks of maps depend on the size of a lesion, by mean and signed max."""
     from segxai.experiments.sizes.experiment import sizes as build
 
@@ -238,7 +134,7 @@ def sizes(results: Results, out: Out, overwrite: Overwrite = False) -> None:
 
 
 @app.command()
-def flags(results: Results, out: Out, overwrite: Overwrite = False) -> None:
+def flags(results: Results, out: experiments.Out, overwrite: experiments.Overwrite = False) -> None:
     """Test whether maps tell false alarms from lesions, beyond volume and probability."""
     from segxai.experiments.flags.experiment import flags as build
 
