@@ -214,7 +214,7 @@ def test_the_command_writes_everything_goes_on_and_refuses_other_settings(
     done = segxai(*command)
     assert done.status == 0, done.err
     assert "none of the paper's 90 to 120 mm3: the 4 instances have" in done.err
-    assert "toy: 4 instances in 1 scans of 1 patients, 4 detected" in done.out
+    assert "toy: 4 instances in 1 scan of 1 patient, 4 detected" in done.out
     assert "no intervals: 1 patient, and at least 10 are needed" in done.out
     names = {path.name for path in out.iterdir() if path.is_file()}
     wanted = {f"context{part}.{end}" for part in ("", "_strip") for end in ("png", "svg")}

@@ -22,6 +22,7 @@ from segxai.experiments.frame import CaseFile, Measured, Report, joined
 from segxai.experiments.steps import step_in_words
 from segxai.experiments.strips import draw_strip
 from segxai.statistics.estimate import too_few
+from segxai.text import plural
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
@@ -45,7 +46,8 @@ def _words(
     for model, one in clean.groupby("model", sort=False):
         patients, scans = one["patient"].nunique(), one["case"].nunique()
         yield (
-            f"{model}: {len(one)} instances in {scans} scans of {patients} patients, "
+            f"{model}: {plural(len(one), 'instance')} in {plural(scans, 'scan')} of "
+            f"{plural(patients, 'patient')}, "
             f"{int(one['detected'].sum())} detected in the unfilled image"
         )
         yield (

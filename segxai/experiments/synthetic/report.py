@@ -16,6 +16,7 @@ from segxai.experiments.strips import draw_strip
 from segxai.experiments.synthetic.figure import draw
 from segxai.statistics.bootstrap import percentile_interval
 from segxai.statistics.estimate import too_few
+from segxai.text import plural
 
 
 def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
@@ -104,8 +105,8 @@ def _words(
     yield "synthetic: a clear lesion moved elsewhere, and made-up ones of graded contrast and size"
     for model, own in moved.groupby("model", sort=False):
         yield (
-            f"{model}: one lesion in each of {own['case'].nunique()} scans of "
-            f"{own['patient'].nunique()} patients"
+            f"{model}: {plural(own['case'].nunique(), 'lesion')}, one in each scan, of "
+            f"{plural(own['patient'].nunique(), 'patient')}"
         )
         for one in arms[arms["model"] == model].to_dict("records"):
             yield from _words_of_arm(one, [name for name in arms if "_peak_" in name])
