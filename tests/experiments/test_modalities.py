@@ -138,6 +138,7 @@ def test_channels_are_compared_lesion_by_lesion_with_patients_as_units():
 
 def test_pairs_are_those_of_the_same_lesion_in_any_order():
     weights = weights_of(made_up(patients=4))
+    weights["weight"] *= 1 + weights["label"]  # of the same lesion: other pairs differ otherwise
     shuffled = weights.sample(frac=1, random_state=0)
     value = {}
     for name, one in (("in order", weights), ("shuffled", shuffled)):

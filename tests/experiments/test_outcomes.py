@@ -77,7 +77,7 @@ def test_raw_effects_are_those_of_scipy_and_of_all_pairs():
 
 
 def test_p_values_are_corrected_for_the_pairs_of_a_channel_and_statistic():
-    peaks = made_up(patients=3, lesions=12, controls=False)
+    peaks = made_up(patients=3, lesions=12, by_outcome=0.2, controls=False)
     peaks.loc[peaks.index % 3 == 0, "outcome"] = "FN"
     both = pd.concat([peaks, peaks.assign(channel="t1", value=-peaks["value"])])
     effects = effects_of(both)

@@ -226,7 +226,7 @@ def test_the_command_leaves_out_what_has_no_room(toy_result, tmp_path, drawn):
     done = segxai(*command, "--sizes", "7", "--contrasts", "0,1")
     assert done.status == 0, done.err
     assert "outside: no room for the lesion; left out" in done.err
-    assert "none: there is no background in which the lesion has room" in done.out
+    assert "none: no background has room for the lesion" in done.out
     assert "made up, 7 mm3: half detected at" in done.out
     names = {path.name for path in tmp_path.iterdir() if path.is_file()}
     parts = ("", "_doses", "_arms", "_half_doses")
