@@ -13,7 +13,8 @@ from segxai.cli.parsing import names_of, numbers_of, range_of
 from segxai.cli.signature import with_options_of
 
 if TYPE_CHECKING:
-    from segxai.experiments.frame import CaseFile, Experiment
+    from segxai.experiments.cases import CaseFile
+    from segxai.experiments.frame import Experiment
     from segxai.experiments.probe import Access
 
 GOES_ON = "finished cases are kept, and the same command goes on from there"
@@ -146,11 +147,12 @@ def _run_on_tables(
 ) -> None:
     """Run an experiment that reads results alone."""
     from segxai.cli.terminal import TerminalProgress
-    from segxai.experiments.frame import cases_in, run_experiment
+    from segxai.experiments.cases import cases_in
+    from segxai.experiments.frame import run_experiment
 
     progress = TerminalProgress()
     try:
-        cases = cases_in(results)
+        cases = cases_in(results, progress)
         found = run_experiment(build(), cases, out, overwrite=overwrite, progress=progress)
     finally:
         progress.close()
@@ -172,11 +174,12 @@ def _run_on_model(
     With `one_each`, it is measured once for each scan and model, whatever the number of results.
     """
     from segxai.cli.progress import watched
-    from segxai.experiments.frame import cases_in, one_a_model, run_experiment
+    from segxai.experiments.cases import cases_in, one_a_model
+    from segxai.experiments.frame import run_experiment
     from segxai.experiments.probe import Access
 
     with watched(afterwards=GOES_ON) as progress:
-        cases = cases_in(results)
+        cases = cases_in(results, progress)
         if one_each:
             cases = one_a_model(cases, progress)
         experiment = build(cases, Access(restoring.places_of(**model), device, progress))

@@ -11,7 +11,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 
 from segxai.report.output_files import MARK
 from segxai.report.sheet import DEFAULTS, DPI
@@ -43,6 +43,7 @@ STYLE: Any = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
+FEWEST_TICKS, MOST_TICKS = 3, 7  # with labels, of a logarithmic axis
 
 
 def chart(
@@ -67,18 +68,27 @@ def save_chart(figure: Figure, path: Path, ending: str) -> None:
 
 
 def label_logarithmic(axis: Axis) -> None:
-    """Label a logarithmic axis in plain numbers: mathematical ones are not parsed, see STYLE.
-
-    Powers of ten; also 2 and 5 times these where the axis spans less than two of them.
-    """
-
-    def between(value: float, _: int | None = None) -> str:
-        low, high = axis.get_view_interval()
-        is_short = high < 100 * max(low, 1e-300)
-        return f"{value:g}" if is_short and f"{value:e}"[0] in "25" else ""
-
+    """Label a logarithmic axis in plain numbers: mathematical ones are not parsed, see STYLE."""
+    axis.set_major_locator(FixedLocator(logarithmic_ticks(*axis.get_view_interval())))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(FuncFormatter(between))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def logarithmic_ticks(low: float, high: float) -> list[float]:
+    """Choose three to seven round numbers from low to high, as round as there are.
+
+    Powers of ten, or else 1, 2 and 5 times these, or else numbers of equal steps.
+    """
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5)):
+        found = [
+            value for power in powers for digit in digits
+            if low <= (value := float(f"{digit}e{power}")) <= high
+        ]  # fmt: skip
+        if len(found) >= FEWEST_TICKS:
+            return found[:: math.ceil(len(found) / MOST_TICKS)]
+    evenly = MaxNLocator(5, steps=[1, 2, 5, 10], min_n_ticks=FEWEST_TICKS).tick_values(low, high)
+    return [float(value) for value in evenly if low <= value <= high]
 
 
 def signed_logarithmic(panel: Axes, largest: float) -> None:

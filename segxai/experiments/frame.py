@@ -5,7 +5,7 @@ In the output folder, `NAME.csv` and so on are the report; what was measured in 
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,44 +15,17 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.drawing import save_chart
 from segxai.load.volumes import file_sha256
 from segxai.report.output_files import ExportFolder, make_folder
 from segxai.store.atomic_file import replacing
-from segxai.store.hdf5 import open_result
 from segxai.store.schema import difference, versions
-from segxai.tables.domains import identity_of, result_files
 from segxai.tables.files import read_table, write_table
-from segxai.text import file_name
+from segxai.text import file_name, plural
 from segxai.types import Progress
 
 RECORD = "record.json"  # written last: a case without one was interrupted
-
-
-@dataclass(frozen=True)
-class CaseFile:
-    """A result file, and whose it is.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    case, patient, session, model : str
-        As the table of domains names them; results of several models have a model's name and the
-        start of its weights' sha256.
-    """
-
-    path: Path
-    case: str
-    patient: str
-    session: str
-    model: str
-
-    @property
-    def columns(self) -> dict[str, str]:
-        """The same as columns of a table."""
-        names = ("case", "patient", "session", "model")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)
@@ -131,51 +104,23 @@ def run_experiment(
     make_folder(out)
     if len({one.patient for one in cases}) == len(cases) > 1:
         progress.say("every scan is of a patient of its own, as far as the results know")
-    measured = []
+    measured, used = [], set()
     for number, case in enumerate(cases, start=1):
         progress.begin(f"{experiment.name} {number}/{len(cases)} {case.case}", 1)
         sha256 = file_sha256(case.path)
         place = out / "cases" / experiment.name / file_name(f"{case.case}-{sha256[:8]}")
+        used.add(place)
         record = _record(experiment, sha256)
         found = _measured(experiment, case, place, record, overwrite, progress)
         # A model's name depends on which others are there, so what is kept may have another.
         named = {name: _of_model(table, case.model) for name, table in found.tables.items()}
         measured.append((case, replace(found, tables=named)))
+    others = {path.parent for path in (out / "cases" / experiment.name).glob(f"*/{RECORD}")} - used
+    if others:
+        count = plural(len(others), "other result")
+        progress.say(f"{out} also keeps what was measured in {count}: not in this report")
     report = experiment.report(measured)
     return report, _write(report, experiment.name, ExportFolder(out, overwrite))
-
-
-def cases_in(paths: Iterable[Path]) -> list[CaseFile]:
-    """List the results in files and folders, with whose they are; see `result_files`."""
-    identities = []
-    for path in result_files(paths):
-        with open_result(path) as tree:
-            identities.append((path, identity_of(tree)))
-    weights: dict[str, set[str]] = {}
-    for _, row in identities:
-        weights.setdefault(row["model"], set()).add(row["weights"])
-    return [
-        CaseFile(path, row["case"], row["patient"], row["session"], _model(row, weights))
-        for path, row in identities
-    ]
-
-
-def one_a_model(cases: Iterable[CaseFile], progress: Progress) -> list[CaseFile]:
-    """Keep one result of each scan and model, the first, and say which are left out."""
-    found: dict[tuple[str, str], CaseFile] = {}
-    for case in cases:
-        first = found.setdefault((case.case, case.model), case)
-        if first is not case:
-            progress.say(
-                f"{case.path.name} is left out: the same scan and model as {first.path.name}"
-            )
-    return list(found.values())
-
-
-def _model(row: Mapping[str, str], weights: Mapping[str, set[str]]) -> str:
-    """Name a model: with its weights where the same one comes with several."""
-    several = len(weights[row["model"]]) > 1
-    return f"{row['model']} {row['weights']}" if several else row["model"]
 
 
 def _measured(

@@ -50,10 +50,12 @@ def extremes(table: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         A row for each domain, run, channel and extreme: columns `channel`, `extreme` ("peak" or
-        "trough"), `value`, `size` and what is known of the domain.
+        "trough"), `value`, `size` and what is known of the domain. Empty if there is no domain.
     """
-    size = size_column(table)
-    table = table[table["label"] != 0].rename(columns={size: "size"})
+    table = table[table["label"] != 0]
+    if not len(table):
+        return pd.DataFrame(columns=[*ABOUT, "size", "channel", "extreme", "value"])
+    table = table.rename(columns={size_column(table): "size"})
     parts = []
     for channel in channels_of(table):
         for extreme in EXTREMES:

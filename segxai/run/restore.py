@@ -75,10 +75,16 @@ def check_weights(stored: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     used, found = stored["weights"] or {}, now["weights"] or {}
     if used.get("sha256") != found.get("sha256"):
         raise SegxaiError(
-            f"the run used the weights {used.get('name')} (sha256 {used.get('sha256')}), not "
-            f"{found.get('name')} (sha256 {found.get('sha256')}); give the file with "
+            f"the run used {_named(used)}, not {_named(found)}; give the file with "
             f"{option('checkpoint')}"
         )
+
+
+def _named(weights: Mapping[str, Any]) -> str:
+    """Name weights by their file."""
+    if not weights:
+        return "weights that the model makes itself"
+    return f"the weights {weights.get('name')} (sha256 {weights.get('sha256')})"
 
 
 def class_name(adapter: Adapter, stored: Mapping[str, Any]) -> str | None:

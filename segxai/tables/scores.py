@@ -59,7 +59,8 @@ def _rows_of_case(tree: xr.DataTree) -> Iterator[Row]:
     drawn = [one for one in scan.drawn if scan.is_large(one)]
     too_small = scan.drawn[len(drawn) :]
     found, expected = (_mask(one, scan.grid.shape) for one in (predicted, drawn))
-    identity = {"scope": "case", **identity_of(tree), "scans": 1, "lesion_load_mm3": scan.load[1]}
+    load = scan.load[1] if len(scan.grid.shape) == 3 else float("nan")  # pictures have no mm3
+    identity = {"scope": "case", **identity_of(tree), "scans": 1, "lesion_load_mm3": load}
     for rule in dict.fromkeys((ANY, ONE_TO_ONE, scan.criteria.match)):
         matching = match(predicted, drawn, rule, too_small=too_small)
         for by, subset, ours, theirs in _subsets(scan, predicted, drawn):
@@ -140,8 +141,9 @@ def _counts(
 def _of_cohort(cases: pd.DataFrame) -> list[pd.DataFrame]:
     """Add up the counts of all cases, and average their Dice: all together, and by load."""
     whole = cases[cases["subset_by"] == "all"]
-    number = np.digitize(whole["lesion_load_mm3"].astype(float), LOADS_MM3)
-    by_load = whole.assign(subset_by="load", subset=np.array(_names(LOADS_MM3))[number])
+    known = whole[whole["lesion_load_mm3"].notna()]
+    number = np.digitize(known["lesion_load_mm3"].astype(float), LOADS_MM3)
+    by_load = known.assign(subset_by="load", subset=np.array(_names(LOADS_MM3))[number])
     keys = ["model", "weights", "match", "subset_by", "subset"]
     several = pd.concat([cases, by_load])
     summed = several.groupby(keys, as_index=False, sort=False)[["scans", *COUNTS]].sum()

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import ndimage, stats
 
-from segxai.experiments.frame import cases_in
+from segxai.experiments.cases import cases_in
 from segxai.experiments.modalities.experiment import (
     EDGES,
     Modalities,

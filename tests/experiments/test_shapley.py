@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from segxai.experiments.cases import cases_in
 from segxai.experiments.fills import Filler
-from segxai.experiments.frame import cases_in
 from segxai.experiments.modalities.experiment import Modalities, modalities
 from segxai.experiments.modalities.ranks import rank_words, ranks_of, with_shapley
 from segxai.experiments.modalities.shapley import Replacement, shapley_values

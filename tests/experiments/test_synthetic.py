@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from segxai.experiments.frame import cases_in
+from segxai.experiments.cases import cases_in
 from segxai.experiments.probe import Access
 from segxai.experiments.synthetic.experiment import synthetic
 from segxai.experiments.synthetic.places import balls_of, place_in, typical_tissue

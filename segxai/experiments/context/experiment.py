@@ -15,10 +15,11 @@ import xarray as xr
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.context.report import report
 from segxai.experiments.cutting import Frame, strip_of
 from segxai.experiments.fills import FILLS, Filler, check_fills, dilation_distance, usable_fills
-from segxai.experiments.frame import CaseFile, Experiment, Measured
+from segxai.experiments.frame import Experiment, Measured
 from segxai.experiments.probe import (
     Access,
     Probe,

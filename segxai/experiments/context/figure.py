@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from segxai.experiments.drawing import STYLE, chart, colour_of, legend_below
 from segxai.experiments.fills import FILLS
+from segxai.text import plural
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame, plateaus: pd.DataFrame, unit: str) -> Figure:
@@ -22,7 +23,8 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame, plateaus: pd.DataFrame, unit
         legend_below(figure, panels[0][0], columns=8)
         count = table[table["fill"] == "none"].groupby("model")["label"].size().max()
         figure.suptitle(
-            f"Given back around {count} instances: what the model needs to see", fontsize=12
+            f"Given back around {plural(count, 'instance')}: what the model needs to see",
+            fontsize=12,
         )
     return figure
 

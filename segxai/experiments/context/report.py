@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.context.curves import (
     ARM,
     all_detected_from,
@@ -18,7 +19,7 @@ from segxai.experiments.context.curves import (
 )
 from segxai.experiments.context.figure import draw
 from segxai.experiments.fills import IN_WORDS
-from segxai.experiments.frame import CaseFile, Measured, Report, joined
+from segxai.experiments.frame import Measured, Report, joined
 from segxai.experiments.steps import step_in_words
 from segxai.experiments.strips import draw_strip
 from segxai.statistics.estimate import too_few

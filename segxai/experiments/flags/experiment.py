@@ -3,6 +3,7 @@
 A logistic regression of TP against FP, always judged on patients that it was not fitted on.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,10 +13,11 @@ import pandas as pd
 from jaxtyping import Bool, Float, Shaped
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.comparisons import row_of
 from segxai.experiments.flags.figure import draw
 from segxai.experiments.flags.model import SETS, FlagModel, features_of, fit, left_out, names_of_set
-from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
+from segxai.experiments.frame import Experiment, Measured, Report, joined
 from segxai.experiments.peaks import name_of_run
 from segxai.statistics.pairs import Pairs, auc_difference, jackknife_auc, within_patient_auc
 from segxai.tables.domains import tabulate
@@ -51,9 +53,14 @@ def report(measured: Sequence[tuple[CaseFile, Measured]]) -> Report:
         raise SegxaiError(
             "no TP or FP in the results, which a flag is to tell apart: run with a --reference"
         )
-    scans = features.groupby(RUN)["file"].nunique()
+    scans = Counter(
+        model
+        for model, *_ in {
+            (case.model, case.patient, case.session, case.case) for case, _ in measured
+        }
+    )  # those in which nothing is predicted, too
     parts = [
-        Part.of(key, one.reset_index(drop=True), int(scans[key]))
+        Part.of(key, one.reset_index(drop=True), scans[key[0]])
         for key, one in known.groupby(RUN, sort=False)
     ]
     table = pd.concat([part.table for part in parts], ignore_index=True)

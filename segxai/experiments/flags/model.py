@@ -50,7 +50,6 @@ def features_of(table: pd.DataFrame) -> pd.DataFrame:
     SegxaiError
         If the table has no domain with a size.
     """
-    size = size_column(table)
     predicted = table[(table["label"] != 0) & ~table["outcome"].isin(("FN", "TN"))]
     predicted = predicted[predicted["aggregator"] != ""]
     found: pd.DataFrame | None = None
@@ -65,6 +64,7 @@ def features_of(table: pd.DataFrame) -> pd.DataFrame:
         found = part if found is None else found.merge(part, on=DOMAIN, how="outer")
     if found is None:
         return pd.DataFrame(columns=DOMAIN)
+    size = size_column(predicted)
     known = predicted.assign(log_size=np.log(predicted[size]))
     known = known.reindex(columns=[*INSTANCE, *BASELINES]).groupby(INSTANCE, as_index=False).first()
     return found.merge(known, on=INSTANCE, how="left")
@@ -207,6 +207,8 @@ def flagged(table: pd.DataFrame, model: FlagModel) -> pd.DataFrame:
         If some domains do not have them.
     """
     features = features_of(table)
+    if not len(features):  # nothing is predicted
+        return table.assign(flag_log_odds=np.nan, flagged=pd.NA)
     missing = [name for name in model.features if name not in features or _is_empty(features[name])]
     if missing:
         count = plural(len(missing), "feature")

@@ -18,7 +18,8 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 from segxai.errors import SegxaiError
-from segxai.experiments.frame import CaseFile, Experiment, Measured
+from segxai.experiments.cases import CaseFile
+from segxai.experiments.frame import Experiment, Measured
 from segxai.experiments.modalities.report import report
 from segxai.experiments.modalities.shapley import Replacement, channel_values, check_channels
 from segxai.experiments.probe import Access

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from segxai.errors import SegxaiError
-from segxai.experiments.frame import CaseFile, Measured, Report, joined
+from segxai.experiments.cases import CaseFile
+from segxai.experiments.frame import Measured, Report, joined
 from segxai.experiments.modalities.figure import draw_boxes, draw_profile
 from segxai.experiments.modalities.ranks import rank_words, ranks_of
 from segxai.experiments.modalities.weights import (

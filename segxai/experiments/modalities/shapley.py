@@ -17,8 +17,8 @@ from scipy.ndimage import distance_transform_edt
 from scipy.special import comb
 
 from segxai.errors import SegxaiError, unknown_name
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.fills import IN_WORDS, NEAR_MM, Filler, Image, check_fills, usable_fills
-from segxai.experiments.frame import CaseFile
 from segxai.experiments.probe import (
     Access,
     DomainScore,

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.comparisons import row_of, with_holm
-from segxai.experiments.frame import CaseFile, Measured
+from segxai.experiments.frame import Measured
 from segxai.experiments.modalities.ranks import with_shapley
 from segxai.experiments.peaks import RUN
 from segxai.statistics.paired import paired_t, signed_rank

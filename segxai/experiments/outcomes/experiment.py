@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.comparisons import adjusted, raw, row_of, with_holm
-from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
+from segxai.experiments.frame import Experiment, Measured, Report, joined
 from segxai.experiments.outcomes.figure import draw_forest, draw_violins
 from segxai.experiments.peaks import RUN, extremes, name_of_run, rows_with
 from segxai.statistics.estimate import too_few

@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.drawing import COLOURS, STYLE, chart, label_logarithmic
-from segxai.experiments.frame import CaseFile, Experiment, Measured, Report, joined
+from segxai.experiments.frame import Experiment, Measured, Report, joined
 from segxai.experiments.peaks import extremes, size_column
 from segxai.statistics.estimate import Estimate, too_few
 from segxai.statistics.paired import paired_t
@@ -35,7 +36,9 @@ def sizes() -> Experiment:
         table = tabulate(case.path)
         found = extremes(table)
         kept = found[(found["extreme"] == "peak") & (found["outcome"] != "TN")]
-        return Measured({"peaks": kept.assign(unit_of_size=size_column(table))})
+        return Measured(
+            {"peaks": kept.assign(unit_of_size=size_column(table) if len(kept) else "")}
+        )
 
     return Experiment(name="sizes", measure=measure, report=report)
 
@@ -132,6 +135,9 @@ def _draw_peaks(panel: Axes, own: pd.DataFrame) -> None:
             slope, start = np.polyfit(x, y, 1)
             ends = np.array([x.min(), x.max()])
             panel.plot(np.exp(ends), np.exp(start + slope * ends), color=colour, lw=1.2)
+    if not len(own):
+        panel.text(0.5, 0.5, "no such channel", ha="center", transform=panel.transAxes)
+        return
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22))
     for axis in (panel.xaxis, panel.yaxis):
         label_logarithmic(axis)
@@ -141,13 +147,15 @@ def _words(peaks: pd.DataFrame, correlations: pd.DataFrame) -> Iterator[str]:
     yield "sizes: rank correlation of a map's largest value with the size of its lesion"
     for one in correlations.to_dict("records"):
         name = f"{one['model']} {one['method']} {one['aggregator']}, {one['score']}"
-        text = f"{name}, {one['channel']}: {one['spearman']:+.2f} over {one['lesions']} lesions of "
+        name, lesions = f"{name}, {one['channel']}", plural(one["lesions"], "lesion")
+        text = f"{name}: {one['spearman']:+.2f} over {lesions} of "
         text += f"{plural(one['patients'], 'patient')}, taken as independent"
         if np.isfinite(one["within_patients"]):
             text += f"; mean within patients {one['within_patients']:+.2f}"
         if one["headline"] and np.isfinite(one["low"]):
             text += f" ({one['low']:+.2f} to {one['high']:+.2f})"
-        yield text if np.isfinite(one["spearman"]) else f"{name}: fewer than {FEWEST} lesions"
+        few = f"{name}: cannot tell from {lesions} (fewer than {FEWEST}, or all alike)"
+        yield text if np.isfinite(one["spearman"]) else few
     missing = {"mean", "signed_max"} - set(peaks["aggregator"])
     if missing:
         yield (

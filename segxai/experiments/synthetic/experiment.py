@@ -10,9 +10,10 @@ import pandas as pd
 import xarray as xr
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.cutting import strip_of
 from segxai.experiments.fills import Filler
-from segxai.experiments.frame import CaseFile, Experiment, Measured
+from segxai.experiments.frame import Experiment, Measured
 from segxai.experiments.probe import Access, healthy_tissue, instances_of, ready
 from segxai.experiments.synthetic.doses import doses
 from segxai.experiments.synthetic.moved import Lesion, move

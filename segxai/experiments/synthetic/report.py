@@ -9,8 +9,9 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 from segxai.errors import SegxaiError
+from segxai.experiments.cases import CaseFile
 from segxai.experiments.fills import IN_WORDS
-from segxai.experiments.frame import CaseFile, Measured, Report, joined
+from segxai.experiments.frame import Measured, Report, joined
 from segxai.experiments.steps import settled_from, step_in_words
 from segxai.experiments.strips import draw_strip
 from segxai.experiments.synthetic.figure import draw
