@@ -145,6 +145,7 @@ def test_structural_uncertainty_is_one_less_the_mean_of_the_best_overlaps():
         mask_of(((2, 2, 2), (4, 3, 3))),  # the first as it is, the others missed
         mask_of(((3, 2, 2), (1, 1, 1)), ((5, 3, 3), (3, 3, 3)), ((10, 9, 3), (3, 3, 2))),
         np.zeros(GRID.shape, dtype=bool),
+        mask_of(((2, 12, 9), (2, 1, 1))),  # too small for an instance
     ]
     wanted = []
     for one in found:
@@ -155,5 +156,5 @@ def test_structural_uncertainty_is_one_less_the_mean_of_the_best_overlaps():
         wanted.append(1 - sum(best) / len(members))
     uncertainty = structural_uncertainty(found, members, GRID, RULE)
     np.testing.assert_allclose(uncertainty, wanted)
-    assert 0 < uncertainty[0] < uncertainty[1] < uncertainty[2] == 1
+    assert 0 < uncertainty[0] < uncertainty[1] < uncertainty[2] < 1
     np.testing.assert_array_equal(structural_uncertainty(found[:1], members[:1], GRID, RULE), [0])
