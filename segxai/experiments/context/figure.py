@@ -23,7 +23,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame, plateaus: pd.DataFrame, unit
         legend_below(figure, panels[0][0], columns=8)
         count = table[table["fill"] == "none"].groupby("model")["label"].size().max()
         figure.suptitle(
-            f"Given back around {plural(count, 'instance')}: what the model needs to see",
+            f"Given back around {plural(int(count), 'instance')}: what the model needs to see",
             fontsize=12,
         )
     return figure
