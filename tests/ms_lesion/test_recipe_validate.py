@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -10,11 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from segxai_ms_lesion import network
-from segxai_ms_lesion.recipe import evaluate, validate
+from segxai_ms_lesion.recipe import evaluate, train, validate
+from segxai_ms_lesion.recipe.bank import case_path, store
 from segxai_ms_lesion.recipe.evaluate import embedded
+from segxai_ms_lesion.recipe.findings import Findings, find
 from segxai_ms_lesion.recipe.scores import lesions
 from segxai_ms_lesion.recipe.train import save_weights
-from segxai_ms_lesion.recipe.validate import Findings, find, score_table, threshold_table
+from segxai_ms_lesion.recipe.validate import score_table, threshold_table
 from segxai_ms_lesion.recipe.validation import Choice
 from segxai_nnunet.recipe import train as nnunet
 from segxai_swin_unetr.network import load_swin_unetr, swin_unetr
@@ -91,13 +94,51 @@ def test_the_dice_of_a_threshold_is_that_of_the_voxels_above_it() -> None:
     assert cells(table, "0.8")["one"] == "0.00"
 
 
+def test_the_best_threshold_is_that_of_the_highest_quality() -> None:
+    case = held_out()
+    probability = np.where(case.lesions > 0, 0.75, 0) + 0.25 * block(*np.s_[20:24, 20:24, 20:24])
+    best = findings((case, probability, 1.0)).best()
+    assert (best.threshold, best.quality) == (0.3, 1.0)  # the first of several
+
+
+# --- training
+
+
+def test_a_short_training_is_validated_through_the_adapters_windows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    case, out = held_out(), tmp_path / "unet.safetensors"
+    uneven = case.image * np.random.default_rng(0).uniform(1, 2, case.image.shape)
+    store(replace(case, image=uneven.astype(np.float16)), case_path(tmp_path, 0))
+    monkeypatch.setattr(train, "FIRST_CASES", 1)
+    monkeypatch.setattr(train, "PATCH_VOXELS", 32)
+    monkeypatch.setattr(train, "held_out_cases", lambda data, normalise: {"one": [case]})
+    words = ["train", "--data", str(tmp_path), "--bank", str(tmp_path), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*words, "--minutes", "0.005", "--threads", "2"])
+    train.main()
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["steps"] >= 1
+    adapter = embedded("ms_lesion", network.load_unet, out)
+    best = find(adapter, train.InBfloat16(adapter.load_network()), {"one": [case]}).best()
+    assert (best.threshold, list(best.groups["one"])) == (told["threshold"], told["groups"]["one"])
+    assert adapter.criteria.threshold == told["threshold"]
+
+
+def test_validation_computes_as_training_does() -> None:
+    model, image = network.load_unet(), torch.from_numpy(held_out().image[:, *BRAIN]).float()[None]
+    with torch.no_grad():
+        found, exact = train.InBfloat16(model)(image), model(image)
+    assert found.dtype == torch.float32
+    assert 0 < float((found - exact).abs().max()) < 0.1 * float(exact.abs().max())
+
+
 # --- the network's windows and weights
 
 
 def test_probabilities_are_those_of_the_network_on_the_box_of_the_brain() -> None:
     case = held_out()
     adapter = load_adapter("ms_lesion")
-    found = find(adapter, {"one": [case]}).probabilities["one"][0]
+    found = find(adapter, adapter.load_network(), {"one": [case]}).probabilities["one"][0]
     with torch.no_grad():
         logits = adapter.load_network()(torch.from_numpy(case.image[:, *BRAIN]).float()[None])
     expected = np.zeros(SHAPE, dtype=np.float32)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from segxai import load_adapter
 from segxai_ms_lesion.network import load_unet, unet
 from segxai_ms_lesion.preprocessing import normalise_all
 from segxai_ms_lesion.recipe.bank import StoredCases
 from segxai_ms_lesion.recipe.cases import Normalise
+from segxai_ms_lesion.recipe.findings import find
 from segxai_ms_lesion.recipe.losses import Loss, training_loss
 from segxai_ms_lesion.recipe.pool import CasePool, running_pool
 from segxai_ms_lesion.recipe.sources import training_mask_numbers
-from segxai_ms_lesion.recipe.validation import Choice, best_threshold, held_out_cases
+from segxai_ms_lesion.recipe.validation import Choice, held_out_cases
 
 PATCH_VOXELS = 64
 FIRST_CASES = 24
@@ -43,14 +44,14 @@ class Recipe:
 
     Parameters
     ----------
+    plugin : str
+        Through whose windows it is validated.
     network : callable
         Makes the network with random weights.
     with_weights : callable
         Makes it with the weights of a file.
     normalise : callable
         Maps raw channels to what the network is fed.
-    predict : callable
-        Maps a network and a whole image to logits, for validation.
     save : callable
         Writes a network with its threshold and validation scores to a path.
     loss : callable
@@ -65,10 +66,10 @@ class Recipe:
         Time between two validations.
     """
 
+    plugin: str
     network: Callable[[], nn.Module]
     with_weights: Callable[[Path], nn.Module]
     normalise: Normalise
-    predict: Callable[[nn.Module, Tensor], Tensor]
     save: Callable[[nn.Module, Choice, Path], None]
     batch: int
     peak_rate: float
@@ -81,10 +82,10 @@ def main() -> None:
     """Train the embedded 3D U-Net."""
     train(
         Recipe(
+            plugin="ms_lesion",
             network=unet,
             with_weights=load_unet,
             normalise=normalise_all,
-            predict=lambda model, image: model(image),
             save=save_weights,
             batch=4,
             peak_rate=4e-3,
@@ -100,6 +101,7 @@ def train(recipe: Recipe, minutes: float) -> None:
     recipe = replace(recipe, peak_rate=asked.rate)
     torch.manual_seed(asked.seed)
     torch.set_num_threads(asked.threads)
+    adapter = load_adapter(recipe.plugin)
     cases = held_out_cases(asked.data, recipe.normalise)
     with pool_of(recipe, asked.data, asked.bank, asked.seed) as pool:
         pool.wait_for(FIRST_CASES)
@@ -107,7 +109,7 @@ def train(recipe: Recipe, minutes: float) -> None:
         training = Training(recipe, model, pool, asked.seed, asked.minutes)
         while training.progress() < 1:
             training.run(recipe.validation_minutes)
-            choice = best_threshold(partial(_predicted, recipe, training.average), cases)
+            choice = find(adapter, InBfloat16(training.average), cases).best()
             report(training, choice)
             recipe.save(training.average, choice, latest(asked.out))
             if training.improves(choice):
@@ -137,10 +139,18 @@ def pool_of(
     return running_pool(data, tuple(training_mask_numbers(data)), recipe.normalise, seed)
 
 
-def _predicted(recipe: Recipe, model: nn.Module, image: Tensor) -> Tensor:
-    """Logits of a whole image, convolved as in training: quick, for validation alone."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        return recipe.predict(model, image.contiguous(memory_format=recipe.memory_format))
+class InBfloat16(nn.Module):
+    """A network that computes as in training, which is quick: for validation alone."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Logits in single precision."""
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits: Tensor = self.network(image)
+        return logits.float()
 
 
 def latest(path: Path) -> Path:

@@ -7,57 +7,18 @@ The other networks for the same lesions have a `recipe.validate` of their own, w
 import argparse
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
-from segxai import Adapter, Box, Case, Grid, file_sha256
+from segxai import Adapter, file_sha256
 from segxai_ms_lesion.network import load_unet
 from segxai_ms_lesion.preprocessing import normalise_all
-from segxai_ms_lesion.recipe.calibration import (
-    Reliability,
-    expected_calibration_error,
-    reliability,
-    together,
-)
-from segxai_ms_lesion.recipe.cases import Normalise, TrainingCase
+from segxai_ms_lesion.recipe.calibration import Reliability, expected_calibration_error
+from segxai_ms_lesion.recipe.cases import Normalise
 from segxai_ms_lesion.recipe.diagram import draw_reliability
-from segxai_ms_lesion.recipe.evaluate import WithWeights, embedded, segmented
+from segxai_ms_lesion.recipe.evaluate import WithWeights, embedded
+from segxai_ms_lesion.recipe.findings import Findings, find
 from segxai_ms_lesion.recipe.scores import Scores
-from segxai_ms_lesion.recipe.validation import (
-    THRESHOLDS,
-    choice_of,
-    held_out_cases,
-    means,
-    scores_at,
-)
-
-Probability = Float[np.ndarray, "x y z"]
-
-
-@dataclass(frozen=True)
-class Findings:
-    """The cases of every group, and the probability of lesion that a network gives each voxel."""
-
-    cases: Mapping[str, list[TrainingCase]]
-    probabilities: Mapping[str, list[Probability]]
-
-    def reliability(self) -> dict[str, Reliability]:
-        """Compute the reliability of each group, of all voxels of its brains."""
-        return {
-            group: together(
-                reliability(probability[brain], (case.lesions > 0)[brain])
-                for probability, case in zip(self.probabilities[group], members, strict=True)
-                for brain in [(case.image != 0).any(axis=0)]
-            )
-            for group, members in self.cases.items()
-        }
-
-    def scores(self, threshold: float) -> dict[str, list[Scores]]:
-        """Score each case at a threshold."""
-        return scores_at(threshold, self.probabilities, self.cases)
+from segxai_ms_lesion.recipe.validation import THRESHOLDS, choice_of, held_out_cases, means
 
 
 def main() -> None:
@@ -74,7 +35,8 @@ def validate(plugin: str, normalise: Normalise, with_weights: WithWeights) -> No
     asked = parser.parse_args()
     adapter = embedded(plugin, with_weights, asked.checkpoint)
     title = title_of(adapter)
-    findings = find(adapter, held_out_cases(asked.data, normalise))
+    cases = held_out_cases(asked.data, normalise)
+    findings = find(adapter, adapter.load_network(), cases)
     threshold = adapter.criteria.threshold
     print(title, end="\n\n")
     # Of two classes, the larger logit is the one above one half.
@@ -89,34 +51,6 @@ def title_of(adapter: Adapter) -> str:
     if adapter.weights is None:
         raise ValueError(f"the adapter {adapter.name} names no file of weights")
     return f"{adapter.name}, {adapter.weights.name}, sha256 {file_sha256(adapter.weights)[:12]}"
-
-
-def find(adapter: Adapter, cases: Mapping[str, list[TrainingCase]]) -> Findings:
-    """Predict the cases by the adapter's network, window by window."""
-    network = adapter.load_network()
-
-    def probability(case: TrainingCase) -> Probability:
-        """Probability of lesion; 0 outside the box around the brain."""
-        box = Box.holding((case.image != 0).any(axis=0))
-        segmentation = segmented(adapter, network, cropped(case, box, adapter.channels))
-        whole = np.zeros(case.lesions.shape, dtype=np.float32)
-        whole[box.index] = segmentation.probability(adapter.criteria.logit)
-        return whole
-
-    groups = {group: [probability(case) for case in members] for group, members in cases.items()}
-    return Findings(cases, groups)
-
-
-def cropped(case: TrainingCase, box: Box, channels: tuple[str, ...]) -> Case:
-    """Cut the part of a case inside of a box, as adapters take it."""
-    image = case.image[(slice(None), *box.index)].astype(np.float32)
-    return Case(
-        name="held out",
-        image=image,
-        channels=channels,
-        grid=Grid.unit(box.size),
-        foreground=(image != 0).any(axis=0),
-    )
 
 
 def score_table(findings: Findings, threshold: float) -> str:

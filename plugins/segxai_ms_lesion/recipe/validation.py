@@ -1,14 +1,12 @@
 """What every choice is made on: phantoms and the training patient, with lesions held out."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
-from torch import Tensor
 
 from segxai_ms_lesion.recipe.anatomies import patient_anatomy
 from segxai_ms_lesion.recipe.cases import (
@@ -22,8 +20,6 @@ from segxai_ms_lesion.recipe.cases import (
 from segxai_ms_lesion.recipe.scores import Scores, score
 from segxai_ms_lesion.recipe.sources import HELD_OUT_MASKS
 from segxai_ms_lesion.recipe.volumes import grid_points
-
-Predict = Callable[[Float[Tensor, "1 channel x y z"]], Float[Tensor, "1 class x y z"]]
 
 SEED = 1_000_003  # apart from every training seed
 PHANTOMS, PASTED = "phantoms", "pasted"
@@ -73,30 +69,6 @@ def _plain_patient(sources: Sources) -> TrainingCase:
     return finished(np.stack([anatomy.flair, anatomy.mprage]), anatomy, sources.normalise)
 
 
-def lesion_probability(predict: Predict, case: TrainingCase) -> Float[np.ndarray, "x y z"]:
-    """Softmax probability of lesion."""
-    image = torch.from_numpy(case.image.astype(np.float32))
-    with torch.no_grad():
-        logits = predict(image[None]).float()
-    return torch.softmax(logits, dim=1)[0, 1].numpy()
-
-
-def best_threshold(predict: Predict, cases: Mapping[str, list[TrainingCase]]) -> Choice:
-    """Choose the threshold of the highest quality, with the scores that it gives.
-
-    Quality is the mean over the groups of the geometric mean of Dice and lesion-wise F1,
-    which a network that draws everything as one lesion cannot raise.
-    """
-    probabilities = {
-        group: [lesion_probability(predict, case) for case in members]
-        for group, members in cases.items()
-    }
-    choices = [
-        choice_of(threshold, scores_at(threshold, probabilities, cases)) for threshold in THRESHOLDS
-    ]
-    return max(choices, key=lambda choice: choice.quality)
-
-
 def scores_at(
     threshold: float,
     probabilities: Mapping[str, list[Float[np.ndarray, "x y z"]]],
@@ -113,7 +85,11 @@ def scores_at(
 
 
 def choice_of(threshold: float, scores: Mapping[str, list[Scores]]) -> Choice:
-    """Summarise the scores of a threshold."""
+    """Summarise the scores of a threshold.
+
+    Quality is the mean over the groups of the geometric mean of Dice and lesion-wise F1,
+    which a network that draws everything as one lesion cannot raise.
+    """
     quality = np.mean([_quality(members) for members in scores.values()])
     groups = {group: means(members) for group, members in scores.items()}
     return Choice(threshold, float(quality), groups)

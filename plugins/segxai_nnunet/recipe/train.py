@@ -5,11 +5,10 @@ import math
 from pathlib import Path
 
 import torch
-from monai.inferers.utils import sliding_window_inference
 from segxai_ms_lesion.recipe.losses import even_loss
 from segxai_ms_lesion.recipe.train import Recipe, train
 from segxai_ms_lesion.recipe.validation import Choice
-from torch import Tensor, nn
+from torch import nn
 
 from segxai_nnunet.folder import read_fold
 from segxai_nnunet.network import build_network
@@ -17,16 +16,15 @@ from segxai_nnunet.preprocessing import z_scored
 
 FOLDER = Path(__file__).parents[1] / "weights"
 CONFIGURATION = "3d_fullres"
-PATCH = (64, 64, 64)
 
 
 def main() -> None:
     """Train with the recipe of the 3D U-Net, apart from what is said here."""
     recipe = Recipe(
+        plugin="nnunet",
         network=network,
         with_weights=load_checkpoint,
         normalise=z_scored,
-        predict=predict,
         save=save_checkpoint,
         loss=even_loss,
         batch=2,
@@ -47,11 +45,6 @@ def load_checkpoint(path: Path) -> nn.Module:
     model = network()
     model.load_state_dict(read_fold(path)["network_weights"])
     return model
-
-
-def predict(model: nn.Module, image: Tensor) -> Tensor:
-    """Logits of a whole image by windows without overlap: quick, for validation alone."""
-    return sliding_window_inference(image, PATCH, 1, model, overlap=0.0)  # type: ignore[return-value]
 
 
 def save_checkpoint(model: nn.Module, choice: Choice, path: Path) -> None:
