@@ -248,7 +248,7 @@ def test_a_picture_is_measured_in_pixels(flat_result, tmp_path):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (("--volume", "500,900"), "no instance of 500 to 900 mm3: the instances (4) have"),
+        (("--volume", "500,900"), "no instance of 500 to 900 mm3: the 4 instances have"),
         (("--volume", "9"), "--volume 9: give the smallest and the largest, such as 90,120"),
         (("--outcomes", "TN"), "no instance with the outcome TN in the results"),
         (("--fills", "grey"), "unknown fill 'grey'; known: black, blurred, dark, healthy, zero"),
