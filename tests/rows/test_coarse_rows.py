@@ -115,7 +115,7 @@ def test_a_mean_of_logits_never_holds_all_classes_on_the_whole_grid(monkeypatch)
 
     monkeypatch.setattr(Readout, "__call__", watched)
     mean_row(predictor(), image(), voxels_of_a_block(), class_index=1)
-    assert seen == [1]
+    assert set(seen) == {1}
 
 
 def test_rows_that_no_cell_reaches_are_one_voxel_of_zeros():
