@@ -54,7 +54,7 @@ def task_of(plugin, **asked):
 @pytest.fixture
 def seconds_of_the_processor(monkeypatch):
     """Other programs on the machine change nothing about what is promised and measured."""
-    for module in ("cost", "trial", "attribute"):
+    for module in ("window_cost", "trial", "attribute"):
         monkeypatch.setattr(f"segxai.run.{module}.perf_counter", time.process_time)
 
 
