@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from segxai.methods.resume_state import State
+from segxai.rows.batch import RowBatch
 from segxai.rows.mean_row import logits_at
 from segxai.rows.weighted_score import WeightedScore
 from segxai.segment.predictor import Predictor
@@ -34,16 +35,26 @@ class DomainScores:
     def __init__(self, names: Sequence[str]) -> None:
         self.names = tuple(names)
         self.values: list[list[float]] = []
+        self._collected: list[Float[Tensor, "row class"]] = []
+
+    def collect(self, batch: RowBatch) -> None:
+        """Keep the logits that come with rows of an image, until it is measured."""
+        if batch.logits is not None:
+            self._collected.append(batch.logits)
 
     def measure(
         self, predictor: Predictor, image: Float[Tensor, "1 channel *grid"], instance: Instance
     ) -> None:
-        """Compute the scores on one more image, by a forward pass of each window.
+        """Compute the scores on one more image.
 
-        The predictor should be cut down to the instance, as all its windows run.
+        The logits are those that came with its rows, if that was a row of each voxel of the domain.
+        Otherwise each window takes a forward pass, so that the predictor should be cut down to the
+        instance.
         """
         voxels, activation = instance.voxels, predictor.activation
-        logits = logits_at(predictor, image, voxels)
+        collected, self._collected = self._collected, []
+        is_complete = sum(map(len, collected)) == len(voxels)
+        logits = torch.cat(collected) if is_complete else logits_at(predictor, image, voxels)
         means = (
             WeightedScore.mean_over(voxels, instance.class_index, name, activation)
             for name in self.names

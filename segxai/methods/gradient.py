@@ -208,6 +208,8 @@ class InstanceGradient(GradientAttribution):
             options["scales"] = self.aggregator.scores
         for batch in rows(predictor, crop, voxels, **options, engine=engine, done=done):
             state = self.aggregator.add(state, batch)
+            if self.domain_scores is not None:
+                self.domain_scores.collect(batch)
             done += len(batch.values)
             self.tick(len(batch.values) / len(voxels))
             self.measured.include(engine.facts())

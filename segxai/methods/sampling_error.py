@@ -5,7 +5,7 @@ quarters to halves, and from halves to the whole sample. See `sampling_error`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from math import log2, sqrt
 from typing import Any
 
@@ -87,7 +87,7 @@ class SideBySide:
         for part in range(len(states)):
             first = (part - turn) % len(states)
             if first < len(batch.values):
-                mine = replace(batch, values=batch.values[first :: len(states)])
+                mine = batch.take(slice(first, None, len(states)))
                 dealt[part] = self.aggregator.add(dealt[part], mine)
         return tuple(dealt)
 

@@ -1,7 +1,7 @@
 """Batches of rows, which engines compute and aggregators take."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -22,13 +22,25 @@ class RowBatch:
     scales : mapping
         By score: what each row must be multiplied by to become a row of that score. Empty unless
         asked for.
+    logits : Tensor of shape (row, class), optional
+        Blended logits of the output voxels, on the CPU; None behind a readout.
     """
 
     values: Float[Tensor, "row channel *box"]
     start: tuple[int, ...]
     scales: Mapping[str, Float[Tensor, " row"]] = field(default_factory=dict)
+    logits: Float[Tensor, "row class"] | None = None
 
     @property
     def box(self) -> Box:
         """The box of the rows on the grid."""
         return Box(self.start, tuple(self.values.shape[2:]))
+
+    def take(self, rows: slice) -> "RowBatch":
+        """Return some of the rows, with what comes with them."""
+        return replace(
+            self,
+            values=self.values[rows],
+            scales={score: one[rows] for score, one in self.scales.items()},
+            logits=None if self.logits is None else self.logits[rows],
+        )

@@ -65,7 +65,8 @@ def rows(
     Yields
     ------
     RowBatch
-        Rows on the box of the grid where they can differ from 0, on the image's device.
+        Rows on the box of the grid where they can differ from 0, on the image's device, and the
+        logits of their voxels, unless there is a readout.
 
     Raises
     ------
@@ -84,7 +85,6 @@ def rows(
         yield from _read_out(predictor, predictor.readout, image, voxels, engine, done, **options)
         return
     windows = _Windows(predictor, image, voxels, class_index, score, engine)
-    factors = _scales(predictor, image, voxels, class_index, scales)
     groups = list(_together(predictor.layout, voxels))
     last = {number: group for group, (covering, _) in enumerate(groups) for number in covering}
     at_once = engine.batch
@@ -93,23 +93,13 @@ def rows(
         members, done = members[done:], max(done - len(members), 0)
         batches = _Batches(partial(windows.rows, covering), at_once)
         for chunk, found in batches.of(members):
-            yield replace(found, scales={name: one[chunk] for name, one in factors.items()})
+            logits = windows.logits[torch.from_numpy(chunk)]
+            factors = {
+                one: scale_of(one, logits, class_index, predictor.activation) for one in scales
+            }
+            yield replace(found, scales=factors, logits=logits)
         at_once = batches.at_once
         windows.forget(number for number in covering if last[number] == group)
-
-
-def _scales(
-    predictor: Predictor,
-    image: Float[Tensor, "1 channel *grid"],
-    voxels: Voxels,
-    class_index: int,
-    scores: Sequence[str],
-) -> dict[str, Float[Tensor, " voxel"]]:
-    """Compute what a row of each voxel must be multiplied by, for each score."""
-    if not scores:
-        return {}
-    logits, activation = logits_at(predictor, image, voxels), predictor.activation
-    return {score: scale_of(score, logits, class_index, activation) for score in scores}
 
 
 def _read_out(
@@ -165,7 +155,13 @@ class _Batches:
 
 
 class _Windows:
-    """The windows of an instance, by number; each runs when its rows are first needed."""
+    """The windows of an instance, by number; each runs when its rows are first needed.
+
+    Attributes
+    ----------
+    logits : Tensor of shape (voxel, class)
+        Blended logits, on the CPU, of the voxels of which all windows have run.
+    """
 
     def __init__(
         self,
@@ -178,7 +174,9 @@ class _Windows:
     ) -> None:
         self.predictor, self.image, self.voxels, self.engine = predictor, image, voxels, engine
         self.class_index, self.score = class_index, score
-        self.logits = None if score == "logit" else logits_at(predictor, image, voxels)
+        # Rows of a plain logit don't depend on the logits, which are then collected on the way.
+        self.collects = score == "logit"
+        self.logits = torch.zeros(0) if self.collects else logits_at(predictor, image, voxels)
         self._ready: dict[int, Rows] = {}
 
     def rows(self, numbers: Iterable[int], members: Members) -> RowBatch:
@@ -198,12 +196,15 @@ class _Windows:
     def _run(self, number: int) -> Rows:
         window = self.predictor.layout.windows[number]
         covered = window.contains(self.voxels)
-        inner = self.voxels[covered]
+        inner, inside = self.voxels[covered], torch.from_numpy(covered)
         one = forward_pass(self.predictor, self.image, window)
-        # The cotangent of a plain logit does not depend on the logits: this window's will do.
-        seen = one.outputs(inner) if self.logits is None else self.logits[torch.from_numpy(covered)]
+        if self.collects:
+            own = one.outputs(inner).detach().cpu()
+            if not len(self.logits):
+                self.logits = own.new_zeros(len(self.voxels), own.shape[1])
+            self.logits[inside] += own * one.shares(inner).to(own)
         activation = self.predictor.activation
-        weights = cotangents(self.score, seen, self.class_index, activation).cpu()
+        weights = cotangents(self.score, self.logits[inside], self.class_index, activation)
         compute = self.engine.rows_of(one, inner, weights)
         place = np.cumsum(covered) - 1
         return lambda members: compute(place[members])

@@ -19,7 +19,7 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from tests import literal
 from tests.asked import Asked
-from tests.networks import block, image_of
+from tests.networks import Counting, block, image_of
 
 LEVELS, COPIES, SEED = (0.3, 0.1), 4, 4
 FLAT = (20, 18)
@@ -114,6 +114,19 @@ def test_a_sample_of_rows_leaves_it_that_of_the_whole_domain(windowed):
     assert len(sampled.row_voxels) < len(instance.voxels)
     found = deviation(predictor, image, sampled, asked("signed_max"))
     assert found == pytest.approx(literal_deviation(predictor, image, instance, "logit"), rel=1e-4)
+
+
+def test_it_takes_no_forward_passes_of_its_own(windowed):
+    predictor, image, instance = windowed
+    network = Counting(predictor.network)
+    counted = Predictor(network, predictor.layout)
+    needed = COPIES * len(predictor.crop_to(instance.voxels)[0].layout.windows)
+    settings = asked("signed_max", engine="windowed", batch=4)
+    deviation(counted, image, instance, settings)
+    assert network.passes == needed
+    folds = tuple((load_aggregator("signed_max"), score) for score in ("logit", "probability"))
+    smoothgrads_together(counted, image, instance, Together(folds, "logit"), *settings)
+    assert network.passes == 2 * needed
 
 
 def test_a_single_copy_has_none():

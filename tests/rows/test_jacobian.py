@@ -76,6 +76,20 @@ def test_rows_of_other_scores_are_derivatives_of_the_blended_logits(known_rows, 
     assert literal.worst(in_order(found), in_order(wanted)) < TOLERANCE
 
 
+@pytest.mark.parametrize("done", [0, 5])
+@pytest.mark.parametrize("score", ["logit", "margin"])
+def test_rows_come_with_the_blended_logits_of_their_voxels(known_rows, score, done):
+    predictor, image, instance, _ = known_rows
+    local, box = predictor.crop_to(instance.voxels)
+    given = (local, image[box.index], box.local(instance.voxels))
+    order = [torch.from_numpy(members) for _, members in jacobian._together(local.layout, given[2])]
+    options = {"class_index": 0, "score": score, "engine": Windowed(batch=3), "done": done}
+    found = torch.cat([batch.logits for batch in jacobian.rows(*given, **options)])
+    with torch.no_grad():
+        wanted = predictor(image)[0][:, *instance.voxels.T].T[torch.cat(order)][done:]
+    assert literal.worst(found, wanted) < TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("score", "own"),
     [("logit", lambda y: y), ("margin", lambda y: y), ("probability", torch.sigmoid)],
