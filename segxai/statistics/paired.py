@@ -79,9 +79,9 @@ def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
 
     NaN stays NaN, and does not count as a test.
     """
-    from statsmodels.stats.multitest import multipletests
-
-    corrected, known = np.full(len(p), NAN), np.isfinite(p)
-    if known.any():
-        corrected[known] = multipletests(p[known], method="holm")[1]
+    # Not by statsmodels, whose function collects garbage each time: a tenth of a second.
+    corrected, tests = np.full(len(p), NAN), np.isfinite(p).sum()
+    order = np.argsort(p)[:tests]  # NaN comes last
+    stepped = np.maximum.accumulate(p[order] * np.arange(tests, 0, -1))
+    corrected[order] = np.minimum(stepped, 1)
     return corrected

@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from segxai import SegxaiError
 from segxai.statistics.paired import holm, paired_t, signed_rank
@@ -63,3 +64,10 @@ def test_holm_multiplies_by_the_tests_that_are_left():
     p = np.array([0.01, np.nan, 0.04, 0.03])
     np.testing.assert_allclose(holm(p), [0.03, np.nan, 0.06, 0.06])
     assert np.isnan(holm(np.array([np.nan]))).all()
+
+
+def test_holm_is_that_of_statsmodels():
+    for count in (1, 2, 7, 40):
+        p = np.random.default_rng(count).random(count) ** 3
+        wanted = multipletests(p, method="holm")[1]
+        np.testing.assert_allclose(holm(p), wanted, rtol=1e-12)
