@@ -174,8 +174,8 @@ class _Windows:
     ) -> None:
         self.predictor, self.image, self.voxels, self.engine = predictor, image, voxels, engine
         self.class_index, self.score = class_index, score
-        # Rows of a plain logit don't depend on the logits, which are then collected on the way.
-        self.collects = score == "logit"
+        # Logits are collected on the way where rows of a window depend on no other window's.
+        self.collects = score == "logit" or len(predictor.layout.windows) == 1
         self.logits = torch.zeros(0) if self.collects else logits_at(predictor, image, voxels)
         self._ready: dict[int, Rows] = {}
 

@@ -56,23 +56,28 @@ def score_gradient(
     engine
         As for `mean_row`. Dense by default: hooks in the backward pass may expect whole tensors.
     """
-    total = torch.zeros_like(image[0])
-    blended = None if score.is_linear else logits_at(predictor, image, score.voxels)
-    value = 0.0 if blended is None else float(score.value(blended))
-    for window in predictor.layout.windows:
+    total, value = torch.zeros_like(image[0]), 0.0
+    windows = [one for one in predictor.layout.windows if predictor.covers(one, score.voxels).any()]
+    blended = None
+    if not score.is_linear and len(windows) > 1:
+        blended = logits_at(predictor, image, score.voxels)
+        value = float(score.value(blended))
+    for window in windows:
         covered = predictor.covers(window, score.voxels)
-        if not covered.any():
-            continue
         one = forward_pass(predictor, image, window)
         inner = score.voxels[covered]
-        if blended is None:  # the derivative does not depend on the logits
-            logits = one.logits.new_zeros(len(inner), one.logits.shape[1])
-        else:
+        if blended is not None:
             logits = blended[torch.from_numpy(covered)]
+        elif score.is_linear:  # the derivative does not depend on the logits
+            logits = one.logits.new_zeros(len(inner), one.logits.shape[1])
+        else:  # no other window contributes
+            logits = one.outputs(inner).detach().cpu()
+            logits = logits * one.shares(inner).to(logits)
+            value = float(score.value(logits))
         weights = score.derivative(logits, covered).cpu() * one.shares(inner)
         if prepare is not None:
             prepare(one.logits)
-        if blended is None:  # a linear score is its derivative times the logits
+        if score.is_linear:  # a linear score is its derivative times the logits
             classes = score.classes(weights.shape[1])
             logits = one.outputs(inner, classes).detach().cpu()
             value += float((weights[:, classes] * logits).sum(dtype=torch.float64))

@@ -13,8 +13,8 @@ from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
 from segxai.types import ENGINES
 from tests import literal
-from tests.networks import WritesInPlace, image_of, net2d
-from tests.rows.whole_grid import scores_of
+from tests.networks import Counting, WritesInPlace, block, image_of, net2d
+from tests.rows.whole_grid import rows_on_grid, scores_of
 
 
 @pytest.mark.parametrize("engine", ["auto", *ENGINES])
@@ -71,6 +71,21 @@ def test_windows_that_see_nothing_of_the_instance_do_not_run():
     with frozen(network):
         mean_row(predictor, image_of((3, *shape)), np.array([[0, 0]]), class_index=1)
     assert len(runs) == 1
+
+
+@pytest.mark.parametrize("score", ["logit", "margin", "probability"])
+def test_a_lone_window_runs_once_whatever_the_score(score):
+    network, shape = Counting(net2d()), (20, 20)
+    predictor, image = Predictor(network, whole_image(shape)), image_of((3, *shape))
+    voxels = block(shape, (8, 9), (3, 2)).voxels
+    wanted = literal.mean(literal.rows(scores_of(predictor, score), image, voxels, class_index=0))
+    network.passes = 0
+    with frozen(network):
+        found = mean_row(predictor, image, voxels, class_index=1, score=score)
+        assert network.passes == 1
+    assert literal.worst(found, wanted) < 1e-6
+    assert len(rows_on_grid(predictor, image, voxels, score=score)) == len(voxels)
+    assert network.passes == 2
 
 
 def test_logits_at_are_the_blended_logits(known_rows):
