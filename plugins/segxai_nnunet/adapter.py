@@ -36,7 +36,7 @@ from segxai_nnunet.folder import (
 from segxai_nnunet.tiles import tiles
 
 EMBEDDED = Path(__file__).parent / "weights"
-FEW: Mapping[str, object] = {"labels": (2,), "rows": 4, "samples": 2}  # about a minute
+FEW: Mapping[str, object] = {"labels": (6,), "rows": 4, "samples": 2}  # about a minute
 
 
 @hookimpl

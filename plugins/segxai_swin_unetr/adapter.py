@@ -9,7 +9,7 @@ from segxai_ms_lesion import adapter as ms_lesion
 from segxai import Adapter, SlidingWindow, hookimpl
 from segxai_swin_unetr.network import WINDOW, load_swin_unetr, weights_file
 
-THRESHOLD = 0.98
+THRESHOLD = 0.4
 WINDOWS = SlidingWindow(WINDOW, overlap=0.25, evenly=True)
 
 

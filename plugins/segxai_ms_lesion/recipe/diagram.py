@@ -30,7 +30,8 @@ def draw_reliability(groups: Mapping[str, Reliability], title: str, path: Path) 
     upper.plot([0, 1], [0, 1], color="0.6", linewidth=1, linestyle="--")
     for (name, binned), colour, marker in zip(groups.items(), COLOURS, MARKERS, strict=False):
         _draw_group(upper, lower, name, binned.in_doubt, colour, marker)
-    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of voxels that are lesion", title=title)
+    upper.set(xlim=(0, 1), ylim=(0, 1), ylabel="share of voxels that are lesion")
+    upper.set_title(title, loc="left", fontsize=9)
     heading = "expected calibration error"
     upper.legend(loc="upper left", frameon=False, fontsize=8, title=heading, title_fontsize=8)
     for axes in (upper, lower):
