@@ -70,9 +70,8 @@ def score_gradient(
             logits = blended[torch.from_numpy(covered)]
         elif score.is_linear:  # the derivative does not depend on the logits
             logits = one.logits.new_zeros(len(inner), one.logits.shape[1])
-        else:  # no other window contributes
+        else:  # the logits of the only window are the blended ones
             logits = one.outputs(inner).detach().cpu()
-            logits = logits * one.shares(inner).to(logits)
             value = float(score.value(logits))
         weights = score.derivative(logits, covered).cpu() * one.shares(inner)
         if prepare is not None:
