@@ -31,10 +31,14 @@ MAPS = ("--method", "gradient", "--score", "logit,probability")
 # Rows of the signed max: exact on the patient, and as many of each domain of a phantom.
 EXACT = ("--aggregator", "mean,signed_max", "--rows", "2000", "--controls", "spheres,matched")
 FEW_ROWS = ("--aggregator", "mean,signed_max", "--rows", "8", "--controls", "spheres,matched")
-STEPS_MM = ("--steps", "0,1,2,3,4,5,7,9,12,15,18,22,25", "--no-dilation")
+STEPS_MM = ("--steps", "0,1,2,3,4,5,7,9,12,15,18,22,25", "--no-dilation", "--volume", "all")
 MOVED = ("--fills", "zero,dark", "--places", "5", "--sizes", "93", "--contrasts", "0,0.5,1,1.5")
-# Labels of two lesions that are found and of a false alarm, all small: a map takes dense passes.
-FEW = {"nnunet": "15,16,17", "swin_unetr": "9,16,17"}
+# Of the other models, where a score takes eight dense passes or more, two small lesions that are
+# found, and one to move.
+FEW_STEPS_MM = ("--steps", "0,3,7,12,18,25", "--no-dilation", "--volume", "10,40")
+FEW_MOVED = ("--fills", "dark", "--places", "2", "--sizes", "20", "--contrasts", "0,1")
+# Labels of two small lesions that are found, the first to be moved, and of a false alarm.
+FEW = {"nnunet": "15,17,16", "swin_unetr": "16,9,17"}
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ def steps(out: Path, data: Path) -> Iterator[Step]:
     home = out / PATIENT
     yield run(home / "ms_lesion", data, "ms_lesion", *MAPS, *EXACT)
     yield from on_tables((home / "ms_lesion" / f"{PATIENT}.h5",), home / "ms_lesion")
-    yield from on_model(home / "ms_lesion", "--volume", "all")
+    yield from on_model(home / "ms_lesion", MOVED, STEPS_MM)
     yield from phantoms(out / "phantoms", "held_out")
     for model in ("ms_lesion", *FEW):
         yield run(home / f"{model}_heat", data, model, "--method", "gradcam++")
@@ -111,7 +115,8 @@ def steps(out: Path, data: Path) -> Iterator[Step]:
         few = ("--aggregator", "mean", "--instances", labels)
         yield run(home / model, data, model, *MAPS, *few)
         yield from on_tables((home / model / f"{PATIENT}.h5",), home / model)
-        yield from on_model(home / model, "--volume", "10,80", "--outcomes", "TP")
+        moved = (*FEW_MOVED, "--label", labels.split(",")[0])
+        yield from on_model(home / model, moved, FEW_STEPS_MM)
     yield from phantoms(out / "phantoms", "trained")
 
 
@@ -142,12 +147,12 @@ def on_tables(results: tuple[Path, ...], folder: Path, *more: str) -> Iterator[S
         yield experiment(name, results, folder / "experiments", *words)
 
 
-def on_model(folder: Path, *volume: str) -> Iterator[Step]:
+def on_model(folder: Path, moved: tuple[str, ...], context: tuple[str, ...]) -> Iterator[Step]:
     """Run the experiments that ask the model; each fill of the context may take long."""
     result = (folder / f"{PATIENT}.h5",)
-    yield experiment("synthetic", result, folder / "experiments", *MOVED)
+    yield experiment("synthetic", result, folder / "experiments", *moved)
     for fills, name in (("zero,healthy", "experiments"), ("dark", "experiments_dark")):
-        yield experiment("context", result, folder / name, "--fills", fills, *STEPS_MM, *volume)
+        yield experiment("context", result, folder / name, "--fills", fills, *context)
 
 
 def experiment(name: str, results: tuple[Path, ...], out: Path, *words: str) -> Step:

@@ -4,7 +4,7 @@ A window of 96 voxels an axis is more than a lesion's logits depend on. Where th
 receptive field, a part of the window around it gives the same logits, several times faster.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from segxai.geometry import Box
-from segxai.rows.cotangent import CannotCarryError
-from segxai.rows.window_pass import BLOCK, Pass, forward_pass, windowed_rows
+from segxai.rows.cotangent import CannotCarryError, Tape
+from segxai.rows.window_pass import BLOCK, Pass, forward_pass, gradient_of
 from segxai.segment.failures import NetworkError
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import Layout
@@ -74,15 +74,36 @@ def glimpses_of(
 def blended(
     glimpses: Sequence[Glimpse], image: Float[Tensor, "1 channel *grid"]
 ) -> Float[Tensor, "voxel class"]:
-    """Compute the blended logits of the instance's voxels on an image; differentiable."""
+    """Compute the blended logits of the instance's voxels on an image, without a graph."""
     count = 1 + max(int(one.number.max()) for one in glimpses)
     parts = []
     for one in glimpses:
-        logits = one.logits(image)
+        with torch.no_grad():
+            logits = one.logits(image)
         weighted = logits * one.shares.to(logits)
         empty = logits.new_zeros(count, logits.shape[1])
         parts.append(empty.index_add(0, torch.from_numpy(one.number), weighted))
     return torch.stack(parts).sum(dim=0)
+
+
+def gradient_of_mean(
+    glimpses: Sequence[Glimpse],
+    image: Float[Tensor, "1 channel *grid"],
+    score: Callable[[Float[Tensor, "voxel class"]], Float[Tensor, " voxel"]],
+) -> Float[Tensor, "1 channel *grid"]:
+    """Compute the gradient of the mean score of the instance's voxels.
+
+    Only one window's graph is held at a time: its logits are weighted by the derivative of the mean
+    with respect to the blended ones.
+    """
+    logits = blended(glimpses, image).requires_grad_()
+    weights = torch.autograd.grad(score(logits).mean(), logits)[0]
+    total = torch.zeros_like(image)
+    for one in glimpses:
+        leaf = image.detach().requires_grad_()
+        weighted = one.logits(leaf) * one.shares * weights[torch.from_numpy(one.number)]
+        total += gradient_of(weighted.sum(), leaf)
+    return total
 
 
 def _glimpse(
@@ -128,7 +149,7 @@ def _receptive_box(seen: Pass, voxels: Voxels) -> Box | None:
     """
     weights = torch.ones(len(voxels), seen.logits.shape[1])
     try:
-        box = windowed_rows(seen, voxels, weights).box
+        box = seen.carry(voxels, weights, Tape(), summed=True).box  # one row, whatever the domain
     except CannotCarryError:
         return None
     local, inside = box.seen_from(seen.inside), seen.inside

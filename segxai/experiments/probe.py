@@ -13,12 +13,11 @@ from scipy import ndimage
 from torch import Tensor
 
 from segxai.errors import SegxaiError
-from segxai.experiments.glimpses import Glimpse, blended, glimpses_of
+from segxai.experiments.glimpses import Glimpse, blended, glimpses_of, gradient_of_mean
 from segxai.geometry import Box
 from segxai.methods.cropping import on_map
 from segxai.rows.mean_row import logits_at, mean_row
 from segxai.rows.scores import find_score
-from segxai.rows.window_pass import gradient_of
 from segxai.run.prepare import Task
 from segxai.run.restore import Places, task_on_stored_image
 from segxai.segment.inference_mode import exact_arithmetic, frozen
@@ -124,8 +123,7 @@ class Probe:
         """Score the domain, or some of its voxels by number, on an image of the box's size."""
         shown = self._tensor(image)
         if self.glimpses:
-            with torch.no_grad():
-                logits = blended(self.glimpses, shown)
+            logits = blended(self.glimpses, shown)
         else:
             logits = logits_at(self.predictor, shown, self.instance.voxels)
         return self._score_of(logits.numpy().T if some is None else logits.numpy()[some].T)
@@ -156,10 +154,9 @@ class Probe:
             voxels = self.instance.voxels
             row = mean_row(self.predictor, shown, voxels, class_index=index, score=score)
             return row.cpu().numpy()
-        shown = shown.requires_grad_()
         function = find_score(score, self.predictor.activation)
-        mean = function(blended(self.glimpses, shown), index).mean()
-        return gradient_of(mean, shown)[0].cpu().numpy()
+        found = gradient_of_mean(self.glimpses, shown, lambda logits: function(logits, index))
+        return found[0].cpu().numpy()
 
     def influence(self) -> Float[np.ndarray, "*box"]:
         """Compute how strongly each voxel moves the mean logit: the largest |gradient|.

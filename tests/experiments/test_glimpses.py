@@ -1,11 +1,14 @@
 """Glimpses: a part of a window gives the same logits, and is taken only where it does."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from segxai.experiments.glimpses import blended, glimpses_of
+from segxai.experiments.glimpses import blended, glimpses_of, gradient_of_mean
+from segxai.rows.scores import SCORES
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
 from segxai.segment.windows import sliding_window, whole_image
@@ -32,12 +35,25 @@ def found(network, layout, *, seed=1):
     image = torch.randn(1, 2, *layout.shape, generator=generator)
     with frozen(network):
         glimpses = glimpses_of(predictor, image, VOXELS)
+        other = torch.randn(image.shape, generator=generator)  # not the image that was looked at
         with torch.no_grad():
-            other = torch.randn(
-                image.shape, generator=generator
-            )  # not the image that was looked at
             wanted = predictor(other)[0][:, VOXELS[:, 0], VOXELS[:, 1]].T
-            return glimpses, blended(glimpses, other), wanted
+        return glimpses, blended(glimpses, other), wanted
+
+
+@pytest.mark.parametrize("score", ["logit", "probability"])
+def test_the_gradient_is_that_of_the_blended_prediction(score):
+    model, layout = plain(), sliding_window((96, 96), (48, 48), 0.5)
+    predictor, image = Predictor(model, layout), torch.randn(1, 2, 96, 96)
+    function = partial(SCORES[score], class_index=1)
+    with frozen(model):
+        glimpses = glimpses_of(predictor, image, VOXELS)
+        assert len(glimpses) > 1
+        found = gradient_of_mean(glimpses, image, function)
+        leaf = image.clone().requires_grad_()
+        logits = predictor(leaf)[0][:, VOXELS[:, 0], VOXELS[:, 1]].T
+        wanted = torch.autograd.grad(function(logits).mean(), leaf)[0]
+    torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
