@@ -324,8 +324,8 @@ def test_both_ways_of_a_patient_make_the_same_map():
 # --- peers
 
 
-@pytest.fixture(scope="module")
-def scene():
+@pytest.fixture
+def scene():  # anew for each test: MONAI leaves a network in training mode
     shape = (16, 16, 16)
     network, image = seeded(small_unet()), image_of((2, *shape))
     pair = block(shape, (4, 5, 6), (2, 2, 2)), block(shape, (9, 8, 9), (3, 2, 1), label=2)
