@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from segxai.cli import main
+from segxai.store.atomic_file import replacing
 from tests.toy.segxai_toy import picture
 
 TOYS = Path(__file__).parent / "toy"
@@ -78,11 +79,17 @@ def use_toys(monkeypatch, *, drawn=False):
 def draw_nothing(monkeypatch):
     """The pictures of runs, and the charts of experiments, in this process are empty files."""
     monkeypatch.setattr(
-        "segxai.report.pictures.save_overview", lambda tree, run, path: path.touch()
+        "segxai.report.pictures.save_overview", lambda tree, run, path: write_nothing(path)
     )
     monkeypatch.setattr(
-        "segxai.experiments.frame.save_chart", lambda figure, path, ending: path.touch()
+        "segxai.experiments.frame.save_chart", lambda figure, path, ending: write_nothing(path)
     )
+
+
+def write_nothing(path):
+    """An empty file, which replaces what a killed process left of a picture as a picture does."""
+    with replacing(path, copy=False):
+        pass
 
 
 def install(monkeypatch, folder):
