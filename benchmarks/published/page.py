@@ -33,7 +33,8 @@ images, and about no population.
   by the recipe that the models were trained with. Six masks were held out from training; those
   that were trained on are a cohort of their own. The mean's map is exact, the signed max is of 8
   rows of each domain, so that large domains have no larger peak by having more rows.
-- Context and moved lesions are cut down: 13 distances, 5 places, one size.
+- Context and moved lesions are cut down: 13 distances, 5 places, one size; for
+  `nnunet` and `swin_unetr` 6 distances, 2 places, one size, and two small lesions that are found.
 - Of a cohort of phantoms, the cases are those that the tables name: a run that was stopped is
   judged by what it has.
 

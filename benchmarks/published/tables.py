@@ -28,7 +28,8 @@ class Tables:
         parts = [
             pd.read_csv(folder / f"{name}.csv", keep_default_na=True).assign(data=data)
             for folder, data in self._folders.items()
-            if (folder / f"{name}.csv").is_file()
+            # A table without rows may have no columns either.
+            if (folder / f"{name}.csv").is_file() and (folder / f"{name}.csv").read_text().strip()
         ]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
