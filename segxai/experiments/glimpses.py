@@ -91,7 +91,7 @@ def gradient_of_mean(
     image: Float[Tensor, "1 channel *grid"],
     score: Callable[[Float[Tensor, "voxel class"]], Float[Tensor, " voxel"]],
 ) -> Float[Tensor, "1 channel *grid"]:
-    """Compute the gradient of the mean score of the instance's voxels.
+    """Compute the gradient of the mean score over the instance's voxels.
 
     Only one window's graph is held at a time: its logits are weighted by the derivative of the mean
     with respect to the blended ones.

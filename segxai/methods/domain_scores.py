@@ -38,7 +38,7 @@ class DomainScores:
         self._collected: list[Float[Tensor, "row class"]] = []
 
     def collect(self, batch: RowBatch) -> None:
-        """Keep the logits that come with rows of an image, until it is measured."""
+        """Keep the logits of a batch of rows until `measure` uses them."""
         if batch.logits is not None:
             self._collected.append(batch.logits)
 

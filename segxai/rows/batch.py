@@ -37,7 +37,7 @@ class RowBatch:
         return Box(self.start, tuple(self.values.shape[2:]))
 
     def take(self, rows: slice) -> "RowBatch":
-        """Return some of the rows, with what comes with them."""
+        """Return a slice of the rows, with their scales and logits."""
         return replace(
             self,
             values=self.values[rows],
