@@ -223,8 +223,9 @@ def _series(ratio: float, steps: float) -> float:
 
 
 def _peak(values: Float[Tensor, "channel *grid"]) -> float:
-    return float(values.abs().max())
+    least, most = torch.aminmax(values)
+    return float(torch.maximum(-least, most))
 
 
 def _square(values: Float[Tensor, "channel *grid"]) -> float:
-    return float(values.double().square().sum())
+    return float(torch.linalg.vector_norm(values, dtype=torch.float64)) ** 2
