@@ -7,9 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from segxai.errors import SegxaiError
-from segxai.store.hdf5 import open_result
-from segxai.store.schema import domain_grid_of, group
-from segxai.tables.domains import identity_of, result_files
+from segxai.store.cover import read_cover
+from segxai.tables.domains import identity, result_files
 from segxai.text import plural
 from segxai.types import Progress
 
@@ -55,14 +54,15 @@ def cases_in(paths: Sequence[Path], progress: Progress | None = None) -> list[Ca
     """
     identities, axes, empty = [], {}, []
     for path in result_files(paths):
-        with open_result(path) as tree:
-            identities.append((path, identity_of(tree)))
-            axes[len(domain_grid_of(tree).shape)] = path.name
-            if not group(tree, "instances").sizes["label"]:
-                empty.append(path.name)
+        cover = read_cover(path)
+        identities.append((path, identity(cover.provenance, cover.case)))
+        axes[cover.axes] = path.name
+        if not cover.instances:
+            empty.append(path.name)
     if len(axes) > 1:
+        (few, first), (more, second) = sorted(axes.items())[:2]
         raise SegxaiError(
-            f"{axes[2]} is of a picture and {axes[3]} of a volume: give results of one kind"
+            f"{first} has {few} dimensions and {second} {more}: give results of one kind"
         )
     for text in (_without_instance(empty, len(identities)), *map(_lacking, paths)):
         if text and progress is not None:

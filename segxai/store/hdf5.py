@@ -163,12 +163,8 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
         If there is no such file, it is not a result in a readable version, it is damaged, or it
         leads to other files or claims to hold more than it can.
     """
+    check_file(Path(path))
     with parsing(path):
-        check_heaps(Path(path))
-    _check(Path(path))
-    with parsing(path):
-        with h5py.File(path, "r") as file:
-            check_structure(file)
         tree: xr.DataTree = xr.open_datatree(Path(path), engine=ENGINE, **READING)
         try:
             check_layout(tree)
@@ -176,6 +172,22 @@ def open_result(path: str | os.PathLike[str]) -> xr.DataTree:
             tree.close()
             raise
     return tree
+
+
+def check_file(path: Path) -> None:
+    """Check a file that may come from a stranger, before anything in it is read.
+
+    Raises
+    ------
+    SegxaiError
+        If there is no such file, it is not a result in a readable version, or it leads to other
+        files or claims to hold more than it can.
+    """
+    with parsing(path):
+        check_heaps(path)
+    _check(path)
+    with parsing(path), h5py.File(path, "r") as file:
+        check_structure(file)
 
 
 def check_writable(path: Path) -> None:

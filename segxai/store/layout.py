@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from segxai.geometry import AXES
-from segxai.store.records import CASE_RECORD, FACTS, RUN_RECORD, check_record, parsed
+from segxai.store.records import FACTS, RUN_RECORD, case_record, check_record, parsed
 from segxai.store.refusal import DamageError
 from segxai.store.schema import SIDES
 
@@ -35,7 +35,7 @@ def check_layout(tree: xr.DataTree) -> None:
     for name in ("input", "segmentation", "instances"):
         _child(tree, name)
     _only_groups(tree, "the root")
-    _check_root(tree)
+    case_record(tree.attrs.get("provenance"))
     places = places_of(tree)
     _check_instances(tree["instances"].to_dataset(), places.axes)
     for name, run in _children(tree, "attributions"):
@@ -59,11 +59,6 @@ def places_of(tree: xr.DataTree) -> Places:
     domain_axes = _check_segmentation(tree["segmentation"].to_dataset(), axes)
     channels = _words(tree["input"].to_dataset()["channel"])
     return Places(axes, channels, domain_axes)
-
-
-def _check_root(tree: xr.DataTree) -> None:
-    record = parsed(tree.attrs.get("provenance"), "the case")
-    check_record(record, CASE_RECORD, "the case", whole=False)
 
 
 def _check_input(stored: xr.Dataset) -> dict[str, int]:

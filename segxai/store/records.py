@@ -16,6 +16,7 @@ MOST_LEVELS = 20
 Number = (float, int)
 
 SOURCE = {"role": str, "name": str, "sha256": str}
+WEIGHTS = ({"name": str, "sha256": str, "key?": str}, None)
 INSTANCES = (
     {"origin": "predicted"},
     {"origin": "balls", "balls": [[Number]]},
@@ -24,7 +25,8 @@ INSTANCES = (
 )
 CASE_RECORD: dict[str, Any] = {
     "plugin": {"name": str, "options?": {}},
-    "weights": ({"name": str, "sha256": str, "key?": str}, None),
+    "weights": WEIGHTS,
+    "folds?": [WEIGHTS],
     "case": {"name": str, "patient?": str, "session?": str, "channels": [str], "sources": [SOURCE]},
     "target": {
         "class": (str, None),
@@ -104,6 +106,19 @@ def parsed(text: Any, where: str) -> dict[str, Any]:
         raise DamageError(f"the record of {where} is not JSON") from error
     if not isinstance(record, dict) or depth > MOST_LEVELS:
         raise DamageError(f"the record of {where} is not a table of facts")
+    return record
+
+
+def case_record(text: Any) -> dict[str, Any]:
+    """Read the provenance of a case as it is stored, and check its types; names may be missing.
+
+    Raises
+    ------
+    DamageError
+        If it is no such record.
+    """
+    record = parsed(text, "the case")
+    check_record(record, CASE_RECORD, "the case", whole=False)
     return record
 
 

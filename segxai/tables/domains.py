@@ -113,13 +113,16 @@ def rows_of(tree: xr.DataTree) -> Iterator[Row]:
 
 
 def identity_of(tree: xr.DataTree) -> Row:
-    """Return the columns that say whose result it is and of which model.
+    """Return the columns that say whose result it is and of which model."""
+    return identity(provenance_of(group(tree, "/")), str(group(tree, "input").attrs["case"]))
+
+
+def identity(provenance: Mapping[str, Any], case: str) -> Row:
+    """Name a case and its model from the case's provenance.
 
     A scan without a patient's name is a patient of its own.
     """
-    provenance = provenance_of(group(tree, "/"))
     known, weights = provenance.get("case", {}), provenance.get("weights") or {}
-    case = str(group(tree, "input").attrs["case"])
     return {
         "case": case,
         "patient": known.get("patient") or case,

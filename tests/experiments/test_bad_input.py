@@ -108,7 +108,7 @@ def test_an_empty_result_gets_no_flag(healthy, tmp_path):
 def test_pictures_and_volumes_together_are_refused(name, healthy, toy_result, tmp_path):
     given = (toy_result, healthy / "a.h5")
     done = segxai("experiment", name, *given, "--out", tmp_path / "new")
-    assert done.error == "a.h5 is of a picture and r.h5 of a volume: give results of one kind"
+    assert done.error == "a.h5 has 2 dimensions and r.h5 3: give results of one kind"
     assert not (tmp_path / "new").exists()
 
 
