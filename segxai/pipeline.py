@@ -16,8 +16,8 @@ from segxai.run.attribute import Place, attribute_each
 from segxai.run.controls import place_controls
 from segxai.run.cost import Plan, together
 from segxai.run.device import peak_memory_bytes
+from segxai.run.ensemble import uncertainty_over_members
 from segxai.run.find import find, objects_in
-from segxai.run.mirrors import uncertainty_over_mirrors
 from segxai.run.options import Target
 from segxai.run.prepare import Task
 from segxai.run.runs import plan_group
@@ -77,7 +77,7 @@ def explain_case(
         matches = {one.rule: one.counts for one in findings.matchings}
         created = {**task.case_provenance, "matches": matches, "created": _now()}
         found = (findings.segmentation, findings.instances)
-        uncertainty = uncertainty_over_mirrors(task, findings.instances)
+        uncertainty = uncertainty_over_members(task, findings.instances)
         hdf5.create(out, task.case, *found, created, findings.predicted, uncertainty)
         for beside in (state_file(out), journal_file(out)):  # of the file that was here before
             beside.unlink(missing_ok=True)

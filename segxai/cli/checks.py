@@ -31,8 +31,9 @@ def check_files(files: Files, found: "Options", output: Output) -> None:
     for name in ("reference", "regions"):
         if getattr(files, name) and not files.images:
             raise SegxaiError(f"{option(name)} needs images: give them, too")
-    if files.checkpoint and not files.checkpoint.exists():
-        raise SegxaiError(f"no checkpoint at {files.checkpoint}")
+    for path in filter(None, (files.checkpoint, *files.folds)):
+        if not path.exists():
+            raise SegxaiError(f"no checkpoint at {path}")
     _check_inputs(files, found)
     if output.out:
         from segxai.store.atomic_file import resolved
@@ -98,7 +99,7 @@ def check_written(
 
     out, *pictures = written
     domains = getattr(found.target.instances, "path", None)  # of a mask, or another result
-    others = filter(None, (files.reference, files.regions, files.checkpoint, domains))
+    others = filter(None, (files.reference, files.regions, files.checkpoint, *files.folds, domains))
     named = [name for image in files.images if (name := image.partition("=")[2])]
     inputs = {one.absolute() for one in (*map(Path, (*files.images, *named)), *others)}
     for path in written:

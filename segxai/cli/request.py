@@ -36,6 +36,7 @@ class Files:
     regions: Path | None
     checkpoint: Path | None
     weights_key: str | None
+    folds: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,14 +90,14 @@ class Request:
         if are_labels(instances) and labels is None:
             instances, labels = None, instances
         words = {one.name: given[one.name] for one in fields(Words)}
-        checkpoint, key = given["checkpoint"], given["weights_key"]
+        weights = given["checkpoint"], given["weights_key"], tuple(given["folds"] or ())
         images, reference = tuple(given.get("images") or ()), given.get("reference")
         output = (given["overwrite"], given["append"], given.get("dry_run", False))
         return cls(
             words=Words(**words),
             asked=_asked(given, instances, labels),
             part=Part(instances is not None or labels is not None, given.get("full", True)),
-            files=Files(images, reference, given.get("regions"), checkpoint, key),
+            files=Files(images, reference, given.get("regions"), *weights),
             output=Output(given["out"], *output),
             case=given.get("case_name"),
             max_voxels=given["max_voxels"],
@@ -107,8 +108,8 @@ class Request:
         """The model that the words name."""
         from segxai.models.model import Model
 
-        own = own_model(self.words)
-        return Model(self.words.plugin, own, self.files.checkpoint, self.files.weights_key)
+        own, files = own_model(self.words), self.files
+        return Model(self.words.plugin, own, files.checkpoint, files.weights_key, files.folds)
 
 
 def _asked(given: Mapping[str, Any], instances: str | None, labels: str | None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ def run(
     case_name: image.CaseName = None,
     checkpoint: image.Checkpoint = None,
     weights_key: image.WeightsKey = None,
+    folds: image.Folds = None,
     max_voxels: image.MaxVoxels = None,
     tta: image.Tta = False,
     full: image.Full = False,
@@ -115,12 +116,14 @@ def _run(request: Request) -> None:
     choose(found)
     from segxai.cli.progress import watched
     from segxai.pipeline import choose_runs, explain_case
+    from segxai.run.prepare import prepare
     from segxai.store.atomic_file import resolved, sole_writer
 
     with watched(afterwards=GOES_ON) as progress:
-        adapter = _adapter(request)
+        adapter, *folds = _adapters(request)
         found = _options(adapter, request, progress)
-        task = _task(adapter, found, request, progress)
+        case = _case(adapter, request)
+        task = prepare(adapter, case, found, folds=folds, progress=progress)
         out = output.out or Path(file_name(f"{words.plugin or adapter.name}_{task.case.name}.h5"))
         out = resolved(out)
         check_out(out, files, found, overwrite=output.overwrite)
@@ -138,15 +141,15 @@ def _run(request: Request) -> None:
         _report(out, names, overwrite=output.overwrite)
 
 
-def _adapter(request: Request) -> "Adapter":
-    """Load the adapter of a plugin, or make that of your own model."""
+def _adapters(request: Request) -> tuple["Adapter", ...]:
+    """Load the adapter of a plugin, or make that of your own model, and those of its folds."""
     images = request.files.images
     from segxai.load.reader import input_names
 
     def files_of(channels: tuple[str, ...]) -> dict[str, Path]:
         return files_by_channel(images, input_names(channels, images))
 
-    return request.model.load(files_of)
+    return request.model.load(files_of), *request.model.load_folds(files_of)
 
 
 def _options(adapter: "Adapter", request: Request, progress: "TerminalProgress") -> "Options":
@@ -167,15 +170,6 @@ def _options(adapter: "Adapter", request: Request, progress: "TerminalProgress")
 
 def _in_words(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _task(
-    adapter: "Adapter", found: "Options", request: Request, progress: "TerminalProgress"
-) -> "Task":
-    from segxai.run.prepare import prepare
-
-    case = _case(adapter, request)
-    return prepare(adapter, case, found, progress=progress)
 
 
 def _case(adapter: "Adapter", request: Request) -> "Case":

@@ -49,12 +49,16 @@ class Work:
     append: bool = False
     overwrite: bool = False
 
-    def adapter(self, case: CohortCase) -> Adapter:
-        """Load the model with the weights of a case."""
+    def adapters(self, case: CohortCase) -> tuple[Adapter, ...]:
+        """Load the model with the weights of a case, then with those of each fold."""
         model = self.model
         if case.checkpoint is not None:
             model = replace(model, checkpoint=case.checkpoint)
-        return model.load(lambda channels: {name: case.images[name] for name in channels})
+
+        def files_of(channels: tuple[str, ...]) -> dict[str, Path]:
+            return {name: case.images[name] for name in channels}
+
+        return model.load(files_of), *model.load_folds(files_of)
 
 
 @dataclass(frozen=True)
@@ -116,8 +120,9 @@ def run_case(work: Work, case: CohortCase, progress: Progress | None = None) -> 
 def _explain(work: Work, case: CohortCase, progress: Progress) -> str:
     out = work.folder / case.file
     with at_most(work.max_voxels), sole_writer(out):
-        adapter = work.adapter(case)
-        task = prepare(adapter, _load(adapter, case), work.options, progress=progress)
+        adapter, *folds = work.adapters(case)
+        loaded = _load(adapter, case)
+        task = prepare(adapter, loaded, work.options, folds=folds, progress=progress)
         places: Mapping[str, bool] = {"append": work.append, "overwrite": work.overwrite}
         explain_case(task, out, may_be_empty=True, **places)
     return DONE if instance_labels(out) else EMPTY

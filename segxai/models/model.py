@@ -22,12 +22,15 @@ class Model:
         Weights to use instead of the plugin's, or to put into one's own network.
     weights_key : str, optional
         Which of several sets of weights in that file.
+    folds : tuple of Path
+        Weights of other folds, whose predictions are compared.
     """
 
     plugin: str | None = None
     own: OwnModel = field(default_factory=OwnModel)
     checkpoint: Path | None = None
     weights_key: str | None = None
+    folds: tuple[Path, ...] = ()
 
     def load(self, files_of: FilesOf | None = None) -> Adapter:
         """Load its adapter.
@@ -46,3 +49,7 @@ class Model:
             return load_adapter(self.plugin, self.checkpoint, self.weights_key)
         own = replace(self.own, weights_key=self.weights_key)
         return adapter_for(own, self.checkpoint, files_of)
+
+    def load_folds(self, files_of: FilesOf | None = None) -> tuple[Adapter, ...]:
+        """Load the adapters of its folds; see `load`."""
+        return tuple(replace(self, checkpoint=path).load(files_of) for path in self.folds)

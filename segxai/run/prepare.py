@@ -50,6 +50,8 @@ class Task:
         What the user should know about the model and the options.
     instances : tuple of Instance
         All instances of the case, once they are found.
+    folds : tuple of Adapter
+        The model with the weights of other folds, for the instances' structural uncertainty.
     """
 
     case: Case
@@ -64,6 +66,7 @@ class Task:
     warnings: tuple[str, ...] = ()
     progress: Progress = field(default_factory=Quiet)
     instances: tuple[Instance, ...] = ()
+    folds: tuple[Adapter, ...] = ()
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -86,28 +89,38 @@ def prepare(
     case: Case,
     options: Options,
     *,
+    folds: Sequence[Adapter] = (),
     progress: Progress | None = None,
 ) -> Task:
     """Prepare the task of explaining a case.
 
+    Parameters
+    ----------
+    folds : sequence of Adapter
+        See `Task`.
+
     Raises
     ------
     SegxaiError
-        If a name is not known, options exclude each other, or the weights cannot be used.
+        If a name is not known, options exclude each other, the weights cannot be used, or a fold
+        has other channels or classes.
     """
     with collecting() as warnings:
-        task = _prepare(adapter, case, options, progress or Quiet())
+        task = _prepare(adapter, case, options, tuple(folds), progress or Quiet())
     return replace(task, warnings=tuple(warnings))
 
 
-def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress) -> Task:
+def _prepare(
+    adapter: Adapter, case: Case, options: Options, folds: tuple[Adapter, ...], progress: Progress
+) -> Task:
+    _check_folds(adapter, folds)
     method, device = choose(options), find_device(options.compute.device)
     criteria = criteria_for(adapter, options.target)
-    network = _network(adapter, options.target).to(device)
+    network = network_of(adapter, options.target).to(device)
     prediction = adapter.prediction(network, case, criteria)
     case = _with_reference_of_class(adapter, case, prediction, criteria, options.target)
     target = options.target
-    if method.scope == "class" or target.instances != Predicted() or target.controls:
+    if method.scope == "class" or target.instances != Predicted() or target.controls or folds:
         prediction.class_logit(criteria)
     image = torch.from_numpy(case.image)[None].to(device)
     inspect(prediction.predictor, image, len(prediction.classes))
@@ -125,12 +138,26 @@ def _prepare(adapter: Adapter, case: Case, options: Options, progress: Progress)
         groups=grouped(runs, method, options, prediction),
         criteria=criteria,
         case_provenance=case_provenance(
-            adapter, case, prediction, options.target, criteria, options.method.seed
+            adapter, case, prediction, options.target, criteria, options.method.seed, folds
         ),
         check_objects=adapter.check_objects,
         notes=(*adapter.notes, *prediction.predictor.layout.notes(), *_about_rows(runs)),
         progress=progress,
+        folds=folds,
     )
+
+
+def _check_folds(adapter: Adapter, folds: Sequence[Adapter]) -> None:
+    """Check that folds predict the same classes from the same channels."""
+    for fold in folds:
+        for kind in ("channels", "classes"):
+            own, other = getattr(adapter, kind), getattr(fold, kind)
+            if own != other:
+                raise SegxaiError(
+                    f"the fold {fold.weights.name if fold.weights else fold.name} has the {kind} "
+                    f"{', '.join(other)}, and the model that is explained {', '.join(own)}: give "
+                    "folds of one model"
+                )
 
 
 def _with_reference_of_class(
@@ -158,8 +185,14 @@ def _about_rows(runs: Sequence[Run]) -> tuple[str, ...]:
     return (f"{option('rows')} changes nothing: the map takes one backward pass and is exact",)
 
 
-def _network(adapter: Adapter, target: Target) -> nn.Module:
-    """Load the adapter's network, averaged over mirror images if that is asked for."""
+def network_of(adapter: Adapter, target: Target) -> nn.Module:
+    """Load the adapter's network, averaged over mirror images if that is asked for.
+
+    Raises
+    ------
+    SegxaiError
+        If the adapter names no axes to mirror, or its weights cannot be used.
+    """
     if target.tta and not adapter.mirror_axes:
         raise SegxaiError(f"{adapter.name!r} names no axes to mirror: leave out {option('tta')}")
     network = adapter.load_network()

@@ -1,6 +1,7 @@
 """Provenance: the resolved options of a run, and what else its maps depend on, for the record."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ def case_provenance(
     target: Target,
     criteria: InstanceCriteria,
     seed: int,
+    folds: Sequence[Adapter] = (),
 ) -> dict[str, Any]:
     """Describe what all maps of a case depend on, without folders, which can name a patient."""
     index, output = criteria.class_index, prediction.predictor.output
@@ -33,6 +35,7 @@ def case_provenance(
         "plugin": dict(adapter.origin) or _package_of(adapter),
         **({"notes": list(adapter.notes)} if adapter.notes else {}),
         "weights": _weights(adapter),
+        **({"folds": [_weights(fold) for fold in folds]} if folds else {}),
         "case": {
             "name": case.name,
             **({"patient": case.patient} if case.patient else {}),

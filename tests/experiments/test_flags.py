@@ -127,7 +127,7 @@ def test_what_is_left_out_is_said_and_what_it_needs():
         "mean_entropy is left out, as no domain has it (needs classes that exclude each other)",
         f"noisy_logit_deviation is left out, as {len(table) - 3} of {len(table)} domains lack it "
         "(needs --method smoothgrad --score logit)",
-        "structural_uncertainty is left out, as no domain has it (needs --tta)",
+        "structural_uncertainty is left out, as no domain has it (needs --tta or --fold)",
         "noisy_probability_deviation is left out, as no domain has it (needs --method smoothgrad "
         "--score probability)",
         f"{SALIENCY} is left out, as 1 of {len(table)} domains lack it",

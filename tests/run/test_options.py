@@ -28,7 +28,7 @@ OTHERS = {
     "plugin", "images", "reference", "checkpoint", "full", "model", "bundle", "trust", "channels",
     "classes", "window", "overlap", "activation", "normalise", "spacing", "split", "out",
     "overwrite", "append", "dry_run", "help_all", "max_voxels", "weights_key", "output",
-    "align_corners", "regions", "case_name",
+    "align_corners", "regions", "case_name", "folds",
 }  # fmt: skip
 
 

@@ -68,6 +68,14 @@ WeightsKey = Annotated[
         help="Weights to take from a checkpoint that holds several sets, such as ema_model.",
     ),
 ]
+Folds = Annotated[
+    list[Path] | None,
+    _hidden(
+        "--fold",
+        metavar="PATH",
+        help="Weights of a fold, once for each: how far their predictions agree on an instance.",
+    ),
+]
 MaxVoxels = Annotated[
     int | None,
     _hidden(

@@ -24,7 +24,7 @@ NEEDS = {
     "mean_entropy": "classes that exclude each other",
     "noisy_logit_deviation": "--method smoothgrad --score logit",
     "noisy_probability_deviation": "--method smoothgrad --score probability",
-    "structural_uncertainty": "--tta",
+    "structural_uncertainty": "--tta or --fold",
 }
 SETS = ("baseline", "saliency", "both")
 SMALLEST = 1e-12  # of a magnitude, so that it has a logarithm
