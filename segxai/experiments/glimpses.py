@@ -4,7 +4,7 @@ A window of 96 voxels an axis is more than a lesion's logits depend on. Where th
 receptive field, a part of the window around it gives the same logits, several times faster.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from segxai.geometry import Box
 from segxai.rows.cotangent import CannotCarryError, Tape
+from segxai.rows.scores import cotangents
 from segxai.rows.window_pass import BLOCK, Pass, forward_pass, gradient_of
 from segxai.segment.failures import NetworkError
 from segxai.segment.predictor import Predictor
@@ -75,34 +76,44 @@ def blended(
     glimpses: Sequence[Glimpse], image: Float[Tensor, "1 channel *grid"]
 ) -> Float[Tensor, "voxel class"]:
     """Compute the blended logits of the instance's voxels on an image, without a graph."""
-    count = 1 + max(int(one.number.max()) for one in glimpses)
-    parts = []
-    for one in glimpses:
-        with torch.no_grad():
-            logits = one.logits(image)
-        weighted = logits * one.shares.to(logits)
-        empty = logits.new_zeros(count, logits.shape[1])
-        parts.append(empty.index_add(0, torch.from_numpy(one.number), weighted))
-    return torch.stack(parts).sum(dim=0)
+    with torch.no_grad():
+        return _blend(glimpses, [one.logits(image) for one in glimpses])
 
 
-def gradient_of_mean(
+def gradients_of_means(
     glimpses: Sequence[Glimpse],
     image: Float[Tensor, "1 channel *grid"],
-    score: Callable[[Float[Tensor, "voxel class"]], Float[Tensor, " voxel"]],
-) -> Float[Tensor, "1 channel *grid"]:
-    """Compute the gradient of the mean score over the instance's voxels.
+    scores: Sequence[str],
+    class_index: int,
+) -> tuple[list[Float[Tensor, "1 channel *grid"]], Float[Tensor, "voxel class"]]:
+    """Compute the gradient of each mean score over the instance's voxels, and the blended logits.
 
     Only one window's graph is held at a time: its logits are weighted by the derivative of the mean
-    with respect to the blended ones.
+    with respect to the blended ones. Those of a lone window are its own, so that it runs once.
     """
-    logits = blended(glimpses, image).requires_grad_()
-    weights = torch.autograd.grad(score(logits).mean(), logits)[0]
-    total = torch.zeros_like(image)
+    logits = blended(glimpses, image) if len(glimpses) > 1 else torch.zeros(0)
+    totals = [torch.zeros_like(image) for _ in scores]
     for one in glimpses:
         leaf = image.detach().requires_grad_()
-        weighted = one.logits(leaf) * one.shares * weights[torch.from_numpy(one.number)]
-        total += gradient_of(weighted.sum(), leaf)
+        own = one.logits(leaf)
+        if not len(logits):
+            logits = _blend(glimpses, [own.detach()])
+        for total, score in zip(totals, scores, strict=True):
+            each = cotangents(score, logits, class_index, one.predictor.activation)
+            weights = each[torch.from_numpy(one.number)] / len(logits)
+            weighted = own * one.shares.to(own) * weights
+            total += gradient_of(weighted.sum(), leaf, retain_graph=True)
+    return totals, logits
+
+
+def _blend(
+    glimpses: Sequence[Glimpse], parts: Sequence[Float[Tensor, "covered class"]]
+) -> Float[Tensor, "voxel class"]:
+    """Add up each window's own logits, by its share."""
+    count = 1 + max(int(one.number.max()) for one in glimpses)
+    total = parts[0].new_zeros(count, parts[0].shape[1])
+    for one, logits in zip(glimpses, parts, strict=True):
+        total.index_add_(0, torch.from_numpy(one.number), logits * one.shares.to(logits))
     return total
 
 

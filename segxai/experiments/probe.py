@@ -13,11 +13,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from segxai.errors import SegxaiError
-from segxai.experiments.glimpses import Glimpse, blended, glimpses_of, gradient_of_mean
+from segxai.experiments.glimpses import Glimpse, blended, glimpses_of, gradients_of_means
 from segxai.geometry import Box
 from segxai.methods.cropping import on_map
 from segxai.rows.mean_row import logits_at, mean_row
-from segxai.rows.scores import find_score
 from segxai.run.prepare import Task
 from segxai.run.restore import Places, task_on_stored_image
 from segxai.segment.inference_mode import exact_arithmetic, frozen
@@ -145,25 +144,31 @@ class Probe:
             detected=bool(found.mask(index, threshold).any()),
         )
 
-    def gradient(
-        self, image: Float[np.ndarray, "channel *box"], score: str = "logit"
-    ) -> Float[np.ndarray, "channel *box"]:
-        """Compute the gradient of the domain's mean score: the map of the mean aggregator."""
+    def gradients(
+        self, image: Float[np.ndarray, "channel *box"], *scores: str
+    ) -> tuple[list[Float[np.ndarray, "channel *box"]], DomainScore]:
+        """Compute the gradient of each mean score of the domain, and score the domain.
+
+        The gradients are maps of the mean aggregator.
+        """
         index, shown = self.instance.class_index, self._tensor(image)
         if not self.glimpses:
             voxels = self.instance.voxels
-            row = mean_row(self.predictor, shown, voxels, class_index=index, score=score)
-            return row.cpu().numpy()
-        function = find_score(score, self.predictor.activation)
-        found = gradient_of_mean(self.glimpses, shown, lambda logits: function(logits, index))
-        return found[0].cpu().numpy()
+            maps = [
+                mean_row(self.predictor, shown, voxels, class_index=index, score=score)
+                for score in scores
+            ]
+            return [one.cpu().numpy() for one in maps], self.score(image)
+        found, logits = gradients_of_means(self.glimpses, shown, scores, index)
+        return [one[0].cpu().numpy() for one in found], self._score_of(logits.numpy().T)
 
     def influence(self) -> Float[np.ndarray, "*box"]:
         """Compute how strongly each voxel moves the mean logit: the largest |gradient|.
 
         Over the channels, on the unchanged image; 0 outside of the receptive field.
         """
-        return np.asarray(np.abs(self.gradient(self.image)).max(axis=0))
+        (gradient,), _ = self.gradients(self.image, "logit")
+        return np.asarray(np.abs(gradient).max(axis=0))
 
 
 @dataclass(frozen=True)

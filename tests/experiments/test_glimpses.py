@@ -1,13 +1,11 @@
 """Glimpses: a part of a window gives the same logits, and is taken only where it does."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from segxai.experiments.glimpses import blended, glimpses_of, gradient_of_mean
+from segxai.experiments.glimpses import blended, glimpses_of, gradients_of_means
 from segxai.rows.scores import SCORES
 from segxai.segment.inference_mode import frozen
 from segxai.segment.predictor import Predictor
@@ -41,19 +39,28 @@ def found(network, layout, *, seed=1):
         return glimpses, blended(glimpses, other), wanted
 
 
-@pytest.mark.parametrize("score", ["logit", "probability"])
-def test_the_gradient_is_that_of_the_blended_prediction(score):
-    model, layout = plain(), sliding_window((96, 96), (48, 48), 0.5)
+@pytest.mark.parametrize(
+    ("layout", "windows", "passes"),
+    [(sliding_window((96, 96), (48, 48), 0.5), 4, 8), (whole_image((96, 96)), 1, 1)],
+    ids=["windows", "lone window"],
+)
+def test_gradients_are_those_of_the_blended_prediction(layout, windows, passes):
+    model, scores, counted = plain(), ("logit", "probability"), []
     predictor, image = Predictor(model, layout), torch.randn(1, 2, 96, 96)
-    function = partial(SCORES[score], class_index=1)
     with frozen(model):
         glimpses = glimpses_of(predictor, image, VOXELS)
-        assert len(glimpses) > 1
-        found = gradient_of_mean(glimpses, image, function)
+        assert len(glimpses) == windows
+        hook = model.register_forward_hook(lambda *_: counted.append(1))
+        found, blend = gradients_of_means(glimpses, image, scores, 1)
+        hook.remove()
+        assert len(counted) == passes  # whatever the number of scores
         leaf = image.clone().requires_grad_()
         logits = predictor(leaf)[0][:, VOXELS[:, 0], VOXELS[:, 1]].T
-        wanted = torch.autograd.grad(function(logits).mean(), leaf)[0]
-    torch.testing.assert_close(found, wanted, atol=1e-7, rtol=1e-5)
+        torch.testing.assert_close(blend, logits.detach())
+        for score, one in zip(scores, found, strict=True):
+            mean = SCORES[score](logits, 1).mean()
+            wanted = torch.autograd.grad(mean, leaf, retain_graph=True)[0]
+            torch.testing.assert_close(one, wanted, atol=1e-7, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ Image = Float[np.ndarray, "channel *grid"]
 Mask = Bool[np.ndarray, "*grid"]
 
 RIM_MM = 3.0
+SCORES = ("logit", "probability")
 ORIGINAL, HEALTHY, NOTHING = "where it was", "healthy tissue", "nothing there"
 
 
@@ -155,13 +156,13 @@ def _row(
 ) -> dict[str, Any]:
     """Score a domain in an image, with the peaks of its mean map in each channel."""
     shown = image[probe.box.index]
+    maps, found = probe.gradients(shown, *SCORES)
     peaks = {}
-    for score in ("logit", "probability"):
-        gradient = probe.gradient(shown, score).reshape(len(image), -1)
+    for score, gradient in zip(SCORES, maps, strict=True):
         for channel, values in zip(probe.task.case.channels, gradient, strict=True):
             peaks[f"{channel}_peak_{score}"] = float(values.max(initial=0))
     about = {"arm": arm, "fill": fill, "place": number, "offset": voxel_in_words(offset)}
-    return {**about, **probe.score(shown).columns, **peaks}
+    return {**about, **found.columns, **peaks}
 
 
 def voxel_in_words(voxel: Offset) -> str:
