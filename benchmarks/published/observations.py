@@ -162,7 +162,7 @@ def differ(tables: Tables) -> Observations:
         "outcomes_effects", "aggregator", "score", channel="flair", extreme="peak", comparison="raw"
     )
     for setting, own in effects:
-        some = own[own["statistic"].str.startswith("Datta")]
+        some = own[own["statistic"].str.contains("Datta")]
         if setting["aggregator"] != "signed_max" or not len(some):
             continue
         patients, worst = int(some["patients"].min()), some["p_holm"].max()

@@ -74,7 +74,8 @@ CLAIMS = (
         read.peaks_rise,
         "The score decides. A logit's row has nearly the same peak everywhere, in healthy tissue, "
         "too; the probability multiplies it by p(1 - p), so that the order is that of how sure "
-        "the model is.",
+        "the model is: least where it is sure of healthy tissue. A lesion that it is very sure of "
+        "has small rows again, so that on phantoms an FP may peak above a TP.",
     ),
     Claim(
         "minima follow in the reverse order",

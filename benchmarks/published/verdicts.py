@@ -30,6 +30,8 @@ class Observation:
 
 
 Observations = Iterator[Observation]
+Alternative = tuple[tuple[str, str], ...]  # settings by name, all of which must be met
+MOST_ALTERNATIVES = 3  # in a verdict
 
 
 def holds(says: object, n: int, fewest: int = FEWEST) -> bool | None:
@@ -40,9 +42,9 @@ def holds(says: object, n: int, fewest: int = FEWEST) -> bool | None:
 def verdict(observations: Sequence[Observation]) -> str:
     """Judge a claim.
 
-    "agrees" or "disagrees" if all observations that tell anything say the same. Otherwise the
-    fewest settings are looked for that tell those where it holds from the others: "agrees only
-    if score is probability". If no two settings do, it is counted.
+    "agrees" or "disagrees" if all observations that tell anything say the same. Otherwise settings
+    are looked for that tell those where it holds from the others: "agrees only if score is
+    probability". If there are none, or they take too many words, it is counted.
     """
     known = [one for one in observations if one.holds is not None]
     if not known:
@@ -53,23 +55,34 @@ def verdict(observations: Sequence[Observation]) -> str:
 
 
 def _condition(known: Sequence[Observation]) -> str:
-    """Find one or two settings that separate what holds from what does not; "" if none do."""
-    names = list(dict.fromkeys(name for one in known for name in one.setting))
-    for some in [*((name,) for name in names), *combinations(names, 2)]:
-        good = list(dict.fromkeys(_values(one, some) for one in known if one.holds))
-        bad = {_values(one, some) for one in known if not one.holds}
-        if not bad & set(good):
-            return f"agrees only if {' or '.join(_words(some, values) for values in good)}"
-    return ""
+    """Find alternatives that separate what holds from what does not; "" if none do, or too many.
+
+    Each is a setting, or two at once, under which it always holds. The one that explains most of
+    what is left is taken first, and of those the shortest.
+    """
+    left = [one for one in known if one.holds]
+    bad = [one for one in known if not one.holds]
+    possible = [alone for one in left for alone in _alternatives(one)]
+    sound = [some for some in dict.fromkeys(possible) if not any(_is_met(some, x) for x in bad)]
+    found: list[Alternative] = []
+    while left and sound and len(found) < MOST_ALTERNATIVES:
+        found.append(max(sound, key=lambda some: (sum(_is_met(some, x) for x in left), -len(some))))
+        left = [one for one in left if not _is_met(found[-1], one)]
+    return "" if left else f"agrees only if {' or '.join(map(_words, found))}"
 
 
-def _values(one: Observation, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(one.setting.get(name, "") for name in names)
+def _alternatives(one: Observation) -> Iterator[Alternative]:
+    settings = tuple(one.setting.items())
+    yield from ((setting,) for setting in settings)
+    yield from combinations(settings, 2)
 
 
-def _words(names: Sequence[str], values: Sequence[str]) -> str:
-    pairs = zip(names, values, strict=True)
-    return " and ".join(f"{name} is {value or 'any'}" for name, value in pairs)
+def _is_met(some: Alternative, one: Observation) -> bool:
+    return all(one.setting.get(name, "") == value for name, value in some)
+
+
+def _words(some: Alternative) -> str:
+    return " and ".join(f"{name} is {value or 'any'}" for name, value in some)
 
 
 def _counted(known: Sequence[Observation]) -> str:

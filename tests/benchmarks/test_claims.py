@@ -11,6 +11,7 @@ import observations as read
 import others
 import surroundings as around
 from paper import CLAIMS
+from segxai.statistics.ranks import datta_satten
 from tables import Tables
 from tests.compare.results import case_of, how, write
 from tests.markdown import ROOT
@@ -52,6 +53,20 @@ def test_two_settings_are_named_where_one_does_not_decide():
         for fill in ("zero", "dark")
     ]
     assert verdict(every) == "agrees only if score is logit and fill is dark"
+
+
+def test_alternatives_are_named_where_either_decides():
+    every = [
+        seen(score == "probability" or data == "patient", score=score, data=data)
+        for score in ("logit", "probability")
+        for data in ("patient", "one", "two")
+    ]
+    assert verdict(every) == "agrees only if score is probability or data is patient"
+
+
+def test_many_alternatives_are_counted():
+    every = [seen(own, data=str(number)) for number in range(8) for own in [number % 2 == 0]]
+    assert verdict(every) == "agrees only in 4 of 8 settings"
 
 
 def test_what_no_settings_explain_is_counted():
@@ -105,6 +120,17 @@ def test_a_factor_is_that_of_medians(tmp_path):
     rows = [group("TN", 1), group("TP", 4)]  # without an FP or an FN, too
     (one,) = read.factor(3.5, 4.5)(tables(tmp_path, outcomes_groups=rows))
     assert (one.holds, one.text) == (True, "TP / TN 4")
+
+
+@pytest.mark.parametrize(("patients", "expected"), [(10, [True]), (9, [None])])
+def test_groups_differ_by_the_rank_sum_that_knows_patients(tmp_path, patients, expected):
+    values, in_first = np.arange(40.0), np.arange(40) < 20
+    statistic = datta_satten(values, in_first, np.arange(40) % 10).method
+    about = {"model": "net", "channel": "flair", "extreme": "peak", "comparison": "raw"}
+    about |= {"aggregator": "signed_max", "score": "logit", "patients": patients}
+    rows = [{**about, "statistic": statistic, "p_holm": 0.04}] * 6
+    rows += [{**about, "statistic": "Mann-Whitney U", "p_holm": 0.9}]
+    assert holds(read.differ(tables(tmp_path, outcomes_effects=rows))) == expected
 
 
 def test_a_lesion_is_compared_with_its_own_control(tmp_path):
