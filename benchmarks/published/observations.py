@@ -167,7 +167,8 @@ def differ(tables: Tables) -> Observations:
             continue
         patients, worst = int(some["patients"].min()), some["p_holm"].max()
         pairs = int((some["p_holm"] < 0.05).sum())
-        text = f"{pairs} of {len(some)} pairs below 0.05 (Holm), the largest p {worst:.2g}"
+        largest = "too few patients for a p" if np.isnan(worst) else f"the largest p {worst:.2g}"
+        text = f"{pairs} of {len(some)} pairs below 0.05 (Holm), {largest}"
         says = pairs == len(some) == 6
         yield Observation(setting, text, patients, holds(says, patients, FEWEST_PATIENTS))
 

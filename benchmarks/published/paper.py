@@ -94,6 +94,9 @@ CLAIMS = (
         "all six pairs differ at 5 % (Holm) by Datta and Satten's rank sum, with ten patients or "
         "more; phantoms are counted by mask",
         read.differ,
+        "The paper's test takes all lesions as independent: by it all six pairs differ on the "
+        "phantoms, too, with the probability, and four with the logit. By the one that knows "
+        "patients TP and FP do not differ, and with the logit two pairs do.",
     ),
     Claim(
         "a lesion peaks higher than healthy tissue, for equal size and shape (not in the paper)",
@@ -229,5 +232,8 @@ CLAIMS = (
         "flags",
         "it adds to the AUC of volume and probability: the interval over patients is above 0",
         read.flags,
+        "On phantoms the baselines tell TP from FP nearly alone (AUC 0.97), and saliency alone "
+        "hardly worse (mean 0.96, signed max 0.90): there is little to add. Of patients this says "
+        "nothing.",
     ),
 )
