@@ -115,6 +115,11 @@ def test_folds_are_named_by_their_weights(tmp_path, monkeypatch):
     with open_result(tmp_path / "r.h5") as tree:
         known = json.loads(tree.attrs["provenance"])["folds"]
     assert [one["name"] for one in known] == ["a.pt", "b.pt"]
+    more = segxai(*run, "--score", "probability", "--append", "--out", "r.h5")
+    assert more.status == 0, more.err  # maps do not depend on folds
+    assert tabulate(tmp_path / "r.h5")["structural_uncertainty"].tolist() == [found] * 2
+    other = segxai(*run, "--fold", "b.pt", "--append", "--out", "r.h5")
+    assert other.error.startswith("r.h5 holds another case or model: folds")
     assert segxai(*run, "--fold", "c.pt", "--out", "s.h5").error == "no checkpoint at c.pt"
 
 
