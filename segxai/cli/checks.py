@@ -31,14 +31,19 @@ def check_files(files: Files, found: "Options", output: Output) -> None:
     for name in ("reference", "regions"):
         if getattr(files, name) and not files.images:
             raise SegxaiError(f"{option(name)} needs images: give them, too")
-    for path in filter(None, (files.checkpoint, *files.folds)):
-        if not path.exists():
-            raise SegxaiError(f"no checkpoint at {path}")
+    check_weights(files)
     _check_inputs(files, found)
     if output.out:
         from segxai.store.atomic_file import resolved
 
         check_out(resolved(output.out), files, found, overwrite=output.overwrite)
+
+
+def check_weights(files: Files) -> None:
+    """Check that the files of weights are there."""
+    for path in filter(None, (files.checkpoint, *files.folds)):
+        if not path.exists():
+            raise SegxaiError(f"no checkpoint at {path}")
 
 
 def check_images(words: Words, files: Files) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from segxai.cli.checks import check_weights
 from segxai.cli.parsing import names_of
 from segxai.cli.request import Request
 from segxai.cli.run import GOES_ON
@@ -127,6 +128,7 @@ def _run(request: Request, file: Path | None, workers: "Workers", shard: tuple[i
     asked = request.asked if file is not None else {**REDUCED, **request.asked}
     found = Options.of(**asked)
     request.words.check()
+    check_weights(request.files)
     if request.output.overwrite and request.output.append:
         raise SegxaiError("--overwrite and --append exclude each other: give one of them")
     from segxai.cli.progress import watched

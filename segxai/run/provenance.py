@@ -28,7 +28,10 @@ def case_provenance(
     seed: int,
     folds: Sequence[Adapter] = (),
 ) -> dict[str, Any]:
-    """Describe what all maps of a case depend on, without folders, which can name a patient."""
+    """Describe what all maps of a case depend on, without folders, which can name a patient.
+
+    Folds, on which no map depends, are named for the instances' uncertainty.
+    """
     index, output = criteria.class_index, prediction.predictor.output
     return {
         "versions": versions(),

@@ -8,7 +8,7 @@ from typing import Any
 import h5py
 
 from segxai.store.hdf5 import check_file
-from segxai.store.records import case_record
+from segxai.store.records import parsed_case
 from segxai.store.refusal import parsing
 
 
@@ -43,7 +43,7 @@ def read_cover(path: Path) -> Cover:
     check_file(path)
     with parsing(path), h5py.File(path, "r") as file:
         return Cover(
-            provenance=case_record(file.attrs["provenance"]),
+            provenance=parsed_case(file.attrs["provenance"]),
             case=str(file["input"].attrs["case"]),
             axes=file["segmentation/labels"].ndim,
             instances=len(file["instances/label"]),

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from segxai.geometry import AXES
-from segxai.store.records import FACTS, RUN_RECORD, case_record, check_record, parsed
+from segxai.store.records import FACTS, RUN_RECORD, check_record, parsed, parsed_case
 from segxai.store.refusal import DamageError
 from segxai.store.schema import SIDES
 
@@ -35,7 +35,7 @@ def check_layout(tree: xr.DataTree) -> None:
     for name in ("input", "segmentation", "instances"):
         _child(tree, name)
     _only_groups(tree, "the root")
-    case_record(tree.attrs.get("provenance"))
+    parsed_case(tree.attrs.get("provenance"))
     places = places_of(tree)
     _check_instances(tree["instances"].to_dataset(), places.axes)
     for name, run in _children(tree, "attributions"):

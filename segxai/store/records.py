@@ -109,7 +109,7 @@ def parsed(text: Any, where: str) -> dict[str, Any]:
     return record
 
 
-def case_record(text: Any) -> dict[str, Any]:
+def parsed_case(text: Any) -> dict[str, Any]:
     """Read the provenance of a case as it is stored, and check its types; names may be missing.
 
     Raises

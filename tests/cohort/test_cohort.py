@@ -133,6 +133,8 @@ def test_duplicates_and_missing_columns_are_refused_before_anything_runs(good):
     assert "cannot be read as a CSV" in segxai(*COHORT, "--out", "d").error
     assert "--shard 3/2: give one part" in segxai(*COHORT, "--shard", "3/2").error
     assert "--jobs 0: give" in segxai(*COHORT, "--jobs", "0").error
+    for weights in ("--checkpoint", "--fold"):
+        assert segxai(*COHORT, weights, "w.pt", "--out", "d").error == "no checkpoint at w.pt"
     both = (*COHORT, "--jobs", "2", "--scheduler", "tcp://127.0.0.1:1")
     assert "give one of them" in segxai(*both).error
 
